@@ -98,7 +98,10 @@ def _in_colours_of(setting: SceneSetting, reference: Tensor, drawn: Tensor) -> T
 def _carried_over(picture: Image.Image, changes: Tensor, on_band: OnBand) -> Image.Image:
     """Return a picture of any size with `changes` (1, 12, n, m) found on a small copy of it."""
     result, count = Image.new("RGB", picture.size), changes.shape[2]
-    maps = F.interpolate(_of_bytes(changes), (count, picture.width), mode="bilinear")
+    # Maps for colours in [-1, 1] are turned into maps for colours in 0..255.
+    offsets = changes[:, 9:] + 1 - changes[:, :9].unflatten(1, (3, 3)).sum(dim=2)
+    maps = torch.cat([changes[:, :9], 127.5 * offsets], dim=1)
+    maps = F.interpolate(maps, (count, picture.width), mode="bilinear")
     maps = maps[0].movedim(1, 0).flatten(1)  # (n, 12 * W)
     for view in _bands(picture):
         top, bottom = view.rows
@@ -115,12 +118,6 @@ def _carried_over(picture: Image.Image, changes: Tensor, on_band: OnBand) -> Ima
         result.paste(Image.merge("RGB", planes), (0, top))
         on_band()
     return result
-
-
-def _of_bytes(changes: Tensor) -> Tensor:
-    """Turn maps (1, 12, n, m) for colours in [-1, 1] into maps for colours in 0..255."""
-    offsets = changes[:, 9:] + 1 - changes[:, :9].unflatten(1, (3, 3)).sum(dim=2)
-    return torch.cat([changes[:, :9], 127.5 * offsets], dim=1)
 
 
 def weathered(picture: Tensor, setting: SceneSetting, *, noise: Tensor, is_photo: bool) -> Tensor:

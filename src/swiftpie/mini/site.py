@@ -274,7 +274,10 @@ def pack_graphs(graphs: Mapping[str, Path], folder: Path) -> int:
         (folder / f"{name}.graph").write_bytes(packed)
     numbers = rounded(np.frombuffer(b"".join(pack), np.uint16))
     for name, plane in ((HIGH, numbers >> 8), (LOW, numbers & 0xFF)):
-        (folder / name).write_bytes(_coded(plane.astype(np.uint8).tobytes()))
+        # A code for single bytes: nothing repeats among weights.
+        coder = zlib.compressobj(9, zlib.DEFLATED, 31, 9, zlib.Z_HUFFMAN_ONLY)
+        coded = coder.compress(plane.astype(np.uint8).tobytes())
+        (folder / name).write_bytes(coded + coder.flush())
     return numbers.size
 
 
@@ -311,9 +314,3 @@ def _move(onnx: Untyped, tensor: Untyped, pack: dict[bytes, int], known: Collect
         tensor, WEIGHTS, offset=values.itemsize * start, length=values.nbytes
     )
     tensor.ClearField("raw_data")
-
-
-def _coded(data: bytes) -> bytes:
-    """Compress bytes by gzip with a code for single bytes: nothing repeats among weights."""
-    coder = zlib.compressobj(9, zlib.DEFLATED, 31, 9, zlib.Z_HUFFMAN_ONLY)
-    return coder.compress(data) + coder.flush()
