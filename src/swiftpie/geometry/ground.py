@@ -21,6 +21,7 @@ AIM = (0.34, 0.52)  # wanted height of a subject as a share of the picture's, by
 NEAR_AIM = (0.4, 0.56)  # the same in a near place
 NEAR_LEAST = 0.2  # least height of a subject there, or width of a wide one, as such shares
 WIDEST = 0.42  # greatest width of a subject in a near place, as a share of the picture's
+WIDEST_OF_SEVERAL = 0.31  # the same, on average, of those beside each other in any place
 LEAST, MOST = 0.12, 0.86  # least and greatest height of a subject, as shares of the picture's
 UNKNOWN = 0.42  # height of a subject whose real size is unknown, as such a share
 MARGIN = 0.02  # share of the picture that stays free around a subject
@@ -263,7 +264,8 @@ def stand(
         height = min(MOST, foot - MARGIN, max(least, height))
         height = min(height, max(LEAST, foot - far)) if lies else height
         widest = WIDEST * count if ground.is_near and height_m is not None else 1.0
-        width = min(widest, 1 - 2 * MARGIN, height * extent[0] / extent[1])
+        most = WIDEST_OF_SEVERAL * count if count > 1 else 1 - 2 * MARGIN
+        width = min(widest, most, 1 - 2 * MARGIN, height * extent[0] / extent[1])
         height = width * extent[1] / extent[0]
         base, depth = (NEAR_BASE, NEAR_DEPTH) if ground.is_near else (BASE, 0.0)
         base = max(base, 1 - (1 - base) / count)
