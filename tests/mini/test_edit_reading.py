@@ -21,7 +21,7 @@ NIGHT, WINTER = PLAIN._replace(time=2), PLAIN._replace(season=2)
         ("a dog in a park", "a dog in a park at night, 2", EditReading(NIGHT)),
         ("a dog", "the dog", EditReading()),
         ("", "a blue dog", EditReading(look="blue")),
-        ("", "a blue vase", EditReading(look="blue")),  # which the library does not have
+        ("", "a blue wardrobe", EditReading(look="blue")),  # which the library does not have
         ("", "an orange car", EditReading(look="orange")),
         ("", "make it red", EditReading(look="red")),
         ("", "change the car to blue", EditReading(look="blue")),
@@ -45,9 +45,9 @@ def test_an_edit_is_what_two_prompts_do_not_share(taught, shown, prompt, expecte
         ("a dog in a park", "a dog and a cat in a park", NotDrawn.SUBJECT),
         ("a dog", "a gronk", NotDrawn.SUBJECT),
         ("", "add a crown", NotDrawn.SUBJECT),
-        ("", "remove the vase", NotDrawn.SUBJECT),
+        ("", "remove the wardrobe", NotDrawn.SUBJECT),
         ("", "turn the dog into a lion", NotDrawn.SUBJECT),
-        ("", "replace the vase with a robot", NotDrawn.SUBJECT),
+        ("", "replace the wardrobe with a robot", NotDrawn.SUBJECT),
         ("a dog on a beach", "a dog in a castle", NotDrawn.PLACE),
         ("", "in front of a castle", NotDrawn.PLACE),
         ("", "a dog on a snowy slope", NotDrawn.PLACE),
