@@ -36,7 +36,7 @@ from swiftpie.mini.scene import drawn_size, has_scene, is_art, prepare_art, prep
 from swiftpie.mini.scenes import MOST_ENLARGED, scene_library
 from swiftpie.mini.text_encoder import TextEncoder, WordTokenizer, encode_tokens
 from swiftpie.mini.vocabulary import GENERIC, Vocabulary
-from swiftpie.mini.words import FILLERS, HEADS, HOLDERS, words_in
+from swiftpie.mini.words import FILLERS, HEADS, HOLDERS, OF_PLACES, words_in
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.text import TextTower
 from swiftpie.models.vision import ConvImageEncoder
@@ -285,7 +285,7 @@ def _advice_on_words(
     shown = {*words_in(" ".join(word for name in names for word in name))}
     said = [word for word in lost if word not in shown]  # a subject that is named again is shown
     means = subject_library().meant_by  # a noun of the library was taught, wherever it stands
-    known = [word for word in said if vocabulary.knows(word) or means(word)]
+    known = [w for w in said if w not in OF_PLACES and (vocabulary.knows(w) or means(w))]
     if unknown := [word for word in said if word not in known]:
         yield vocabulary.advice_on(unknown, preset=name)
     if apart := [repr(word) for word in known]:

@@ -27,6 +27,7 @@ from swiftpie.mini.words import (
     LISTS,
     LOOK_WORDS,
     NO_SUBJECT,
+    OF_PLACES,
     PLACED,
     PLAIN,
     POSED,
@@ -385,11 +386,11 @@ def _is_foreign(text: str, vocabulary: Vocabulary) -> bool:
 
 
 def _is_lost(word: str, vocabulary: Vocabulary) -> bool:
-    """Whether a word changes nothing: it is unknown, or a noun that no network reads."""
+    """Whether a word changes nothing: it is unknown, of places or a noun no network reads."""
     if word in FILLERS | ENDS | SIZES | LOOK_WORDS | {*NUMBERS}:
         return False
     is_noun = word in _drawn_apart() or subject_library().meant_by(word) is not None
-    return is_noun or not vocabulary.knows(word)
+    return is_noun or word in OF_PLACES or not vocabulary.knows(word)
 
 
 @cache

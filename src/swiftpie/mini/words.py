@@ -34,7 +34,7 @@ CLOUDY, SNOWFALL, FOG = (tuple(WEATHERS).index(name) for name in ("cloudy", "sno
 NIGHT, DAWN = (tuple(TIMES).index(name) for name in ("night", "dawn"))
 AUTUMN, WINTER = (tuple(SEASONS).index(name) for name in ("autumn", "winter"))
 PREPOSITIONS, ARTICLES, FILLERS = map(listed, ("prepositions", "articles", "fillers"))
-NO_SUBJECT = listed("no_subject")
+NO_SUBJECT, OF_PLACES = map(listed, ("no_subject", "of_places"))
 AS_LARGE, POSED = map(_table, ("as_large", "posed"))
 PLACED = {
     name: tuple(phrase + end for phrase in phrases for end in LISTS["of_picture"])
