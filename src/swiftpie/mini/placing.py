@@ -135,11 +135,10 @@ def _placed(
     boxes: Sequence[Box | None],
 ) -> Layout:
     """Return the layout of the box for each picture, or else of the layout predictor."""
-    is_free = None in boxes
+    is_boxed, is_free = subject.box is not None, None in boxes
     predicted = _predicted(components, request, subject, noise, text, size) if is_free else None
     turned, extent = subject.view or (0.0, 0.0), subject_extent(subject.identity.mask[:1])
-    stance = None if subject.box is not None else _stance(components, request, subject)
-    lies = subject.box is None and _lies(request, subject)
+    stance, lies = (None, False) if is_boxed else _stance(components, request, subject)
     if stance is not None:
         extent = extent.new_tensor([stance.extent])
     rows = []
@@ -233,24 +232,26 @@ def are_small(request: PersonalizeRequest, reading: Reading) -> bool:
     return bool(heights) and all(each is not None and each < SMALL_M for each in heights)
 
 
-def _stance(components: Components, request: PersonalizeRequest, subject: Subject) -> Stance | None:
-    """Return how a thing stands upright that its photograph shows leaning; None for all others."""
-    text, identity = " ".join(_words_of_free(request, subject)), subject.identity
-    return components.keep(f"stance {text}", identity, partial(stands_on_base, identity, text))
+def _stance(
+    components: Components, request: PersonalizeRequest, subject: Subject
+) -> tuple[Stance | None, bool]:
+    """Return how a thing stands upright that its photograph shows leaning; None for all others.
 
-
-def _lies(request: PersonalizeRequest, subject: Subject) -> bool:
-    """Whether a subject lies flat, which its photograph shows from above."""
-    words, identity = _words_of_free(request, subject), subject.identity
+    And whether it lies flat, which its photograph shows from above.
+    """
+    identity = subject.identity
+    if request.tilt or subject.view or identity.named or identity.is_cut:
+        return None, False
+    mentions = [each for reading in read_all(components, request)[:1] for each in reading.mentions]
+    order = [each.identity is identity for each in request.subjects]
+    is_one_each = sum(each.number for each in mentions) == len(mentions) == len(order) > 1
+    said = mentions[order.index(True)].words if is_one_each else " ".join(request.texts[:1])
+    words = tokens_in(subject.name or said)
     is_known = identity.is_whole and names_flat(words)
-    return is_known and is_flat(identity.mask[:1], extent_in_frame(identity))
-
-
-def _words_of_free(request: PersonalizeRequest, subject: Subject) -> list[str]:
-    """Return the words for a photographed subject that is free to turn; else none."""
-    if request.tilt or subject.view or subject.identity.named or subject.identity.is_cut:
-        return []
-    return tokens_in(subject.name or " ".join(request.texts[:1]))
+    lies = is_known and is_flat(identity.mask[:1], extent_in_frame(identity))
+    text = " ".join(words)
+    found = partial(stands_on_base, identity, text)
+    return components.keep(f"stance {text}", identity, found), lies
 
 
 def _heights_of(request: PersonalizeRequest, reading: Reading) -> list[float | None]:
@@ -300,10 +301,10 @@ def staged(
         row = sorted(range(count), key=lambda number: (ends[number], order[number]))
         found = stand_together(ground or FLOOR, [members[n] for n in row], share=near, x=x, way=way)
         return tuple(found[row.index(number)] for number in range(count))
-    boxes, is_said = list[Box | None](), not own and bool(reading.placed or any(reading.sizes))
+    boxes, is_said = list[Box | None](), bool(reading.placed or any(reading.sizes))
     for number, each in enumerate(members):
         x = x if count == 1 else (number + 0.5) / count
-        is_placed = ground or each.is_bust or each.cut_at or is_said
+        is_placed = ground or each.is_bust or each.cut_at or (is_said and not own)
         alone = is_placed and stand_together(ground or FLOOR, [each], share=near, x=x, way=way)
         boxes.append(alone[0] if alone else None)
     return tuple(boxes)
@@ -325,10 +326,9 @@ def _members(
         times = times_larger(ground, tallest, share=near) if ground else UNKNOWN / tallest
         heights = [None if each is None else times * each for each in heights]
     for number, subject in enumerate(request.subjects):
-        identity, stance = subject.identity, _stance(components, request, subject)
+        identity, (stance, lies) = subject.identity, _stance(components, request, subject)
         wide, high = stance.extent if stance else subject_extent(identity.mask[:1])[0].tolist()
         shape = max(wide, THINNEST) * size[1] / (max(high, THINNEST) * size[0])
-        lies = ground is not None and _lies(request, subject)
         if ground is not None and lies:
             depth = ground.depth_at(sum(ground.near_and_far()) / 2)
             shape /= depth
@@ -337,6 +337,7 @@ def _members(
         cut_at = " ".join(turned.get(border, border) for border in identity.cut_at.split())
         said = (*reading.placed, *reading.sizes[number : number + 1])
         times = math.prod(TIMES[name] for name in said if name in TIMES)
+        lies = lies and ground is not None
         members.append(Member(shape, heights[number], times, identity.is_cut, cut_at, lies))
     return members
 
