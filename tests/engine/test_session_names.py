@@ -25,10 +25,10 @@ def robots(session):
     return session.generate(SNOW, seed=3).images[0]
 
 
-def test_a_sentence_draws_and_records_the_subjects_that_it_names(session, cat, caplog):
+def test_a_sentence_draws_and_records_the_subjects_that_it_names(session, caplog):
     with caplog.at_level(logging.INFO, "swiftpie"):
         drawn = session.generate(BEACH, seed=3)
-    given = session.personalize(cat, BEACH, seed=3, scene="drawn beach")
+    given = session.personalize(session.named("cat"), BEACH, seed=3, scene="drawn beach")
     assert np.array_equal(pixels(drawn), pixels(given))
     assert [(who.word, who.name) for who in drawn.named] == [("kitten", "cat")]
     assert drawn.origin["library"] == "cat (for 'kitten')"

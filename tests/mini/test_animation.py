@@ -131,7 +131,7 @@ def test_words_between_two_prompts_are_those_of_the_ends_at_the_ends(session, ro
         (PROMPT, {"to": "a cat in a forest"}, "same subject"),
         (PROMPT, {"to": "a comic of a robot in a forest"}, "in still pictures"),
         ("a comic of a robot", {"to": "a comic of a robot at night"}, "in still pictures"),
-        ("a robot in a kitchen", {"to_box": RIGHT}, "first box"),
+        ("a robot in space", {"to_box": RIGHT}, "first box"),
         (PROMPT, {}, "Nothing changes"),
         (PROMPT, {"to": NIGHT, "scene": "words"}, "flicker"),
         (PROMPT, {"to": NIGHT, "num_frames": 1}, "num_frames"),

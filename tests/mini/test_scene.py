@@ -186,6 +186,7 @@ def test_art_is_drawn_by_the_network_from_words(session, identity):
         ("pixel art of a dog", {}, "'pixel art'"),
         ("a knitted dog in a park", {}, "'wool'"),
         ("a dog made of toy bricks", {}, "too fine"),
+        ("a watercolour of a beach", {"subjects": ()}, "without a subject"),
     ],
 )
 def test_arts_and_materials_that_are_not_drawn_are_refused(
@@ -202,11 +203,6 @@ def test_what_its_photograph_cuts_off_reaches_the_lower_border(session, identity
     drawn = session.personalize(cut, prompt, seed=5)
     mask = values(drawn.subject_masks[0])
     assert mask[-1].max() > 0.9 * mask.max()
-
-
-def test_art_without_a_subject_is_refused(session):
-    with pytest.raises(CapabilityError, match="without a subject"):
-        session.generate("a watercolour of a beach", seed=1)
 
 
 def test_a_warning_names_what_a_subject_wears_in_a_scene(session, identity):
@@ -241,6 +237,14 @@ def test_several_of_one_kind_are_drawn(session):
     assert (len(one.named), len(two.named)) == (1, 2)
     halves = np.split(values(two.subject_masks[0]) > 128, 2, axis=1)
     assert all(half.mean() > 0.03 for half in halves)
+
+
+def test_drawn_subjects_are_as_large_as_their_kind_by_seeds_from_any_side(session):
+    names = ("apple", "cat", "elephant", "cat")
+    drawn = [session.generate(f"a {n} in a village", seed=3 + k) for k, n in enumerate(names)]
+    high = [np.ptp((values(each.subject_masks[0]) > 128).any(1).nonzero()[0]) for each in drawn]
+    assert 1.2 * high[0] < high[1] < 0.8 * high[2]
+    assert len({tuple(each.layouts[0].pose[0].tolist()) for each in drawn}) == 4
 
 
 def test_tensors_are_the_pictures(session, identity):

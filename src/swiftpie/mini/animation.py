@@ -168,8 +168,8 @@ def _subjects(
         size_px=max(words.size_px for words in alone if words.size_px),
         noise=coarse_noise(whole, max(drawn_cells(components, state) for state in states)),
         subjects=tuple(
-            replace(subject, box=None if row and row[0] else subject.box)
-            for subject, row in zip(request.subjects, boxes, strict=True)
+            replace(each, box=None, view=each.view or (each.box and (0.0, 0.0)))
+            for each in request.subjects
         ),
     )
 
@@ -204,7 +204,7 @@ def _boxes(request: AnimateRequest, found: Sequence[Box | None]) -> list[list[Bo
         if start is None:
             raise InputError(
                 "A last box came for a subject whose first one is not known: only on the ground of "
-                "a photograph of the library the subject stands by itself. Give its first box."
+                "a place of the library the subject stands by itself. Give its first box."
             )
         rows.append([*request.path(number, start)])
     return rows

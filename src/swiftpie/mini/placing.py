@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from swiftpie.backbones.components import MAX_SIDE_PX, Components, Placement
 from swiftpie.geometry.ground import (
     SMALL_M,
-    UNKNOWN,
     Ground,
     Member,
     heights_in,
@@ -35,6 +34,7 @@ from swiftpie.geometry.relief import height, normals
 from swiftpie.geometry.shading import Illumination, Lighting, in_sun
 from swiftpie.geometry.stance import Stance, is_flat, laid_flat, turned_upright
 from swiftpie.imageio.images import bounding_box
+from swiftpie.library import subject_library
 from swiftpie.masks import HALF, Box, resize_mask, subject_extent
 from swiftpie.mini.reading import Reading, read_all
 from swiftpie.mini.relight import SIDE_PX
@@ -57,9 +57,12 @@ CALM = 0.05  # a light from one side as weak as this is about none, from whereve
 ACROSS = {"left": 0.0, "middle": 0.5, "right": 1.0}
 ALONG = {"near": 1.0, "far": 0.1}
 TIMES = {"tiny": 0.5, "small": 0.7, "big": 1.3, "huge": 1.7, "near": 1.5}
+LEAPS = frozenset(("jumping", "in mid air"))
+GROUP_M = {4: 0.1, 6: 0.2, 7: 0.2}  # metres of food, games and objects that no table has
 # Where drawn places have ground; a metre is as high as the picture in front.
 EDGES = ((0.0, 0.7), (1.0, 0.7), (1.0, SPREAD_FLOOR), (0.0, SPREAD_FLOOR))
 FLOOR = Ground(EDGES, ((0.7, 0.4), (SPREAD_FLOOR, 1.0)), is_near=False)
+DOG_M, DOG_HIGH, SOFTENED = 0.6, 0.45, 0.35  # there a dog is so high, others less unlike it
 DOUBT = 0.5  # cells that must be sure of what they say before they count as much as all else
 
 
@@ -135,7 +138,9 @@ def _placed(
     boxes: Sequence[Box | None],
 ) -> Layout:
     """Return the layout of the box for each picture, or else of the layout predictor."""
-    is_boxed, is_free = subject.box is not None, None in boxes
+    is_boxed = subject.box is not None
+    is_drawn = not is_boxed and subject.identity.named is not None  # by seed from any side
+    is_free = is_drawn or None in boxes
     predicted = _predicted(components, request, subject, noise, text, size) if is_free else None
     turned, extent = subject.view or (0.0, 0.0), subject_extent(subject.identity.mask[:1])
     stance, lies = (None, False) if is_boxed else _stance(components, request, subject)
@@ -151,6 +156,9 @@ def _placed(
             row = upright(row, flip=request.flip, tilt=request.tilt)
             row = row if stance is None else turned_upright(row, stance)
             row = laid_flat(row, foot=foot, share=(foot - box[1]) / high) if lies else row
+            if is_drawn and predicted is not None:
+                turned_by = predicted.pose[index : index + 1, :2].to(row.pose)
+                row = row._replace(pose=torch.cat([turned_by, row.pose[:, 2:]], dim=1))
         else:
             assert predicted is not None, "a picture has no box"
             row = Layout(*(values[index : index + 1] for values in predicted))
@@ -258,9 +266,10 @@ def _heights_of(request: PersonalizeRequest, reading: Reading) -> list[float | N
     """Return the usual height of each subject in metres; None for names that no table has."""
     mentioned, heights = heights_in(reading.said), list[float | None]()
     for number, subject in enumerate(request.subjects):
-        name = subject.name or getattr(subject.identity.named, "name", "")
-        known = heights_in(tokens_in(name)) or mentioned[number : number + 1]
-        heights.append(known[0] if known else None)
+        named = getattr(subject.identity.named, "name", "")
+        known = heights_in(tokens_in(subject.name or named)) or mentioned[number : number + 1]
+        group = subject_library().entry(named).group if named else 0
+        heights.append(known[0] if known else GROUP_M.get(group))
     return heights
 
 
@@ -271,11 +280,13 @@ def staged(
     noise: Tensor,
     ground: Ground | None,
     size: tuple[int, int],
+    *,
+    is_ground: bool,
 ) -> tuple[Box | None, ...]:
     """Return the boxes in which the subjects of a picture stand.
 
-    A region of the user's own is one. None where the model places them: where a subject has a box,
-    and where the prompt turns it; one in a drawn place, if words say nothing, and several before a
+    A region of the user's own is one. None where the model places them: where a subject has a box
+    or is turned, one in a drawn place that leaps, bends or has no ground, and several before a
     picture of the user's own, all but those that a border of their photograph cuts off.
     """
     subjects = request.subjects
@@ -301,7 +312,8 @@ def staged(
         row = sorted(range(count), key=lambda number: (ends[number], order[number]))
         found = stand_together(ground or FLOOR, [members[n] for n in row], share=near, x=x, way=way)
         return tuple(found[row.index(number)] for number in range(count))
-    boxes, is_said = list[Box | None](), bool(reading.placed or any(reading.sizes))
+    is_ground &= not (reading.posed("torn") or LEAPS & {*reading.posed("kept")})
+    boxes, is_said = list[Box | None](), bool(is_ground or reading.placed or any(reading.sizes))
     for number, each in enumerate(members):
         x = x if count == 1 else (number + 0.5) / count
         is_placed = ground or each.is_bust or each.cut_at or (is_said and not own)
@@ -323,7 +335,8 @@ def _members(
     heights, members = _heights_of(request, reading), list[Member]()
     tallest = max((each for each in heights if each is not None), default=None)
     if tallest is not None:
-        times = times_larger(ground, tallest, share=near) if ground else UNKNOWN / tallest
+        usual = DOG_HIGH * (tallest / DOG_M) ** SOFTENED
+        times = times_larger(ground, tallest, share=near) if ground else usual / tallest
         heights = [None if each is None else times * each for each in heights]
     for number, subject in enumerate(request.subjects):
         identity, (stance, lies) = subject.identity, _stance(components, request, subject)

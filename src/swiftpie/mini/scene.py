@@ -324,7 +324,8 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
             name = place_of(request, reading, share)
             share = known.share_for(name, share, is_small=are_small(request, reading))
             picture, ground, cover = _place_shown(components, name, share, size)
-        boxes = staged(components, request, reading, noise, ground, size)
+        is_ground = name is None or known.is_ground(name)
+        boxes = staged(components, request, reading, noise, ground, size, is_ground=is_ground)
         reading = reading.shown_at(name)
         is_photo = name is None or known.is_photographed(name)
         if is_photo and (torn := reading.posed("torn")):
@@ -333,7 +334,6 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
                 "it out, give a picture of the subject in that pose, turn it by `tilt`, or draw "
                 f"all of it from words by `scene='{WORDS_ALONE}'`."
             )
-        is_ground = name is None or known.is_ground(name)
         row = SceneRow(reading, seed, picture, name, is_photo, is_ground, noise, boxes)
         lit = _lit(components, row, share)
         is_cut = [each.identity.is_cut for each in request.subjects]
