@@ -58,7 +58,7 @@ class Ground(NamedTuple):
     summit: float = 1.0  # y of the top of what stands there, as a castle; 1 for nothing
     # Direction towards its light, if that is seen, and the share of that in all light on a front.
     sun: tuple[float, ...] | None = None  # right, down, to the viewer; share
-    light: float = 1.0  # brightness of a subject there, over that in its own photograph
+    light: float | list[float] = 1.0  # over that in a subject's photograph; or red, green, blue
 
     def metre_at(self, y: float) -> float:
         """Return the height of a metre whose foot is at `y`."""

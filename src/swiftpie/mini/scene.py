@@ -474,7 +474,7 @@ def _with_subjects(
     picture, alpha = whole.split((3, 1), dim=1)
     seen = [each.seen(((plan.size[0] + 1) // 2, (plan.size[1] + 1) // 2)) for each in subjects]
     ground, cover = plan.rows[row].ground, plan.rows[row].cover
-    light *= ground.light if ground else 1
+    light *= torch.tensor(ground.light if ground else 1.0).view(-1, 1, 1)
     if plan.rows[row].is_ground:
         _darken(picture, _light_on_ground(seen, subjects, ground), cover)
     for each, (opacity, extent) in zip(subjects, seen, strict=True):
