@@ -12,6 +12,7 @@ from swiftpie.pipelines.filling import (
     FINEST_PX,
     blurred,
     enlarged,
+    grown_before,
     in_pieces,
     inpaint,
     like_what_goes,
@@ -78,9 +79,9 @@ def test_what_fills_has_no_step_at_its_border(hole):
     assert (result - photo).abs().max() < 0.1
 
 
-def test_nothing_of_what_goes_stays(hole):
-    for went in (0.0, 1.0):
-        filled = inpaint(torch.lerp(flat(0.5), flat(went), hole), hole)
+def test_nothing_of_what_goes_stays_even_if_that_is_all_but_a_pixel(hole):
+    for went, goes in ((0.0, hole), (1.0, hole), (0.9, 1 - box(0, 0, 1, 1))):
+        filled = inpaint(torch.lerp(flat(0.5), flat(went), goes), goes)
         assert torch.allclose(filled, flat(0.5), atol=0.02)
 
 
@@ -148,10 +149,15 @@ def test_texture_has_colours_and_reaches_every_part_of_what_went():
         assert float(torch.corrcoef(torch.stack([red, green]))[0, 1].abs()) < 0.3
 
 
-def test_a_single_pixel_that_stays_fills_everything():
-    known = box(0, 0, 1, 1)
-    photo = torch.lerp(flat(0.9), flat(0.1), known)
-    assert torch.allclose(inpaint(photo, 1 - known), flat(0.1), atol=0.02)
+def test_light_blades_of_a_lawn_hide_feet_and_no_other_ground_does():
+    rough, green = textured(0.5, 0.12), torch.tensor([0.7, 1.0, 0.5]).view(1, 3, 1, 1)
+    subject = box(40, 40, 100, 120)
+    hidden = grown_before(rough * green, subject)
+    assert 0.02 < hidden.sum() / subject.sum() < 0.1
+    assert not hidden[..., :105, :].any()
+    assert hidden.max() == 1
+    assert not grown_before(rough, subject).any()
+    assert not grown_before(flat(0.5) * green, subject).any()
 
 
 @pytest.mark.parametrize("mode", ["bicubic", "bilinear"])

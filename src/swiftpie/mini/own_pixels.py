@@ -42,6 +42,7 @@ from swiftpie.pipelines.filling import (
     blurred,
     draw_over,
     enlarged_part,
+    grown_before,
     inpaint,
     log_ratio,
     matching_grain,
@@ -333,13 +334,13 @@ def composite_patch(
     if subject is None:
         return ground.clamp(0, 1)
     around, known = patch[subject.where], torch.ones_like(subject.alpha)
-    on_band()
     colours = match_sharpness(
         *(around, subject.colours, subject.alpha), num_octaves=SEEN_OCTAVES, on_band=on_band
     )
     on_band()
     colours += matching_grain(around, known, num_octaves=SEEN_OCTAVES, seed=seed, is_even=True)
     on_band()
+    colours = torch.lerp(colours, around, grown_before(around, subject.alpha))
     ground[subject.where] = torch.lerp(ground[subject.where], colours, subject.alpha)
     return ground.clamp(0, 1)
 
