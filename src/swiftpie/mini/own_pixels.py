@@ -42,7 +42,6 @@ from swiftpie.pipelines.filling import (
     blurred,
     draw_over,
     enlarged_part,
-    grown_before,
     inpaint,
     log_ratio,
     matching_grain,
@@ -340,7 +339,6 @@ def composite_patch(
     on_band()
     colours += matching_grain(around, known, num_octaves=SEEN_OCTAVES, seed=seed, is_even=True)
     on_band()
-    colours = torch.lerp(colours, around, grown_before(around, subject.alpha))
     ground[subject.where] = torch.lerp(ground[subject.where], colours, subject.alpha)
     return ground.clamp(0, 1)
 

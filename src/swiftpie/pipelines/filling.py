@@ -67,9 +67,6 @@ MOST_GRAIN = 2.0  # medians; what stands out further is an edge
 PLAIN_PX, PLAINEST = 8, 0.05  # side of a block, and the share of the blocks that are plain
 MOST_NOISE = 0.003  # deviation of a camera's noise; more is texture, where all is textured
 DEVIATION = 1.25  # A normal distribution's deviation over its mean absolute value.
-# Grass before feet, chosen by eye on 12 lawns: its height over the root of a subject's area, the
-# least excess and share of green and deviation of brightness, its fall beside feet, its soft edge.
-GROWN, GREENER, GREEN, BLADED, FALLS, SOFT_PX = 0.14, 1.02, 0.4, 0.04, 0.5, 2.0
 WELL_KNOWN = 0.05  # share of a blur's weight that has to be known
 
 
@@ -445,30 +442,6 @@ def matching_grain(
         if min(grey.shape[-2:]) < 2:
             break
     return texture
-
-
-def grown_before(photo: Tensor, alpha: Tensor) -> Tensor:
-    """Return the part of a subject's opacity `alpha` that hides behind grass, both (1, 1, H, W).
-
-    What is light in a `photo` (1, 3, H, W) of ground that is green and rough stands in front.
-    """
-    size = _size(alpha)
-    lowest = ((alpha[0, 0] > HALF) * torch.arange(1, size[0] + 1)[:, None]).amax(dim=0)
-    foot, tall = int(lowest.max()), round(GROWN * math.sqrt(float(alpha.sum())))
-    near = photo[..., max(0, foot - 2 * tall) : foot + 2 * tall, :]
-    is_green = near[:, 1] > GREENER * torch.maximum(near[:, 0], near[:, 2])
-    high = tall * (is_green.float().mean() / GREEN - 1).clamp(0, 1)
-    if tall < 2 or not high:
-        return torch.zeros_like(alpha)
-    grey, cells = luma(photo), (math.ceil(size[0] / tall / 2), math.ceil(size[1] / tall / 2))
-    lighter = grey - resized(resized(grey, cells), size, mode="bilinear")
-    spread = resized(resized(lighter.square(), cells), size, mode="bilinear").sqrt()
-    blades = resized(resized(lighter, (2 * size[0] // tall, size[1])), size, mode="bilinear")
-    rows = (2 * blades / (spread + SURE)).sigmoid() * (spread / BLADED - 1).clamp(0, 1) * high
-    falls = FALLS * torch.arange(size[1])
-    sides = torch.stack([lowest + falls, (lowest - falls).flip(0)]).cummax(1).values
-    base = torch.maximum(sides[0] - falls, sides[1].flip(0) + falls)
-    return ((rows + torch.arange(size[0])[:, None] - base) / SOFT_PX + 0.5).clamp(0, 1) * alpha
 
 
 def without_model_error(drawing: CanvasDrawing) -> CanvasDrawing:
