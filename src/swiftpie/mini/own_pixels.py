@@ -333,6 +333,7 @@ def composite_patch(
     if subject is None:
         return ground.clamp(0, 1)
     around, known = patch[subject.where], torch.ones_like(subject.alpha)
+    on_band()
     colours = match_sharpness(
         *(around, subject.colours, subject.alpha), num_octaves=SEEN_OCTAVES, on_band=on_band
     )

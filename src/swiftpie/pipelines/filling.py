@@ -296,13 +296,7 @@ def _shifts(seen: Tensor, known: Tensor, usual: Tensor, *, level: bool) -> tuple
     every = torch.cartesian_prod(reach, reach)
     every = every[every.square().sum(dim=1) >= NEAREST**2]
     far = usual.square().sum(dim=1) >= NEAREST**2
-    counts = torch.zeros(1, 1, 2 * TONE_PX, 2 * TONE_PX)
-    counts[0, 0].index_put_(tuple((usual[far] + TONE_PX).T), torch.ones(1), accumulate=True)
-    counts = blurred(counts, 1.0)
-    peaks = ((counts == F.max_pool2d(counts, 3, 1, 1)) * counts).flatten().topk(MOST_FOUND)
-    chosen = peaks.indices[peaks.values > 0]  # more frequent than similar ones
-    often = torch.stack([chosen // (2 * TONE_PX), chosen % (2 * TONE_PX)], dim=1) - TONE_PX
-    every = torch.cat([often, every])
+    every = torch.cat([_most_frequent(usual[far]), every])
     every = every[every[:, 0] == 0] if level else every
     left, top, right, bottom = extent_of(1 - known) or (0, 0, size[1], size[0])
     here = (0, slice(None), slice(top, bottom), slice(left, right))
@@ -315,11 +309,7 @@ def _shifts(seen: Tensor, known: Tensor, usual: Tensor, *, level: bool) -> tuple
         apart += UNLEVEL * abs(down - TONE_PX) / TONE_PX
         torch.mul(apart, 1 - known[here][0], out=cost)
     costs = blurred(costs, SMOOTH_PX)
-    gaps, best = costs[0, :, known[here][0] <= 0], []
-    left_over = gaps.new_full(gaps.shape[1:], UNFIT)
-    for _ in range(min(NUM_SHIFTS, len(gaps))):  # those that together cost least, greedily
-        best.append(int((left_over - gaps).clamp_min(0).sum(dim=1).argmax()))
-        left_over = torch.minimum(left_over, gaps[best[-1]])
+    best = _best_shifts(costs[0, :, known[here][0] <= 0])
     shares = seen.new_zeros(1, len(best), *size)
     shares[here] = in_pieces(costs[:, best], every[best], gone=1 - known[here])[0]
     return every[best] / torch.tensor(size), shares
@@ -344,6 +334,25 @@ def in_pieces(costs: Tensor, shifts: Tensor, *, gone: Tensor) -> Tensor:
         better = (costs - ALONE * blurred(taken, ALONE_PX) + AGAIN * again).argmin(dim=1)
         chosen = torch.where(odd % 2 == turn % 2, better, chosen)
     return F.one_hot(chosen, len(shifts)).movedim(-1, 1).to(costs)
+
+
+def _most_frequent(shifts: Tensor) -> Tensor:
+    """Return those of `shifts` (N, 2) that are more frequent than similar ones, (K, 2)."""
+    counts = torch.zeros(1, 1, 2 * TONE_PX, 2 * TONE_PX)
+    counts[0, 0].index_put_(tuple((shifts + TONE_PX).T), torch.ones(1), accumulate=True)
+    counts = blurred(counts, 1.0)
+    peaks = ((counts == F.max_pool2d(counts, 3, 1, 1)) * counts).flatten().topk(MOST_FOUND)
+    chosen = peaks.indices[peaks.values > 0]
+    return torch.stack([chosen // (2 * TONE_PX), chosen % (2 * TONE_PX)], dim=1) - TONE_PX
+
+
+def _best_shifts(costs: Tensor) -> Tensor:
+    """Return the shifts (K,) that together have the least `costs` (S, pixels), found greedily."""
+    left, best = costs.new_full(costs.shape[1:], UNFIT), []
+    for _ in range(min(NUM_SHIFTS, len(costs))):
+        best.append((left - costs).clamp_min(0).sum(dim=1).argmax())
+        left = torch.minimum(left, costs[best[-1]])
+    return torch.stack(best)
 
 
 def _copied_texture(

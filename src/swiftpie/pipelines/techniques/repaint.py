@@ -166,23 +166,13 @@ def open_window(
 
 def finish(*drawn: Drawn, plan: RepaintPlan, compose: Compose, clock: Clock) -> Change:
     """Return the photograph with the drawing in it; pixels outside of the region stay exact."""
-    original, canvas, removes = plan.original, plan.canvas, bool(plan.gone.any())
-    left, top, right, bottom = first, above, last, below = canvas.window
-    if not removes:
-        left, top, right, bottom = touched(plan.region)
-        margin = math.ceil(MARGIN * max(right - left, bottom - top))
-        left, top = max(first, left - margin), max(above, top - margin)
-        right, bottom = min(last, right + margin), min(below, bottom + margin)
-    patch = (left, top, right, bottom)
+    original, canvas = plan.original, plan.canvas
+    removes = bool(plan.gone.any())
+    patch = canvas.window if removes else _around(touched(plan.region), canvas)
+    left, top, right, bottom = patch
     gone = (plan.gone[..., top:bottom, left:right] > 0).float()
     clock.lap("join")
-    pixels = torch.empty(1, 3, bottom - top, right - left)
-    for start in range(top, bottom, BAND_PX):
-        end = min(bottom, start + BAND_PX)
-        band = in_unit(to_tensor(original.crop((left, start, right, end))))
-        pixels[..., start - top : end - top, :] = band
-        clock.lap("join")
-    shown = Patch(pixels, gone, canvas.shares_of(patch))
+    shown = Patch(_pixels_in(original, patch, clock), gone, canvas.shares_of(patch))
     finished = compose(plan, shown, clock, *drawn)
     clock.lap("join")
     edited, blend = original.copy(), blend_mask(plan.region)
@@ -206,10 +196,25 @@ def finish(*drawn: Drawn, plan: RepaintPlan, compose: Compose, clock: Clock) -> 
     )
 
 
+def _pixels_in(photograph: Image.Image, patch: PixelBox, clock: Clock) -> Tensor:
+    """Return a part of a photograph, (1, 3, H, W) in [0, 1]."""
+    left, top, right, bottom = patch
+    pixels = torch.empty(1, 3, bottom - top, right - left)
+    for start in range(top, bottom, BAND_PX):
+        end = min(bottom, start + BAND_PX)
+        band = in_unit(to_tensor(photograph.crop((left, start, right, end))))
+        pixels[..., start - top : end - top, :] = band
+        clock.lap("join")
+    return pixels
+
+
 def _changed_in(
     result: Image.Image, plan: RepaintPlan, patch: PixelBox, clock: Clock
 ) -> Image.Image:
-    """Return, in mode L, what a result changes of the region in a `patch`, and all that goes."""
+    """Return the part of the region that a result changes, and all that goes, white in mode L.
+
+    Nothing changes outside of the `patch`.
+    """
     near = where_changed(plan.original.crop(patch), result.crop(patch))
     clock.lap("join")
     left, top, right, bottom = patch
@@ -354,6 +359,19 @@ def extent_in_frame(identity: Identity) -> tuple[float, float]:
     """Return width and height of a subject as shares of its frame."""
     wide, tall = subject_extent(identity.mask[:1])[0].clamp_min(MIN_EXTENT).tolist()
     return wide, tall
+
+
+def _around(changes: PixelBox, canvas: Canvas) -> PixelBox:
+    """Return the part of the window with the change and its margin."""
+    left, top, right, bottom = changes
+    margin = math.ceil(MARGIN * max(right - left, bottom - top))
+    first, above, last, below = canvas.window
+    return (
+        max(first, left - margin),
+        max(above, top - margin),
+        min(last, right + margin),
+        min(below, bottom + margin),
+    )
 
 
 TECHNIQUE = Technique(
