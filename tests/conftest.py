@@ -18,7 +18,7 @@ from swiftpie.cli.main import COLLECT_EVERY
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 gc.set_threshold(COLLECT_EVERY)  # as the command line; looking more often takes a tenth of all time
 
-PARTS = 8  # of the longer tests
+PARTS = 16  # of the longer tests
 SLOW_S = 1200  # for what takes minutes on a laptop, or loads large weights
 
 
