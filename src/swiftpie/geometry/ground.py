@@ -174,7 +174,8 @@ def at_borders(box: Box, cut_at: str, *, ground: Ground | None = None) -> Box:
             height if is_wide else 0.0, 1 / (1 - BELOW - UNDER) if foot > 1 else foot / (1 - BELOW)
         )
     foot = foot if foot <= 1 else 1 + UNDER * height
-    width, top, left = shape * height, foot - height, centre - shape * height / 2
+    width, top = shape * height, foot - height
+    left = centre - width / 2
     if (width > 1 and not is_wide) or (top < 0) is not ("top" in cuts):
         raise InputError(
             f"The subject is cut off in its photograph (border: {cut_at}), and at that border of "
@@ -263,9 +264,9 @@ def stand(
         height = UNKNOWN if height_m is None else ground.metre_at(foot) * height_m
         height = min(MOST, foot - MARGIN, max(least, height))
         height = min(height, max(LEAST, foot - far)) if lies else height
-        widest = WIDEST * count if ground.is_near and height_m is not None else 1.0
-        most = WIDEST_OF_SEVERAL * count if count > 1 else 1 - 2 * MARGIN
-        width = min(widest, most, 1 - 2 * MARGIN, height * extent[0] / extent[1])
+        widest = WIDEST if ground.is_near and height_m is not None else 1.0
+        widest = WIDEST_OF_SEVERAL * count if count > 1 else widest
+        width = min(widest, 1 - 2 * MARGIN, height * extent[0] / extent[1])
         height = width * extent[1] / extent[0]
         base, depth = (NEAR_BASE, NEAR_DEPTH) if ground.is_near else (BASE, 0.0)
         base = max(base, 1 - (1 - base) / count)

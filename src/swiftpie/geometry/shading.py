@@ -28,7 +28,6 @@ _OCCLUSION, _MOST_SHADED, _MOST_OCCLUDED = 4.0, 0.5, 0.8
 # how far apart feet stand, and over which ways down and to the sides both darknesses fade.
 _STANDING, _RISING, _BESIDE = 0.2, 0.05, 0.06
 _CONTACT_FADES, _CONTACT_SOFT, _CLOSE_FADES, _CLOSE_SOFT = 0.1, 0.07, 0.028, 0.01
-_NOTHING = 4.5  # times the way over which a shade fades, after which none is seen
 _FLATTEN = 0.45  # a length along the line of sight, on ground seen from a standing height
 _THIN = 0.2  # a shadow thrown sideways keeps this height: what casts it is not flat
 # How soft the shadow is where it begins, of 1 at its far end, and the darkness that is lost there.
@@ -401,10 +400,10 @@ def cast_shadow(footing: Footing, cast: Shadow) -> Tensor:
     shaded = footing.contact * (_OCCLUSION * darkness).clamp(max=_MOST_SHADED)
     touched = footing.touching * (_OCCLUSION * darkness).clamp(max=_MOST_OCCLUDED)
     shadow = torch.maximum(shaded, _thrown(footing, cast) * darkness)
-    lost = 1 - (1 - shadow) * (1 - touched)
+    kept = (1 - shadow) * (1 - touched)
     if footing.hidden is not None:
-        lost = 1 - (1 - lost) * (1 - footing.hidden)
-    return F.interpolate(lost, size=(footing.side, footing.side), mode="bilinear")
+        kept = kept * (1 - footing.hidden)
+    return F.interpolate(1 - kept, size=(footing.side, footing.side), mode="bilinear")
 
 
 def _around_feet(sharp: Tensor, base: Tensor, wide: Tensor, y: Tensor) -> tuple[Tensor, ...]:

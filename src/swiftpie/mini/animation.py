@@ -168,6 +168,7 @@ def _subjects(
         size_px=max(words.size_px for words in alone if words.size_px),
         noise=coarse_noise(whole, max(drawn_cells(components, state) for state in states)),
         subjects=tuple(
+            # `boxes` has the box, and what had one is not turned onto its base.
             replace(each, box=None, view=each.view or (each.box and (0.0, 0.0)))
             for each in request.subjects
         ),

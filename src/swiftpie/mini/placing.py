@@ -17,7 +17,6 @@ from swiftpie.geometry.ground import (
     Ground,
     Member,
     heights_in,
-    names_flat,
     stand_together,
     times_larger,
 )
@@ -32,7 +31,7 @@ from swiftpie.geometry.layout import (
 )
 from swiftpie.geometry.relief import height, normals
 from swiftpie.geometry.shading import Illumination, Lighting, in_sun
-from swiftpie.geometry.stance import Stance, is_flat, laid_flat, turned_upright
+from swiftpie.geometry.stance import Stance, laid_flat, turned_upright
 from swiftpie.imageio.images import bounding_box
 from swiftpie.library import subject_library
 from swiftpie.masks import HALF, Box, resize_mask, subject_extent
@@ -43,7 +42,7 @@ from swiftpie.mini.words import tokens_in
 from swiftpie.models.network import Network, keep_settings
 from swiftpie.noise import NUM_STATISTICS, noise_statistics, share_of
 from swiftpie.pipelines.request import PersonalizeRequest, Subject, cells_of
-from swiftpie.pipelines.techniques.repaint import extent_in_frame, proposed_box, stands_on_base
+from swiftpie.pipelines.techniques.repaint import lies_flat, proposed_box, stands_on_base
 from swiftpie.types import Identity, TextCondition
 
 SPREAD_FLOOR = 0.9  # where several subjects stand, in [0, 1] from the top
@@ -254,12 +253,12 @@ def _stance(
     order = [each.identity is identity for each in request.subjects]
     is_one_each = sum(each.number for each in mentions) == len(mentions) == len(order) > 1
     said = mentions[order.index(True)].words if is_one_each else " ".join(request.texts[:1])
-    words = tokens_in(subject.name or said)
-    is_known = identity.is_whole and names_flat(words)
-    lies = is_known and is_flat(identity.mask[:1], extent_in_frame(identity))
-    text = " ".join(words)
-    found = partial(stands_on_base, identity, text)
-    return components.keep(f"stance {text}", identity, found), lies
+    text = " ".join(tokens_in(subject.name or said))
+    return components.keep(
+        f"stance {text}",
+        identity,
+        lambda: (stands_on_base(identity, text), lies_flat(identity, text)),
+    )
 
 
 def _heights_of(request: PersonalizeRequest, reading: Reading) -> list[float | None]:
