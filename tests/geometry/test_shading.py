@@ -127,7 +127,7 @@ def test_ground_loses_the_sky_that_a_wall_hides():
     far = (rows + 0.5 - 128) / 0.45
     hidden = 0.5 - far / torch.hypot(far, torch.tensor(77.0)) / 2  # an endless wall's form factor
     lost = cast_on_ground(wall, layout, cast)[0, 0, rows, 128]
-    assert torch.allclose(lost, 0.65 * (hidden - 0.04).clamp_min(0), atol=0.03)
+    assert torch.allclose(lost, 0.5 * (hidden - 0.02).clamp_min(0), atol=0.03)
 
 
 def test_light_of_coloured_ground_is_taken_off_a_subject_and_its_brightness_stays():

@@ -162,8 +162,8 @@ class _Rays(NamedTuple):
 
     def surplus(self, z: Tensor) -> Tensor:
         """Return how deep in the solid the rays are at heights `z`; negative outside."""
-        places = self.at(z) / _WIDER
-        return _sample(self.field, places, padding="border") - _squared(z)
+        squared = z.square() + _STEEPER * z.clamp_max(0).square()  # relief whose surface is there
+        return _sample(self.field, self.at(z) / _WIDER, padding="border") - squared
 
 
 def _rays(size: tuple[int, ...], field: Tensor, peak: Tensor, rotation: Tensor) -> _Rays:
@@ -317,11 +317,6 @@ def _extent(height: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _rotated(rotation: Tensor, vectors: Tensor) -> Tensor:
     """Return the products of rows of `rotation` (B, n, 3) with vectors (B, 3, h, w)."""
     return (rotation[..., None, None] * vectors[:, None]).sum(2)
-
-
-def _squared(z: Tensor) -> Tensor:
-    """Return the relief, squared, whose surface is at height `z`."""
-    return z.square() + _STEEPER * z.clamp_max(0).square()
 
 
 def _lowered(squared: Tensor, peak: Tensor) -> Tensor:
