@@ -390,14 +390,6 @@ def _shade(changes: Tensor, placed: StandingSubject) -> Tensor:
     return (1 - cast_on_ground(opacity, placed.layout, usual_shadow(placed.scene))).log() * inner
 
 
-def _clear(difference: Tensor, doubt: float) -> Tensor:
-    """Return a difference of logarithms with values up to `doubt` set to 0.
-
-    Large values stay nearly unchanged: the garrote (https://doi.org/10.1080/00401706.1995.10484371).
-    """
-    return difference * (1 - (doubt / difference.abs().clamp_min(doubt)).square())
-
-
 class _Shown(NamedTuple):
     """A subject in the part of a patch around it."""
 
@@ -423,7 +415,9 @@ def _subject(
     inside = ((small[:, 3:] - low) / (high - low)).clamp(0, 1)
     inside = inside * blurred(inside, LIGHT_PX).square()  # thin parts are mixed with the ground
     light = log_ratio(drawing.after, colours_of(small), inside, LIGHT_PX)
-    light = _clear(light.clamp(-MOST_RELIGHTING, MOST_RELIGHTING), UNEXPECTED_LIGHT)
+    light = light.clamp(-MOST_RELIGHTING, MOST_RELIGHTING)
+    # Small values become 0, large ones stay: the garrote, https://doi.org/10.1080/00401706.1995.10484371
+    light = light * (1 - (UNEXPECTED_LIGHT / light.abs().clamp_min(UNEXPECTED_LIGHT)).square())
     (top, bottom), (left, right) = sides
     wide, tall = (place[2] - place[0]) / size[1], (place[3] - place[1]) / size[0]
     place = (

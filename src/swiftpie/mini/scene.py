@@ -54,6 +54,8 @@ AROUND_CELLS = 2  # cells, at half size, between a subject and the end of its pa
 NIGHT_SHARE = 0.87
 # Share of its colours that it loses there, by eye: blue light would make a tongue bright purple.
 NIGHT_GREY = 0.5
+# Colours that a clear sky adds to shades, over the light lost: Cycles draws six places so.
+SKYLIGHT = (-0.3, -0.05, 0.35)
 EDGES, BEHIND = 48, 0.04  # parts of a far end, and the height over which shadows end behind it
 CLEARER = 0.6  # share of the fog that is not before subjects, which stand near, but behind them
 # Arts that the model's drawings do not show.
@@ -476,7 +478,8 @@ def _with_subjects(
     ground, cover = plan.rows[row].ground, plan.rows[row].cover
     light *= torch.tensor(ground.light if ground else 1.0).view(-1, 1, 1)
     if plan.rows[row].is_ground:
-        _darken(picture, _light_on_ground(seen, subjects, ground), cover)
+        clear = 1 - usual_shadow(subjects[0].scene).softness
+        _darken(picture, _light_on_ground(seen, subjects, ground), cover, clear)
     for each, (opacity, extent) in zip(subjects, seen, strict=True):
         if extent is not None:
             patch = _patch_around(extent, plan.size)
@@ -503,10 +506,11 @@ def _look_of(plan: ScenePlan, row: int, number: int) -> str:
     return look.name if look.name in OWN_LOOKS else GREY
 
 
-def _darken(picture: Tensor, light: Tensor, cover: Tensor | None) -> None:
+def _darken(picture: Tensor, light: Tensor, cover: Tensor | None, clear: Tensor) -> None:
     """Leave bytes (1, 3, H, W) a share (1, 1, h, w) of their light, at half of their size.
 
-    What grows has the light of ground before its foot, for it rises out of a shade.
+    What grows has the light of ground before its foot, for it rises out of a shade. Where the sky
+    is `clear`, from 0 to 1, shades are lit by its blue.
     """
     shaded = extent_of((light < UNSHADED).to(light))
     if shaded is None:
@@ -522,7 +526,8 @@ def _darken(picture: Tensor, light: Tensor, cover: Tensor | None) -> None:
     if cover is not None:
         lit = torch.arange(part.shape[2])[:, None] + OUT_OF_SHADE * cover[where]
         share = share.gather(2, lit.long().clamp_max(part.shape[2] - 1))
-    part.copy_((part.contiguous() * share).round_())
+    blue = clear * torch.tensor(SKYLIGHT).view(3, 1, 1)
+    part.copy_((part.contiguous() * share * (1 + blue * (1 - share))).round_())
 
 
 def _light_on_ground(
