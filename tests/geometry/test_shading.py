@@ -115,7 +115,7 @@ def test_the_shadow_of_a_foot_that_stands_further_back_begins_there():
     begins = []
     for feet in (alpha, alpha.flip(3)):  # the nearer foot is on the left, then on the right
         footing = footing_of(feet, wide, base)
-        thrown = cast_shadow(footing._replace(contact=0 * base, touching=0 * base), cast)[0, 0]
+        thrown = cast_shadow(footing._replace(around=0 * base, touching=0 * base), cast)[0, 0]
         begins.append(int((thrown[:, 180] > thrown[:, 180].max() / 2).nonzero()[-1]))
     assert begins[1] - begins[0] == pytest.approx(12, abs=3)
 

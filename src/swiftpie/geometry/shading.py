@@ -114,10 +114,10 @@ class Footing(NamedTuple):
     base: Tensor  # height of the lowest point, (B, 1, 1, 1) in sides of the square
     wide: Tensor  # width of the frame, likewise
     outlines: Tensor  # (B, 2, h, h): as it is, and as soft as at the far end of a shadow
-    contact: Tensor  # (B, 1, h, h) where the ground is around its feet
-    touching: Tensor  # (B, 1, h, h) where the ground is close to them
+    touching: Tensor  # (B, 1, h, h) where the ground is close to its feet
     lift: Tensor  # (B, 1, 1, h) how far above the base, in sides of the square, the next feet are
-    hidden: Tensor | None = None  # (B, 1, h, h) light that ground loses with sky, if in a picture
+    around: Tensor  # (B, 1, h, h) light that ground loses with the sky, or where it is near feet
+    hides_sky: bool  # the former
 
 
 class Unlit(NamedTuple):
@@ -301,9 +301,8 @@ def _enlarged(light: Gains, like: Tensor) -> Gains:
 
 def cast_on_ground(opacity: Tensor, layout: Layout, cast: Shadow) -> Tensor:
     """Return the share of its light that ground loses by a subject of `opacity`, (1, 1, H, W)."""
-    height, width = opacity.shape[2:]
-    footing = _footing(opacity, layout.scale.view(-1)[:1] * width)
-    return cast_shadow(footing, cast)[..., :height, :width]
+    footing = _footing(opacity, layout.scale.view(-1)[:1] * opacity.shape[3])
+    return cast_shadow(footing, cast)[..., : opacity.shape[2], : opacity.shape[3]]
 
 
 def _footing(opacity: Tensor, wide_px: Tensor) -> Footing:
@@ -312,25 +311,24 @@ def _footing(opacity: Tensor, wide_px: Tensor) -> Footing:
     square = F.pad(opacity, (0, side - opacity.shape[3], 0, side - opacity.shape[2]))
     numbers = torch.arange(1, side + 1, device=opacity.device).view(1, 1, -1)
     base = ((square > FEET).to(opacity).amax(dim=3) * numbers).amax(dim=2) / side
-    footing = footing_of(square, wide_px / side, base.view(1, 1, 1, 1))
-    return footing._replace(hidden=_hidden_sky(footing))
+    return footing_of(square, wide_px / side, base.view(1, 1, 1, 1), hides_sky=True)
 
 
-def _hidden_sky(footing: Footing) -> Tensor:
+def _hidden_sky(outline: Tensor, base: Tensor, wide: Tensor, lift: Tensor) -> Tensor:
     """Return the light that ground loses as a subject hides the sky from it, (1, 1, h, h).
 
     It is an upright screen at its feet and one behind its depth. Over each azimuth a screen hides
     the difference of sin² of its upper and lower elevation (Nusselt's analogue).
     """
-    size, cells = footing.outlines.shape[-2:], _SKY_CELLS
-    cover = F.interpolate(footing.outlines[:, :1], (cells, cells), mode="bilinear")[0, 0] > FEET
+    size, cells = outline.shape[-2:], _SKY_CELLS
+    cover = F.interpolate(outline, (cells, cells), mode="bilinear")[0, 0] > FEET
     at = (torch.arange(cells, device=cover.device) + 0.5) / cells
-    feet = (footing.base - F.interpolate(footing.lift, (1, cells), mode="bilinear")).view(-1)
+    feet = (base - F.interpolate(lift, (1, cells), mode="bilinear")).view(-1)
     upper = (feet - torch.where(cover, at[:, None], 2.0).amin(dim=0)).clamp_min(0).square()
     lowest = (at[:, None] * cover).amax(dim=0) + 2 / cells  # a foot may be so far off its row
     lower = (feet - lowest).clamp_min(0).square().minimum(upper)
     aside, way = (at - at[:, None]).square(), at[:, None] - feet
-    depth, hidden = _DEPTH * footing.wide.view(()), torch.zeros_like(way)
+    depth, hidden = _DEPTH * wide.view(()), torch.zeros_like(way)
     for screen, sees in ((way, way > -depth), (way + depth, way < 0)):
         far = (screen.abs() / _FLATTEN).clamp_min(0.5 / cells)[..., None]
         near = far.square() + aside
@@ -375,20 +373,26 @@ def cast_around(
     return part, shadow[..., : bottom - top, : right - left]
 
 
-def footing_of(alpha: Tensor, wide: Tensor, base: Tensor) -> Footing:
+def footing_of(alpha: Tensor, wide: Tensor, base: Tensor, *, hides_sky: bool = False) -> Footing:
     """Return what the shadows of subjects of coverage (B, 1, R, R) in squares have in common.
 
     `wide` (B,) are the widths of their frames, `base` (B, 1, 1, 1) the heights of their lowest
-    points, in sides of the squares.
+    points, in sides of the squares. One that `hides_sky` has no patch around its feet.
     """
     half = alpha.shape[-1] // 2
     centres = (torch.arange(half, device=alpha.device) + 0.5) / half
     y, wide = centres.view(1, 1, -1, 1), wide.view(-1, 1, 1, 1)
     sharp = F.avg_pool2d(alpha, 2)
     soft = F.avg_pool2d(F.avg_pool2d(sharp, 4), 3, stride=1, padding=1)
-    soft = F.interpolate(soft, size=sharp.shape[-2:], mode="bilinear")
-    outlines, around = torch.cat([sharp, soft], dim=1), _around_feet(sharp, base, wide, y)
-    return Footing(alpha.shape[-1], base, wide, outlines, *around)
+    outlines = torch.cat([sharp, F.interpolate(soft, sharp.shape[-2:], mode="bilinear")], dim=1)
+    stands, gap, lift = _feet(sharp, base, wide, y)
+    cells = float(wide.max()) * half
+    touching = _softened(stands * torch.exp(-gap / _CLOSE_FADES), _CLOSE_SOFT * cells)
+    if hides_sky:
+        around = _hidden_sky(sharp, base, wide, lift)
+    else:
+        around = _softened(stands * torch.exp(-gap / _CONTACT_FADES), _CONTACT_SOFT * cells)
+    return Footing(alpha.shape[-1], base, wide, outlines, touching, lift, around, hides_sky)
 
 
 def cast_shadow(footing: Footing, cast: Shadow) -> Tensor:
@@ -400,20 +404,20 @@ def cast_shadow(footing: Footing, cast: Shadow) -> Tensor:
     darkness = cast.darkness.view(-1, 1, 1, 1)
     touched = footing.touching * (_OCCLUSION * darkness).clamp(max=_MOST_OCCLUDED)
     thrown = _thrown(footing, cast) * darkness
-    if footing.hidden is None:
-        shaded = footing.contact * (_OCCLUSION * darkness).clamp(max=_MOST_SHADED)
-        kept = 1 - torch.maximum(shaded, thrown)
+    if footing.hides_sky:
+        kept = (1 - thrown) * (1 - footing.around)
     else:
-        kept = (1 - thrown) * (1 - footing.hidden)
+        shaded = footing.around * (_OCCLUSION * darkness).clamp(max=_MOST_SHADED)
+        kept = 1 - torch.maximum(shaded, thrown)
     lost, side = 1 - kept * (1 - touched), footing.side
     return F.interpolate(lost, size=(side, side), mode="bilinear")
 
 
-def _around_feet(sharp: Tensor, base: Tensor, wide: Tensor, y: Tensor) -> tuple[Tensor, ...]:
-    """Return the shade around feet and where they touch the ground, and `Footing.lift`.
+def _feet(sharp: Tensor, base: Tensor, wide: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return where feet stand (B, 1, 1, h), how far rows are from them, and `Footing.lift`.
 
-    A foot is where an outline (B, 1, h, h) comes down, each at its own height. Ground loses most
-    light there, and less the further it is away, without a bend that would lift the subject.
+    A foot is where an outline (B, 1, h, h) comes down, each at its own height. Distances
+    (B, 1, h, h) are in widths of the frame.
     """
     lowest = (y * (sharp > 0.5)).amax(dim=2, keepdim=True)  # the lowest solid row of each column
     cells = float(wide.max()) * sharp.shape[-1]
@@ -422,12 +426,10 @@ def _around_feet(sharp: Tensor, base: Tensor, wide: Tensor, y: Tensor) -> tuple[
     stands = _eased(1 - (base - lowest) / (_STANDING * wide)) * (lowest > 0)
     stands = stands * _eased(1 - (beside - lowest) / (_RISING * wide))
     gap = (lowest - y).abs() / wide
-    contact = _softened(stands * torch.exp(-gap / _CONTACT_FADES), _CONTACT_SOFT * cells)
-    touching = _softened(stands * torch.exp(-gap / _CLOSE_FADES), _CLOSE_SOFT * cells)
     x = torch.arange(sharp.shape[-1], device=sharp.device)
     near = torch.exp((x[:, None] - x).abs() / (-_BESIDE * cells))
     lift = ((base - lowest) * stands) @ near / (stands @ near).clamp_min(1e-9)
-    return contact, touching, lift
+    return stands, gap, lift
 
 
 def _softened(shade: Tensor, cells: float) -> Tensor:

@@ -526,8 +526,10 @@ def _darken(picture: Tensor, light: Tensor, cover: Tensor | None, clear: Tensor)
     if cover is not None:
         lit = torch.arange(part.shape[2])[:, None] + OUT_OF_SHADE * cover[where]
         share = share.gather(2, lit.long().clamp_max(part.shape[2] - 1))
-    blue = clear * torch.tensor(SKYLIGHT).view(3, 1, 1)
-    part.copy_((part.contiguous() * share * (1 + blue * (1 - share))).round_())
+    if clear > 0:
+        blue = clear * torch.tensor(SKYLIGHT).view(3, 1, 1)
+        share = torch.addcmul(share, blue, share * (1 - share))
+    part.copy_((part.contiguous() * share).round_())
 
 
 def _light_on_ground(
