@@ -21,8 +21,8 @@ ifneq ($(filter-out cpu,$(TORCH)),)
 $(error TORCH=$(TORCH) is no build of PyTorch that make knows. Choose TORCH=cpu, or leave it out for the one of PyPI)
 endif
 
-.PHONY: help demo setup test test-thorough test-lowest test-all test-comfyui golden parity page check-page test-page docs \
-  mutation release-check check fix clean
+.PHONY: help demo setup setup-lowest test test-thorough test-lowest test-all test-comfyui golden parity page \
+  check-page test-page docs mutation release-check check fix clean
 
 help:  ## list all targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r target about; do \
@@ -36,13 +36,16 @@ setup: $(VENV)/.dev  ## install SwiftPie, the lab and the developer tools
 test: $(VENV)/.dev  ## run what runs on any laptop, offline
 	$(PYTEST) -m "$(FAST)"
 
-test-thorough: $(VENV)/.dev  ## run what takes some seconds each and `test` leaves out; or PART=0 to 7
+test-thorough: $(VENV)/.dev  ## run what takes some seconds each and `test` leaves out; or PART=0 to 15
 	$(PYTEST) -m "thorough and not slow and not gpu and not weights" $(if $(PART),--part $(PART))
 
 # NEWEST=torch leaves PyTorch out, whose lowest version is a download of 3 GB.
-test-lowest:  ## run `test-thorough` with the lowest versions that pyproject.toml allows
+setup-lowest:  ## install the lowest versions that pyproject.toml allows into build/lowest
 	@mkdir -p build
 	@$(PYTHON) -m tests.lowest --newest $(NEWEST) >build/lowest.txt
+	@$(MAKE) --no-print-directory VENV=build/lowest CONSTRAINT=build/lowest.txt setup
+
+test-lowest: setup-lowest  ## run `test-thorough` with these versions
 	@$(MAKE) --no-print-directory VENV=build/lowest CONSTRAINT=build/lowest.txt test-thorough
 
 test-all: $(VENV)/.dev  ## run every test, also those that need a GPU or large weights
