@@ -114,13 +114,15 @@ class OneStepConfig:
         )
 
     def _stage(self, context: Context) -> "OneStepStage":
+        # A run that is missing is named before seconds go into the worlds.
+        weights = context.weights_of(self.start) if self.start else None
         worlds = self.world(context, "train"), self.world(context, "held_out")
-        if not self.start:
+        if weights is None:
             autoencoder = context.autoencoder(self.autoencoder)
             tokenizer = train_tokenizer(worlds[0].corpus(), self.sizes)
             networks = new_networks(tokenizer, self.sizes).to(context.device)
-            return OneStepStage(*worlds, autoencoder, networks, config=self)
-        networks, autoencoder = load_trained(context.weights_of(self.start), device=context.device)
+        else:
+            networks, autoencoder = load_trained(weights, device=context.device)
         return OneStepStage(*worlds, autoencoder, networks, config=self)
 
     def world(self, context: Context, split: Split) -> World:
