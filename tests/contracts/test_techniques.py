@@ -432,6 +432,7 @@ print(json.dumps(equal | {"help": "--quarters" in shown and "carousel" in shown}
 """
 
 
+@pytest.mark.thorough
 def test_every_surface_offers_that_technique_and_its_option(carousel):
     photo().save(carousel / "photo.png")
     environment = os.environ | {"COLUMNS": "200", "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -196,6 +196,7 @@ def test_files_of_the_page_are_sent_once(server):
         assert again.headers["cache-control"] == "no-cache"
 
 
+@pytest.mark.thorough
 def test_each_subject_of_a_picture_has_a_mask_and_a_box(server, sprite):
     photo = Image.new("RGB", (512, 384), (70, 110, 160))
     for left in (20, 270):
