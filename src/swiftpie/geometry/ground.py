@@ -30,7 +30,7 @@ GROUP = (0.42, 0.52)  # the same beside one that stands in the picture
 BELOW, UNDER = 0.05, 0.1  # share of its size beyond the side that cuts a subject, and below
 BASE = 0.6  # share of a subject's width on which it rests
 NEAR_BASE = 0.9  # the same share in a near place, such as a wall, which ends at an edge
-NEAR_WAY = 0.45  # how far from the far end of near ground a thing stands, as a share of its rows
+NEAR_WAY = (0.45, 0.82)  # how far from the far end of near ground things stand, of its rows
 NEAR_DEPTH = 0.2  # share of a subject's height over which near ground must go on behind its foot
 LARGER = 8.0  # a subject is enlarged so many times at most, as if the camera were nearer
 NEAR_LARGER = 1.6  # the same in a near place, whose camera is near
@@ -205,7 +205,8 @@ def times_larger(ground: Ground, height_m: float, *, share: float) -> float:
     A camera that is near a dog shows it large, and the castle behind it whole. A photograph of the
     castle alone has its lower border further away.
     """
-    tall = ground.metre_at(ground.near_and_far()[0]) * height_m
+    near, far = ground.near_and_far()
+    tall = ground.metre_at(far + NEAR_WAY[1] * (near - far) if ground.is_near else near) * height_m
     most = NEAR_LARGER if ground.is_near else LARGER
     return min(most, max(1.0, aim_of(ground, share) / tall))
 
@@ -249,15 +250,14 @@ def stand(
         count: How many subjects stand beside each other in the box, all of them on the ground.
     """
     near, far = ground.near_and_far()
-    if way is not None:
-        wanted = far + (near - far) * way
-    elif height_m is None:
-        wanted = far + (near - far) * (0.4 + 0.5 * share)
-    else:
-        first, second = ground.metre_at(far) * height_m, ground.metre_at(near) * height_m
-        way = 1.0 if second == first else (aim_of(ground, share) - first) / (second - first)
-        wanted = far + (near - far) * min(1.0, max(NEAR_WAY if ground.is_near else 0.0, way))
-
+    if way is None:
+        way = 0.4 + 0.5 * share
+        if height_m is not None:
+            first, second = ground.metre_at(far) * height_m, ground.metre_at(near) * height_m
+            fits = 1.0 if second == first else (aim_of(ground, share) - first) / (second - first)
+            furthest, nearest = NEAR_WAY if ground.is_near else (0.0, 1.0)
+            way = min(nearest, max(furthest, fits))
+    wanted = far + (near - far) * way
     least = max(LEAST, NEAR_LEAST * min(1, extent[1] / extent[0])) if ground.is_near else LEAST
 
     def standing_at(foot: float) -> tuple[float, Box]:
