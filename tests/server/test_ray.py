@@ -10,6 +10,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from threading import Event
 
 import pytest
 from PIL import Image
@@ -200,17 +201,19 @@ class TestScaling:
             ThreadPoolExecutor(4) as callers,
         ):
             assert replicas() == 1
-            slowly = partial(server.draw, PROMPT, negative_prompt=SLOWLY)
-            asked = [callers.submit(slowly, seed=seed) for seed in range(8)]
-            until(lambda: replicas() == 2, seconds=PATIENCE_S)
-            assert {each.result().status for each in asked} == {200}
+            enough = Event()
 
-            def both_draw():  # callers hear of a new replica a little later
-                more = [callers.submit(slowly, seed=seed) for seed in range(4)]
-                assert {each.result().status for each in more} == {200}
-                return len(drawing(notes)) == 2
+            def draw_on():  # an empty queue would end a replica while it starts
+                while not enough.is_set():
+                    assert server.draw(PROMPT, negative_prompt=SLOWLY).status == 200
 
-            until(both_draw, seconds=PATIENCE_S)
+            asked = [callers.submit(draw_on) for _ in range(4)]
+            try:
+                until(lambda: replicas() == 2, seconds=PATIENCE_S)
+                until(lambda: len(drawing(notes)) > 1, seconds=PATIENCE_S)
+            finally:
+                enough.set()
+            assert [each.result() for each in asked] == [None] * 4
             until(lambda: replicas() == 1, seconds=PATIENCE_S)
             assert server.draw(PROMPT).status == 200
 
