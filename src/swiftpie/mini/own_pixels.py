@@ -26,7 +26,6 @@ from swiftpie.geometry.shading import (
     Illumination,
     brightness,
     cast_on_ground,
-    gains,
     in_frame,
     soften,
     usual_shadow,
@@ -103,7 +102,7 @@ class StandingSubject(NamedTuple):
     normal: Tensor  # (1, 3, h, w) of what is seen, as light sees it
     layout: Layout
     scene: Illumination
-    light: Tensor  # (1, 6, h, w), the `Gains` of what is seen
+    light: Tensor  # (1, 3, h, w), brightness of what is seen over that without light
     # What several pictures show alike, by size and place; None: nothing is kept.
     patches: dict[tuple[object, ...], Any] | None = None
     grey: float = 0.0  # share of its colours that eyes do not see, as at night
@@ -111,8 +110,7 @@ class StandingSubject(NamedTuple):
     def in_light(self, scene: Illumination) -> Self:
         """Return the same subject in another light."""
         turned = scene._replace(direction=in_frame(scene.direction, self.layout))
-        light = torch.cat(gains(brightness(self.normal, turned)), dim=1)
-        return self._replace(scene=scene, light=light)
+        return self._replace(scene=scene, light=brightness(self.normal, turned))
 
     def _once(self, make: Callable[..., Kept], *key: object) -> Kept:
         """Return what `make(*key)` does, which is kept if several pictures show it alike."""
@@ -162,15 +160,17 @@ class StandingSubject(NamedTuple):
         if drawn is not None:
             there = within(torch.eye(2, 3)[None], place)
             more = warp(drawn, there, coarse, padding="border", mode="bicubic")
-            light = light * more.repeat(1, 2, 1, 1)
-        factor, lift = F.interpolate(light, size, mode="bilinear").split(3, dim=1)
+            light = light * more
+        light = F.interpolate(light, size, mode="bilinear")
         on_band()
         found = self._once(partial(in_patch, self.levels, self.layout), size, place)
         plain, alpha = found.split((3, 1), dim=1)
         if self.grey:
             plain = plain.lerp(plain.mean(dim=1, keepdim=True), self.grey)
         on_band()
-        lit = torch.minimum(torch.addcmul(plain * factor, alpha, lift), alpha)
+        # Where light is more than without, black stays black and white stays white.
+        more = (light - 1).clamp_(0, 1)
+        lit = torch.addcmul(plain * light.clamp_(max=1), more, plain * (alpha - plain))
         on_band()
         return torch.cat([lit, alpha], dim=1)
 
