@@ -21,10 +21,10 @@ Panoramas of light (.exr) need `pip install OpenEXR`. Views of panoramas of few 
 
     apt-get download enlightenment-data lomiri-wallpapers-16.04 lomiri-wallpapers-20.04 \
         lxqt-themes mate-backgrounds plasma-workspace-wallpapers stellarium-data
-    pip download --no-deps scikit-image
+    pip download --no-deps scikit-image viser
 
 as they are, for their bytes decide which of them training never reads. Only pictures inside of
-other files, and panoramas without a sky, are written anew.
+other files, panoramas without a sky and views of other panoramas are written anew.
 """
 
 import argparse
@@ -80,6 +80,14 @@ CHOSEN = {
     "guereinsb hurricane1 hurricane2 hurricane4 hurricane6 hurricane8 hurricaneb ocean2 ocean9",
     "skimage": "astronaut brick camera chelsea coffee grass gravel rocket",
 }
+# Views of panoramas that no place shows, by the degrees to which the camera turns.
+TURNS = {
+    "kiara_1_dawn_1k": (120, 210),
+    "lebombo_1k": (210,),
+    "potsdamer_platz_1k": (30, 120, 210),
+    "venice_sunset_1k": (120, 210, 300),
+}
+TURNED_PX, TURNED_ANGLE, TURNED_PITCH = (384, 288), 90, -15  # no more pixels than a panorama has
 SUFFIXES = {".jpg", ".jpeg", ".png", ".edj"}
 LONGEST_PX = 2560  # of pictures that are written anew
 ZENITH, HORIZON = (110, 160, 215), (205, 225, 240)  # of the sky that panoramas lack
@@ -354,7 +362,14 @@ def collect_backgrounds(folder: Path, out: Path) -> str:
             largest_jpeg(path).save(target.with_suffix(".jpg"), quality=95)
         else:
             shutil.copy(path, target)
+    for name, turns in TURNS.items():
+        whole = panorama(file_of(folder, "viser", f"**/{name}.jpg"), 1.0)
+        for yaw in turns:
+            angles = {"pitch": TURNED_PITCH, "angle": TURNED_ANGLE}
+            view = view_of(whole, yaw, size=TURNED_PX, **angles)
+            view.save(out / f"viser-{name}-{yaw}.png")
     wanted = sum(len(names.split()) for names in CHOSEN.values())
+    wanted += sum(map(len, TURNS.values()))
     return f"wrote {len([*out.iterdir()])} of {wanted} photographs to {out}\n"
 
 

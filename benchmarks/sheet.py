@@ -8,11 +8,13 @@ to each insertion and replacement stands the naive paste, to each removal the ph
 
 `--free N` draws, in place of these, N insertions without a box that `--seed` deals, as a user does
 them: photographs of DreamBench's subjects, which the cut-out network outlines and a prompt names,
-by turns into a background and beside another subject. The names say what is warned of or refused.
+into photographs with ground for things of their size (`benchmarks.deal`). Even seeds deal from one
+half of these photographs, to tune by, and odd seeds from the other, to judge by. A quarter more
+photographs follow that have no ground, which should be refused. The names say what is warned of or
+refused.
 """
 
 import argparse
-import random
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -23,6 +25,7 @@ from rich.progress import track
 
 import swiftpie
 from benchmarks.cutout import Outline, open_photo, read_outlines
+from benchmarks.deal import dealt, noun_of
 from swiftpie.errors import SwiftPieError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import mask_to_pil
@@ -88,8 +91,6 @@ REPLACEMENTS = (  # the subject that goes, and the one that comes
     ("shiny_sneaker", "rc_car"),
     ("colorful_sneaker", "poop_emoji"),
 )
-# Folders of DreamBench whose photographs show little of a place.
-STUDIO = {"backpack", "berry_bowl", "clock", "dog", "dog2", "dog6", "pink_sunglasses"}
 
 
 class Pair(NamedTuple):
@@ -130,15 +131,17 @@ def pairs(session: swiftpie.Session, folder: Path, backgrounds: Path) -> Iterato
 def free_pairs(
     session: swiftpie.Session, folder: Path, backgrounds: Path, *, seed: int, count: int
 ) -> Iterator[Pair]:
-    """Yield the subject's photograph, and the insertion without a box or the photograph alone."""
-    dealer = random.Random(seed)
-    subjects, flat = sorted(folder.glob("*/*.jpg")), sorted(backgrounds.iterdir())
-    for number in range(count):
-        subject = dealer.choice(subjects)
-        without = {*STUDIO, subject.parent.name}
-        others = [each for each in subjects if each.parent.name not in without]
-        place, noun = dealer.choice((flat, others)[number % 2]), noun_of(subject.parent.name)
-        name, photo = f"{noun} into {place.parent.name}/{place.stem}", load_image(place)
+    """Yield the subject's photograph, and the insertion without a box or the photograph alone.
+
+    As many more as a quarter of `count` come from photographs without ground.
+    """
+    places = [
+        *dealt(folder, backgrounds, seed=seed, count=count),
+        *dealt(folder, backgrounds, seed=seed, count=count // 4, refused=True),
+    ]
+    for number, (subject, place) in enumerate(places):
+        noun, photo = noun_of(subject.parent.name), load_image(place)
+        name = f"{noun} into {place.parent.name}/{place.stem}"
         try:
             identity = session.encode_identity(load_image(subject))
             drawn = session.insert(photo, identity, prompt=f"a photo of a {noun}", seed=number)
@@ -146,12 +149,6 @@ def free_pairs(
         except SwiftPieError as error:
             name = f"{name} REFUSED {error}"
         yield Pair(name, load_image(subject), photo)
-
-
-def noun_of(folder: str) -> str:
-    """Return the words by which a prompt names the subject of a folder of DreamBench."""
-    words = folder.rstrip("0123456789").split("_")
-    return "toy car" if words[0] == "rc" else words[-1]  # DreamBench's class is "toy"
 
 
 def sheet(found: Sequence[Pair]) -> Image.Image:
@@ -222,11 +219,11 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="an export, in place of the preset's own")
     given = parser.parse_args()
     session = swiftpie.load(given.preset, weights=given.weights)
-    total = given.free or len(INSERTIONS) + len(REMOVALS) + len(REPLACEMENTS)
+    total = len(INSERTIONS) + len(REMOVALS) + len(REPLACEMENTS)
     drawn = pairs(session, given.folder, given.backgrounds)
-    if given.free:
-        dealt = {"seed": given.seed, "count": given.free}
-        drawn = free_pairs(session, given.folder, given.backgrounds, **dealt)
+    if given.free is not None:
+        total, asked = given.free + given.free // 4, {"seed": given.seed, "count": given.free}
+        drawn = free_pairs(session, given.folder, given.backgrounds, **asked)
     save(drawn, given, total=total)
 
 
