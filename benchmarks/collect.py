@@ -80,9 +80,10 @@ CHOSEN = {
     "guereinsb hurricane1 hurricane2 hurricane4 hurricane6 hurricane8 hurricaneb ocean2 ocean9",
     "skimage": "astronaut brick camera chelsea coffee grass gravel rocket",
 }
-# Views of panoramas that no place shows, by the degrees to which the camera turns.
+VIEWS = "views"  # a folder of views of panoramas that no place shows
+# The degrees to which the camera turns in each.
 TURNS = {
-    "kiara_1_dawn_1k": (120, 210),
+    "kiara_1_dawn_1k": (120, 210, 300),
     "lebombo_1k": (210,),
     "potsdamer_platz_1k": (30, 120, 210),
     "venice_sunset_1k": (120, 210, 300),
@@ -362,15 +363,15 @@ def collect_backgrounds(folder: Path, out: Path) -> str:
             largest_jpeg(path).save(target.with_suffix(".jpg"), quality=95)
         else:
             shutil.copy(path, target)
+    (out / VIEWS).mkdir()
     for name, turns in TURNS.items():
         whole = panorama(file_of(folder, "viser", f"**/{name}.jpg"), 1.0)
         for yaw in turns:
-            angles = {"pitch": TURNED_PITCH, "angle": TURNED_ANGLE}
-            view = view_of(whole, yaw, size=TURNED_PX, **angles)
-            view.save(out / f"viser-{name}-{yaw}.png")
+            view = view_of(whole, yaw, pitch=TURNED_PITCH, angle=TURNED_ANGLE, size=TURNED_PX)
+            view.save(out / VIEWS / f"{name}-{yaw}.png")
     wanted = sum(len(names.split()) for names in CHOSEN.values())
-    wanted += sum(map(len, TURNS.values()))
-    return f"wrote {len([*out.iterdir()])} of {wanted} photographs to {out}\n"
+    found, views = len([*out.glob("*.*")]), len([*(out / VIEWS).iterdir()])
+    return f"wrote {found} of {wanted} photographs and {views} views to {out}\n"
 
 
 def main() -> None:

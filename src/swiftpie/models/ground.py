@@ -49,11 +49,12 @@ NEAR_VIEW, NEAR_BELOW, CERTAIN = 0.15, 0.1, 0.87
 # Metres that the height of such a photograph shows, the mean of 102 of them, and its weight beside
 # the estimate: together they are within a factor 1.5 of the truth in 77 %, the estimate in 73 %.
 SHOWN_M, USUALLY = 0.35, 1 / 3
-# Of what comes beside it: by what it may be smaller, how far before it it may stand, what share of
-# the smaller of both may overlap on the same line and before it, and how much less sure the ground
-# may be than under the thing.
-SMALLER, FORWARD = (1.0, 0.85, 0.7), (0.0, 0.06, 0.12, 0.18)
-TOUCHES, HIDES, LESS_SURE = 0.02, 0.1, 0.3
+# Of what comes beside it: shares of the smaller of both that overlap on the same line and before
+# it; by what it is smaller with a gap at its sides, in which hardly anything overlaps, and without;
+# how far before it it may stand, and how much less sure the ground may be than under the thing.
+TOUCHES, HIDES, GAP, LESS_SURE = 0.02, 0.1, 0.02, 0.3
+SMALLER = ((1.0, GAP), (0.85, GAP), (1.0, 0.0), (0.85, 0.0), (0.7, 0.0))
+FORWARD = (0.0, 0.06, 0.12, 0.18)
 APART, PLACES = 0.05, 24  # distance from the thing, and places in a row that are tried
 # A backdrop: most steps between so few pixels a side, in [-1, 1], and the greatest of these.
 COARSE_PX, MOST_STEPS, STEP = 64, 0.99, 0.03
@@ -166,17 +167,17 @@ def placed(
     rows = rows if own is None else _near_rows(stands, own) if stands.max() >= LEAST_GROUND else []
     xs = sorted((x / PLACES for x in range(PLACES + 1)), key=lambda x: abs(x - 0.5))
     large = LARGE * min(1.0, extent[1] / extent[0])
-    sizes = [(smaller, math.inf) for smaller in SMALLER]
-    sizes += [(1.0, part * large) for part in PARTS if own is not None]
-    for (smaller, most), row in product(sizes, rows):
+    sizes = [(*smaller, math.inf) for smaller in SMALLER]
+    sizes += [(1.0, 0.0, part * large) for part in PARTS if own is not None]
+    for (smaller, gap, most), row in product(sizes, rows):
         usual = tall * ground.metre_at(row.y)
         size = fitting(min(smaller * max(usual, least_seen), row.y - MARGIN, most), extent)
         foot, middle = 1 + BELOW * size[1] if is_cut else row.y, row.x + row.side * size[0] / 2
         for x in sorted(xs, key=lambda x: abs(x - middle)):
             box = box_on(foot, x, size)
             below = (box[0], foot - (1.0 if lies else DEEP) * size[1], box[2], foot)
-            hides = _mean_in(seen, box) * max(1.0, size[0] * size[1] / area)
-            if hides <= row.hides and _mean_in(stands, below) >= row.least:
+            hides = _mean_in(seen, box, aside=gap) * max(1.0, size[0] * size[1] / area)
+            if hides <= (TOUCHES if gap else row.hides) and _mean_in(stands, below) >= row.least:
                 return box, *_size_doubt(usual, size[1])
     size = fitting(large, extent)
     foot = 1 + BELOW * size[1] if is_cut else FLOOR
@@ -238,10 +239,10 @@ def _size_doubt(usual: float, height: float) -> tuple[str, bool]:
     return doubt if max(off, 1 / off) > OFF else "", not 1 / SMALLEST <= off <= LARGEST
 
 
-def _mean_in(values: Tensor, box: Box) -> float:
-    """Return the mean of values (h, w) in a box, of one row if it has no height."""
+def _mean_in(values: Tensor, box: Box, *, aside: float = 0.0) -> float:
+    """Return the mean of values (h, w) in a widened box, of one row if it has no height."""
     high, wide = values.shape
-    left, right = max(0, int(wide * box[0])), int(wide * box[2])
+    left, right = max(0, int(wide * (box[0] - aside))), int(wide * (box[2] + aside))
     top = max(0, min(high - 1, int(high * box[1])))
     return values[top : max(top + 1, round(high * box[3])), left : right + 1].mean().item()
 
@@ -269,10 +270,9 @@ def features_of(photograph: Image.Image) -> tuple[Tensor, Tensor]:
 
 def height_of(features: Tensor, thing: Tensor) -> float:
     """Return the estimated height in metres of a thing (1, 1, h, w) by features where it is."""
-    stored = _weights()
-    weight = stored["height_weight"]
+    weight, bias = _weights()["height_weight"], _weights()["height_bias"]
     read = mean_in(features[:, : len(weight)], thing)
-    return float((read @ weight + stored["height_bias"]).exp())
+    return float((read @ weight + bias).exp())
 
 
 def mean_in(features: Tensor, thing: Tensor) -> Tensor:
