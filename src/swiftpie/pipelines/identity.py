@@ -161,15 +161,13 @@ def appearance_of_frame(components: Components, pixels: Tensor, mask: Tensor) ->
 def whole_picture_identity(components: Components, image: Image.Image) -> Identity:
     """Return all of a picture as an identity without detail, as SwiftEdit conditions on it."""
     side = components.preset.image_size_px
-    square = image.resize((side, side), Image.Resampling.BICUBIC)
-    pixels = to_tensor(square).to(components.device)
+    pixels = to_tensor(image.resize((side, side), Image.Resampling.BICUBIC)).to(components.device)
     return appearance_of_frame(components, pixels, torch.ones_like(pixels[:, :1]))
 
 
 def aligned_crop(chosen: ChosenFace) -> Image.Image:
     """Return a face upright and centred, as large as image encoders see it."""
-    landmarks = chosen.face.landmarks.astype(np.float64)
-    return align(chosen.image, landmarks, side_px=FACE_CROP_PX)
+    return align(chosen.image, chosen.face.landmarks.astype(np.float64), side_px=FACE_CROP_PX)
 
 
 @torch.no_grad()
@@ -280,8 +278,8 @@ def _opacity(lines: Tensor, pixels: Tensor) -> Tensor:
 def own_colours(pixels: Tensor, mask: Tensor) -> Tensor:
     """Return `pixels` (1, 3, H, W) with the subject's colours where `mask` (1, 1, H, W) is soft.
 
-    A photograph shows the subject mixed with its ground there. Colours of both are carried on over
-    the rim, and the subject's take what their mixture leaves of a pixel.
+    A photograph shows the subject mixed with its ground there, but for what looks like the subject
+    alone. Colours of both are carried on over the rim, and the subject's take what is left.
     """
     solid = (mask > SOLID).to(pixels)
     if not solid.any():
@@ -290,8 +288,10 @@ def own_colours(pixels: Tensor, mask: Tensor) -> Tensor:
     # Parts too thin to have an inside tell theirs, too.
     own = carried_on(pixels, torch.maximum(inner, FAINT * solid))
     ground = carried_on(pixels, 1 - grow((mask > FAINT).to(pixels), 1))
-    cover = box_mean(mask, 1)
-    rest = pixels - torch.lerp(ground, own, cover)
+    seen, apart, cover = pixels - ground, own - ground, box_mean(mask, 1)
+    share = ((seen * apart).sum(1, True) + cover) / (apart.square().sum(1, True) + 1)
+    cover = torch.maximum(cover, torch.minimum(share, mask))
+    rest = seen - cover * apart
     own += rest * (cover / (cover.square() + LEANING * (1 - cover)))
     return torch.where(inner > 0, pixels, own.clamp_(-1, 1))
 
