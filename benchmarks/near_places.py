@@ -5,7 +5,7 @@ FOLDER holds, all CC0, `hdri/` with the panoramas of Debian's blender-data (stud
 unzipped from Debian's sweethome3d-furniture. Cycles of `pip install bpy==5.0.1` draws each place
 into FOLDER/renderings, of which `benchmarks.collect` makes the library's files, and prints where
 its ground is and how tall a metre is, for `places.json`. Woods, stones and grass are formulas of
-this file. A place takes about a minute and a half of one core.
+this file; `benchmarks.tabletops` draws more. A place takes about a minute and a half of one core.
 """
 # ruff: noqa: ANN401 - Blender has no types.
 
@@ -29,8 +29,6 @@ Colour = tuple[float, ...]
 OAK: tuple[Colour, Colour] = ((0.42, 0.255, 0.12), (0.23, 0.118, 0.048))
 WALNUT: tuple[Colour, Colour] = ((0.20, 0.105, 0.055), (0.09, 0.042, 0.02))
 PINE: tuple[Colour, Colour] = ((0.58, 0.36, 0.18), (0.40, 0.21, 0.085))
-GREY: tuple[Colour, Colour] = ((0.30, 0.255, 0.205), (0.15, 0.115, 0.085))
-TEAK: tuple[Colour, Colour] = ((0.36, 0.2, 0.1), (0.17, 0.085, 0.04))
 GREENS = ((0.12, 0.23, 0.035), (0.17, 0.28, 0.05), (0.09, 0.18, 0.03), (0.28, 0.28, 0.10))
 
 bpy: Any = None  # loaded by `main`, as nothing else needs it
@@ -194,16 +192,6 @@ def rings_of(made: Material, at: Any, lots: Any, wide: float, push: Any) -> Any:
     return made("Math", radius, push, operation="ADD").outputs[0]
 
 
-def marble() -> Any:
-    made = Material(rough=0.2)
-    base, vein = (0.8, 0.79, 0.77), (0.5, 0.49, 0.48)
-    folds = made.noise(made.at, 2.6, Detail=9.0, Roughness=0.62, Distortion=1.3)[0]
-    clouds = made.noise(made.at, 5.0, Detail=8.0, Roughness=0.65)[0]
-    veins = made.ramp(folds, (0.46, base), (0.495, vein), (0.5, vein), (0.53, base))
-    dim = made.ramp(clouds, (0.3, (0.72, 0.72, 0.73)), (0.62, (1, 1, 1)))
-    return made.done(made.mixed(0.85, veins, dim, "MULTIPLY"))
-
-
 def speckled(colour: Colour, dark: Colour, *, rough: float, scale: float, bump: float = 0.0) -> Any:
     made = Material(rough=rough)
     spots = made.noise(made.at, scale, Detail=10.0, Roughness=0.7)[0]
@@ -258,8 +246,11 @@ def thing(name: str, at: Sequence[float], tall: float, *, turn: float = 0.0) -> 
     hold.location = (at[0] - cos * x + sin * y, at[1] - sin * x - cos * y, at[2] - low[2] * scale)
 
 
-def light(panorama: str, yaw: float, strength: float = 1.0) -> None:
-    """Light everything by a panorama, which is what lies behind everything else, too."""
+def light(panorama: str, yaw: float, strength: float = 1.0, *, disc: float = 0.0) -> None:
+    """Light everything by a panorama, which is what lies behind everything else, too.
+
+    A disc of a radius in degrees blurs it, as a lens of a large aperture does.
+    """
     made = bpy.data.worlds.new("around")
     bpy.context.scene.world, made.use_nodes = made, True
     nodes, links = made.node_tree.nodes, made.node_tree.links
@@ -271,10 +262,36 @@ def light(panorama: str, yaw: float, strength: float = 1.0) -> None:
         "Cubic",
     )
     turned.inputs["Rotation"].default_value = (0, 0, math.radians(yaw))
+    if disc:
+        shown.image = blurred(shown.image, disc)
     links.new(at.outputs["Generated"], turned.inputs[0])
     links.new(turned.outputs[0], shown.inputs[0])
     links.new(shown.outputs[0], nodes["Background"].inputs[0])
     nodes["Background"].inputs[1].default_value = strength
+
+
+def blurred(given: Any, disc: float) -> Any:
+    """Return a panorama, blurred by a disc of a radius in degrees."""
+    columns, rows = given.size
+    pixels = np.empty(4 * rows * columns, np.float32)
+    given.pixels.foreach_get(pixels)
+    pixels = pixels.reshape(rows, columns, 4)[..., :3]
+    if not given.is_float:
+        pixels = pixels**2.2
+        # Files of 8 bits cut off what a lens would spread into bright discs.
+        pixels = pixels * (1 + 4 * np.maximum(0, pixels.min(-1, keepdims=True) - 0.7))
+    down, across = (np.fft.fftfreq(count) * count for count in (rows, columns))
+    kernel = np.clip(disc / 360 * columns + 0.5 - np.hypot(down[:, None], across), 0, 1)
+    kernel = np.fft.rfft2(kernel / kernel.sum())
+    made = bpy.data.images.new("blurred", columns, rows, float_buffer=True)
+    made.colorspace_settings.name = "Linear Rec.709"
+    whole = np.ones((rows, columns, 4), np.float32)
+    for each in range(3):
+        soft = np.fft.irfft2(np.fft.rfft2(pixels[..., each]) * kernel, (rows, columns))
+        whole[..., each] = soft.clip(0)
+    made.pixels.foreach_set(whole.ravel())
+    made.update()
+    return made
 
 
 def lamp(kind: str, at: Sequence[float], turn: Sequence[float], **how: Any) -> None:
@@ -285,18 +302,6 @@ def lamp(kind: str, at: Sequence[float], turn: Sequence[float], **how: Any) -> N
     hung = bpy.data.objects.new("lamp", made)
     bpy.context.collection.objects.link(hung)
     hung.location, hung.rotation_euler = at, [math.radians(each) for each in turn]
-
-
-def window(x: float = -1.6, power: float = 30.0) -> None:
-    """Let soft light come from one side."""
-    lamp(
-        "AREA",
-        (x, -0.4, 1.4),
-        (48, 0, math.copysign(50, x)),
-        size=1.0,
-        energy=power,
-        color=(1, 0.95, 0.87),
-    )
 
 
 def camera(
@@ -427,13 +432,6 @@ def room(y: float, colour: Colour = (0.6, 0.55, 0.48)) -> None:
     slab((0, y, 0.5), (12, 4, 0.1), speckled(colour, colour, rough=0.8, scale=9), upright=True)
 
 
-def table_0() -> None:
-    corners = top(1.2, 0.35, 1.6, boards(OAK, 0.16))
-    light("interior.exr", 150)
-    camera()
-    shoot("wooden table-0", corners)
-
-
 def table_1() -> None:
     corners = top(0.95, 0.2, 1.95, boards(WALNUT, 0.2, rough=0.6), math.pi / 2 + 0.1)
     thing("winchesterSofa", (0.9, 4.0, -0.75), 0.8)
@@ -441,28 +439,6 @@ def table_1() -> None:
     light("apartment.exr", 200)
     camera(pitch=14)
     shoot("wooden table-1", corners)
-
-
-def table_2() -> None:
-    corners = top(1.2, 0.35, 1.5, boards(PINE, 0.12, gap=0.001, rough=0.5))
-    room(3.6, (0.42, 0.47, 0.46))
-    thing("bookcase", (-0.75, 3.35, -0.75), 1.9)
-    thing("modernArmchair", (0.75, 2.6, -0.75), 0.9, turn=-0.5)
-    light("apartment.exr", 60, 0.6)
-    window(power=60)
-    camera(0.34, 16)
-    shoot("wooden table-2", corners)
-
-
-def counter_0() -> None:
-    top(2, 0.2, 1.2, marble())
-    slab((0, 1.25, 0.5), (5, 3, 0.1), tiles((0.62, 0.66, 0.62)), upright=True)
-    thing("orchids", (-0.36, 1.02, 0), 0.42)
-    thing("cactus", (0.4, 1.03, 0), 0.24)
-    light("apartment.exr", 90, 0.7)
-    window()
-    camera(sharp=2.2)
-    shoot("kitchen counter-0", [(-1, 0.2), (1, 0.2), (1, 0.92), (-1, 0.92)])
 
 
 def counter_1() -> None:
@@ -479,71 +455,18 @@ def counter_1() -> None:
     shoot("kitchen counter-1", corners)
 
 
-def painted(colour: Colour) -> Any:
-    """Return wood that a brush has painted along x, with dust."""
-    made = Material(rough=0.4)
-    brush = made.noise(made.at, 1.0, (5, 240, 5), Detail=5.0, Roughness=0.7)[0]
-    dust = made.noise(made.at, 9.0, Detail=12.0, Roughness=0.75)[0]
-    specks = made.noise(made.at, 190, Detail=3.0, Roughness=0.8)[0]
-    dim = tuple(0.8 * part for part in colour)
-    tone = made.ramp(dust, (0.4, dim), (0.6, colour))
-    streaks = made.ramp(brush, (0.36, (0.86, 0.86, 0.85)), (0.56, (1, 1, 1)))
-    spots = made.ramp(specks, (0.27, (0.45, 0.42, 0.38)), (0.33, (1, 1, 1)))
-    tone = made.mixed(1.0, made.mixed(0.8, tone, streaks, "MULTIPLY"), spots, "MULTIPLY")
-    shine = made("MapRange", dust, 0.35, 0.65, 0.28, 0.5).outputs[0]
-    made.set(made.base, Roughness=shine)
-    return made.done(tone, brush, deep=0.002, bump=0.5)
-
-
-def sill(
-    name: str,
-    panorama: str,
-    yaw: float,
-    surface: Any,
-    exposure: float,
-    *,
-    plant: tuple[str, float, float],
-) -> None:
-    """Draw a windowsill with a plant of a name at an x, so many metres tall."""
+def sill_1() -> None:
+    """Draw a windowsill of oak with a plant before a field in fog."""
     white = speckled((0.78, 0.77, 0.74), (0.76, 0.75, 0.72), rough=0.35, scale=20)
-    corners = top(1.6, 0.35, 1.0, surface)
+    corners = top(1.6, 0.35, 1.0, boards(OAK, 0.2))
     for x in (-0.6, 0.32, 1.24):
         slab((x, 1.02, 0.6), (0.06, 0.06, 1.3), white)
     slab((0, 1.02, 0.03), (3.2, 0.07, 0.07), white)
-    grown, x, tall = plant
-    thing(grown, (x, 0.87, 0), tall)
-    light(panorama, yaw)
+    thing("augalas", (0.26, 0.87, 0), 0.2)
+    light("sunrise.exr", 200)
     lamp("AREA", (0.2, -1.2, 1.5), (60, 0, 0), size=1.6, energy=9)
     camera()
-    shoot(name, corners, exposure=exposure)
-
-
-def sill_0() -> None:
-    white = painted((0.8, 0.785, 0.75))
-    sill("windowsill-0", "forest.exr", 60, white, 0.1, plant=("orchids", -0.31, 0.4))
-
-
-def sill_1() -> None:
-    wood = boards(OAK, 0.2)
-    sill("windowsill-1", "sunrise.exr", 200, wood, 0.4, plant=("augalas", 0.26, 0.2))
-
-
-def garden(
-    name: str, wood: Any, panorama: str, yaw: float, strength: float, *, turn: float = 0.0
-) -> None:
-    laid = boards(wood, 0.115, gap=0.005, rough=0.7, bump=0.5, worn=0.8)
-    corners = top(1.3, 0.3, 1.6, laid, turn)
-    light(panorama, yaw, strength)
-    camera(0.32, 14)
-    shoot(name, corners, exposure=0.4)
-
-
-def garden_0() -> None:
-    garden("garden table-0", GREY, "forest.exr", 0, 1.0)
-
-
-def garden_1() -> None:
-    garden("garden table-1", TEAK, "courtyard.exr", 120, 0.8)
+    shoot("windowsill-1", corners, exposure=0.4)
 
 
 def leafy(colour: Colour, bright: float, *, rough: float = 0.6, share: float = 0.32) -> Any:
@@ -707,28 +630,9 @@ def bedroom_0() -> None:
     lounge("bedroom-0", OAK, (0.62, 0.63, 0.6), cloth, bed, stand, lamp_, plant, far=2.55)
 
 
-def sofa(name: str, piece: str, tall: float, seat: float, span: Sequence[float]) -> None:
-    """Draw a sofa whose seat is what things stand on."""
-    room(3.0, (0.66, 0.62, 0.54))
-    slab((0, 1.5, -seat - 0.05), (9, 9, 0.1), boards(OAK, 0.15, long=2.4, gap=0.0012))
-    thing(piece, (0, 1.75, -seat), tall)
-    light("apartment.exr", 100, 0.7)
-    lamp("AREA", (-2.4, 0.2, 1.6), (55, 0, -65), size=1.6, energy=70, color=(1, 0.96, 0.9))
-    camera(0.55, 11, angle=38, sharp=4)
-    shoot(name, sides(*span))
-
-
-def sofa_0() -> None:
-    sofa("sofa-0", "sofa2", 0.9, 0.47, (0.62, 1.33, 1.8))
-
-
-def sofa_1() -> None:
-    sofa("sofa-1", "winchesterSofa", 0.8, 0.42, (0.8, 1.22, 1.85))
-
-
 PLACES: tuple[Callable[[], None], ...] = (
-    *(table_0, table_1, table_2, counter_0, counter_1, sill_0, sill_1, garden_0, garden_1),
-    *(grass_0, floor_0, floor_1, lounge_0, lounge_1, bedroom_0, sofa_0, sofa_1, kitchen_0),
+    *(table_1, counter_1, sill_1, grass_0, floor_0, floor_1, lounge_0, lounge_1, bedroom_0),
+    kitchen_0,
 )
 
 

@@ -286,60 +286,6 @@ def fractal(draw: Any, shape: tuple[int, int], fall: float, longest: float) -> A
     return waves_ / waves_.std()
 
 
-def linen(colour: Colour, pitch: float) -> Any:
-    """Return cloth of threads that lie `pitch` metres apart."""
-    made = Material(rough=0.85)
-    x, y, _ = made("SeparateXYZ", made.at).outputs
-    pace = 2 * math.pi / pitch
-    across, along = (
-        made("Math", made("Math", each, pace, operation="MULTIPLY").outputs[0], operation="SINE")
-        for each in (x, y)
-    )
-    over = made("Math", across.outputs[0], along.outputs[0], operation="MULTIPLY").outputs[0]
-    slubs = [
-        made.noise(made.at, 1.0, how, Detail=3.0, Roughness=0.6)[0]
-        for how in ((14, 330, 1), (330, 14, 1))
-    ]
-    thick = made("Math", *slubs, operation="ADD").outputs[0]
-    height = made("Math", over, 0.16, thick, operation="MULTIPLY_ADD").outputs[0]
-    dark = tuple(0.5 * part for part in colour)
-    pale = tuple(min(0.9, 1.25 * part + 0.03) for part in colour)
-    shade = made.ramp(
-        made("MapRange", height, 0.62, 1.36).outputs[0], (0.1, dark), (0.5, colour), (0.9, pale)
-    )
-    made.set(made.base, Sheen_Weight=0.25, Sheen_Roughness=0.5)
-    return made.done(shade, height, deep=0.0012, bump=0.9)
-
-
-def fabric() -> None:
-    """Lay a cloth of linen on a table, with the creases in which it was folded."""
-    draw, far = np.random.default_rng(4), 1.3
-    x, y = np.arange(-1.0, 1.0, 0.004), np.arange(0.25, 1.42, 0.004)
-    shape = len(y), len(x)
-    ridges = [fractal(draw, shape, fall, longest) for fall, longest in ((2.6, 110), (2.2, 60))]
-    swell = 0.004 * fractal(draw, shape, 2.8, 170)
-    crumpled = sum(
-        tall * (1 - np.sqrt(ridge**2 + 0.02))
-        for ridge, tall in zip(ridges, (0.0055, 0.002), strict=True)
-    )
-
-    def height(x: Any, y: Any) -> Any:
-        creases = sum(
-            np.sqrt((off + 0.01 * np.sin(5 * other)) ** 2 + 0.004**2)
-            for off, other in ((x - 0.21, y), (y - 0.86, x))
-        )
-        soft = np.minimum(0.12, creases) * 0.05
-        drop = np.maximum(0, y - far)
-        return swell + crumpled - soft - 60 * drop**2
-
-    net(x, y, height, linen((0.82, 0.2, 0.38), 0.0024))
-    thing("plant", (-0.75, 2.9, -0.75), 1.4)
-    light("apartment.exr", 200, 0.5)
-    lamp("AREA", (-1.7, 0.5, 0.75), (70, 0, -80), size=0.5, energy=22, color=(1, 0.96, 0.9))
-    seen_from((0.34, 15, 36, 5.6, 0.7))
-    shoot("pink fabric-0", sides(0.95, 0.3, far - 0.03), exposure=0.45)
-
-
 def rug() -> None:
     deal, tufts = random.Random(2), [tuft(each, 2400, 0.034, 0.2) for each in range(6)]
     for made in tufts:
@@ -684,7 +630,7 @@ def wall_0() -> None:
     """Draw slabs of sandstone before a park."""
     surface = weathered(SANDSTONE, (0.2, 0.17, 0.13), lichen=0.4, grain=420)
     corners = wall(partial(slabs, long=0.62), surface, far=1.1, seed=4)
-    light("forest.exr", 40, 0.9)
+    light("forest.exr", 40, 0.9, disc=1.4)
     lamp("SUN", (0, 0, 5), (50, 0, -62), energy=3.2, angle=0.02, color=(1, 0.92, 0.8))
     camera(0.34, 13, sharp=5.6)
     shoot("stone wall-0", corners, exposure=0.1)
@@ -704,7 +650,7 @@ def wall_1() -> None:
         soft=0.004,
         seed=7,
     )
-    light("rooitou_park_1k.jpg", 140, 1.0)
+    light("rooitou_park_1k.jpg", 140, 1.0, disc=1.4)
     lamp("SUN", (0, 0, 5), (52, 0, 58), energy=4.5, angle=0.02, color=(1, 0.9, 0.74))
     camera(0.36, 13, sharp=5.6)
     shoot("stone wall-1", corners, exposure=0.65)
@@ -714,14 +660,14 @@ def wall_2() -> None:
     """Draw a wall of limestone that runs away from a square by the sea."""
     surface = weathered(LIME, (0.24, 0.22, 0.19), lichen=0.25, grain=380)
     corners = wall(partial(slabs, long=0.8), surface, far=1.1, turn=-0.22, seed=9)
-    light("sunset.exr", 35, 1.2)
+    light("sunset.exr", 35, 1.2, disc=1.4)
     lamp("SUN", (0, 0, 5), (56, 0, 66), energy=2.6, angle=0.04, color=(1, 0.86, 0.68))
     camera(0.38, 13, sharp=5.6)
     shoot("stone wall-2", corners, exposure=0.4)
 
 
 PLACES = (
-    *(square_1, square_2, street_0, street_1, street_2, roof_0, roof_1, road_1, lawn, fabric, rug),
+    *(square_1, square_2, street_0, street_1, street_2, roof_0, roof_1, road_1, lawn, rug),
     *(quay_0, quay_1, forest_1, forest_3, wall_0, wall_1, wall_2),
 )
 

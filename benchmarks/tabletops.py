@@ -1,0 +1,497 @@
+"""Renders tables, a cloth, sills and sofas from near: `python -m benchmarks.tabletops FOLDER`.
+
+Cycles of `pip install bpy==5.0.1` draws them into FOLDER/renderings, as `benchmarks.near_places`
+does, of the same panoramas and furniture. Woods, weave and leather are pictures that NumPy draws
+here: they have more scales than a few nodes have, and cost one look-up a ray. Panoramas behind the
+table are blurred by a disc first, as by a lens of a large aperture, which hides how few pixels they
+have. A place takes one or two minutes of one core.
+"""
+# ruff: noqa: ANN401 - Blender has no types.
+
+import importlib
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+from PIL import Image
+
+from benchmarks import near_places as studio
+from benchmarks.near_places import Colour, Material, camera, lamp, light, sides, slab, thing
+from benchmarks.shores import net
+from benchmarks.streets import fractal
+
+PIXEL_M = 0.0007  # of a drawn surface
+SAMPLES = 24
+GRAIN = 1.6  # levels of noise that a camera leaves, and the denoiser takes
+
+
+class Wood(NamedTuple):
+    """What a kind of wood looks like."""
+
+    early: Colour  # wood that grows in spring
+    late: Colour
+    ring_m: float = 0.004  # that a trunk grows in a year
+    contrast: float = 0.5  # of its rings, up to 1
+    pores: float = 0.5  # how dark its pores are, up to 1
+    worn: float = 0.0  # how cracked and stained, up to 1
+
+
+OAK = Wood((0.44, 0.29, 0.155), (0.33, 0.195, 0.09), contrast=0.5, pores=0.55)
+ASH = Wood((0.55, 0.4, 0.24), (0.4, 0.25, 0.125), contrast=0.6, pores=0.5)
+WALNUT = Wood((0.215, 0.125, 0.075), (0.12, 0.062, 0.034), contrast=0.6, pores=0.5)
+SILVER = Wood((0.3, 0.255, 0.2), (0.185, 0.15, 0.112), contrast=0.55, pores=0.35, worn=1.0)
+TEAK = Wood((0.34, 0.215, 0.125), (0.23, 0.135, 0.07), contrast=0.5, pores=0.4, worn=0.55)
+
+
+def stretched(
+    draw: Generator, shape: tuple[int, int], along: float, across: float, fall: float = 0.0
+) -> Any:
+    """Return noise of a spread of 1 with streaks `along` by `across` pixels, and coarser ones."""
+    rows, columns = (np.fft.fftfreq(count) for count in shape)
+    pace = np.sqrt((rows[:, None] * across) ** 2 + (columns * along) ** 2)
+    weight = 1 / (1 + (3 * pace) ** 2) ** 1.5
+    if fall:
+        weight *= np.maximum(pace, 1 / max(shape)) ** -fall
+    weight[0, 0] = 0
+    streaks = np.fft.ifft2(weight * np.fft.fft2(draw.normal(size=shape))).real
+    return streaks / streaks.std()
+
+
+def plank(draw: Generator, shape: tuple[int, int], wood: Wood) -> tuple[Any, Any]:
+    """Return colours (H, W, 3) and relief (H, W), in metres, of a plank along the columns."""
+    rows, columns = shape
+    wide = rows * PIXEL_M
+    x, y = np.meshgrid(np.arange(columns) * PIXEL_M, (np.arange(rows) + 0.5) * PIXEL_M)
+    bend = stretched(draw, shape, 1400, 260) * 0.004 + stretched(draw, shape, 260, 50) * 0.0006
+    # How far the trunk's middle lies below the board, and beside its middle.
+    deep = draw.uniform(0.01, 0.05) + draw.uniform(-0.02, 0.02) * x + 4 * bend
+    beside = wide * draw.uniform(0.1, 0.9) if draw.random() < 0.6 else wide * draw.choice((-2, 3))
+    radius = np.hypot(y - beside + bend, deep) / wood.ring_m
+    age, part = np.floor(radius).astype(int), radius % 1
+    each = draw.uniform(0.35, 1.0, int(age.max()) + 2)
+    late = np.where(part < 0.8, part / 0.8, (1 - part) / 0.2) ** 1.6 * each[age]
+    broad = stretched(draw, shape, 2400, 30, 0.6)
+    fibre = stretched(draw, shape, 130, 1.5)
+    share = wood.contrast * (late - 0.35) + 0.13 * broad + 0.07 * fibre + 0.35
+    share = np.clip(share, 0, 1)[..., None]
+    colour = np.array(wood.early) * (1 - share) + np.array(wood.late) * share
+    pores = stretched(draw, shape, 26, 1.0) - 1.35 + 0.6 * (part < 0.35)
+    pores = np.clip(pores, 0, 1) * wood.pores
+    colour = colour * (1 - 0.55 * pores[..., None])
+    colour = colour * draw.uniform(0.88, 1.08) * (1 + 0.012 * draw.normal(size=3))
+    relief = 0.00003 * fibre - 0.00015 * pores
+    if wood.worn:
+        cracks = stretched(draw, shape, 420, 1.2, 0.25) - 2.0
+        cracks = np.clip(2.0 * cracks, 0, 1) * wood.worn
+        raised = np.clip(late, 0, 1)
+        stains = fractal(draw, shape, 1.7, 500)
+        colour = colour * (1 - 0.6 * cracks[..., None])
+        colour = colour * (1 + 0.09 * wood.worn * stains[..., None])
+        relief = relief + wood.worn * (0.0002 * raised + 0.00012 * fibre - 0.0008 * cracks)
+    return np.clip(colour, 0.004, 0.95), relief
+
+
+def planks(
+    seed: int, wood: Wood, span: tuple[float, float], wide: float, *, joint: float = 0.0
+) -> tuple[Any, Any]:
+    """Return colours and relief of planks beside each other, `span` metres along by across."""
+    draw, rows = np.random.default_rng(seed), round(wide / PIXEL_M)
+    shape = rows, round(span[0] / PIXEL_M)
+    drawn = [plank(draw, shape, wood) for _ in range(math.ceil(span[1] / wide))]
+    for colour, relief in drawn if joint else ():
+        colour[:1] *= 1 - joint
+        relief[:1] -= 0.0004 * joint
+    colours, reliefs = zip(*drawn, strict=True)
+    return np.concatenate(colours), np.concatenate(reliefs)
+
+
+def drawn(
+    colour: Any,
+    relief: Any,
+    *,
+    rough: float,
+    at: tuple[float, float] = (0.0, 0.0),
+    turn: float = 0.0,
+    pixel: float = PIXEL_M,
+    varied: float = 0.0,
+) -> Material:
+    """Return a surface of drawn colours and relief, whose middle lies at a place of the scene."""
+    made = Material(rough=rough)
+    rows, columns = relief.shape
+    place = made("NewGeometry").outputs["Position"]
+    moved = made("VectorMath", place, (*at, 0.0), operation="SUBTRACT").outputs[0]
+    turned = made("Mapping", moved, Rotation=(0, 0, -turn)).outputs[0]
+    scale = (1 / columns / pixel, 1 / rows / pixel, 1)
+    mapped = made("Mapping", turned, Location=(0.5, 0.5, 0), Scale=scale).outputs[0]
+    tone = np.concatenate([colour, np.ones_like(colour[..., :1])], -1)
+    lots = np.repeat(((relief - relief.min()) / np.ptp(relief))[..., None], 4, -1)
+    shown, height = (made("TexImage", mapped) for _ in range(2))
+    for node, pixels in ((shown, tone), (height, lots)):
+        image = studio.bpy.data.images.new("drawn", columns, rows, float_buffer=True)
+        image.colorspace_settings.name = "Linear Rec.709"
+        image.pixels.foreach_set(pixels.astype(np.float32).ravel())
+        image.update()
+        node.image, node.interpolation = image, "Cubic" if pixel > 0.001 else "Linear"
+    if varied:
+        dirt = made.noise(made.at, 6.0, Detail=5.0, Roughness=0.65)[0]
+        shine = made("MapRange", dirt, 0.3, 0.7, rough - varied, rough + varied)
+        made.set(made.base, Roughness=shine.outputs[0])
+    made.done(shown.outputs[0], height.outputs[0], deep=float(np.ptp(relief)), bump=1.0)
+    return made
+
+
+def wall(y: float, colour: Colour) -> None:
+    """Add a wall of matt paint, as a roller leaves it."""
+    made = Material(rough=0.9)
+    rolled = made.noise(made.at, 160, Detail=3.0, Roughness=0.6)[0]
+    uneven = made.noise(made.at, 1.3, Detail=4.0)[0]
+    dim = tuple(0.94 * part for part in colour)
+    made.done(made.ramp(uneven, (0.35, dim), (0.65, colour)), rolled, deep=0.0015, bump=0.25)
+    slab((0, y, 0.5), (14, 5, 0.1), made.made, upright=True)
+
+
+def panes(wall_y: float, *, x: float, z: float, power: float) -> None:
+    """Let the sun shine through a window's panes onto a wall behind, around x and z."""
+    vector = importlib.import_module("mathutils").Vector
+    begin, aim = vector((x - 4.6, wall_y - 3.4, z + 2.2)), vector((x, wall_y, z))
+    turned = (aim - begin).to_track_quat("-Z", "Y").to_euler()
+    degrees = [math.degrees(each) for each in turned]
+    hue = (1, 0.9, 0.76)
+    lamp("SPOT", begin, degrees, energy=power, spot_size=0.5, shadow_soft_size=0.05, color=hue)
+    black = Material(rough=1.0).done((0.02, 0.02, 0.02))
+    middle, matrix = begin + 0.42 * (aim - begin), turned.to_matrix()
+    bars = [(-0.46, 0, 0.6, 1.8), (0.46, 0, 0.6, 1.8), (0, 0.56, 1.8, 0.6), (0, -0.56, 1.8, 0.6)]
+    bars += [(0, 0, 0.035, 1.8), (0, 0.09, 1.8, 0.03)]
+    for across, up, wide, tall in bars:
+        slab(middle + matrix @ vector((across, up, 0)), (wide, tall, 0.01), black)
+        studio.bpy.context.object.rotation_euler = turned
+
+
+def daylight(power: float, *, x: float = -1.9, size: float = 1.1) -> None:
+    """Let soft light come from a window at one side."""
+    turned = (62, 0, math.copysign(62, x))
+    lamp("AREA", (x, 0.1, 1.25), turned, size=size, energy=power, color=(1, 0.96, 0.9))
+
+
+def shoot(name: str, corners: Sequence[tuple[float, float]], *, exposure: float = 0.0) -> None:
+    """Draw what was built with finer samples, whose texture the denoiser keeps."""
+    scene = studio.bpy.context.scene
+    cycles = scene.cycles
+    cycles.denoising_prefilter, cycles.denoising_input_passes = "ACCURATE", "RGB_ALBEDO_NORMAL"
+    cycles.filter_width = 1.2
+    scene.render.threads_mode, scene.render.threads = "FIXED", 1
+    samples, studio.SAMPLES = studio.SAMPLES, SAMPLES
+    studio.shoot(name, corners, exposure=exposure)
+    studio.SAMPLES = samples
+    path = studio.FOLDER / "renderings" / f"{name}.png"
+    pixels = np.asarray(Image.open(path).convert("RGB")).astype(float)
+    grain = stretched(np.random.default_rng(0), pixels.shape[:2], 0.5, 0.5)[..., None]
+    pixels += GRAIN * grain * (4 * pixels / 255 * (1 - pixels / 255)) ** 0.5
+    Image.fromarray(pixels.clip(0, 255).round().astype(np.uint8)).save(path)
+
+
+def weave(seed: int, colour: Colour, side_m: float, *, pitch: float) -> tuple[Any, Any, float]:
+    """Return colours, relief in metres and the pixel in metres of a plain weave of cotton."""
+    draw, pixel = np.random.default_rng(seed), pitch / 4
+    count = round(side_m / pixel)
+    count -= count % 8
+    shape = count, count
+    y, x = np.mgrid[:count, :count]
+    slub_x, slub_y = stretched(draw, shape, 160, 2.5), stretched(draw, shape, 2.5, 160)
+    warp = np.sin(np.pi * y / 4 + 0.25 * slub_x) ** 2
+    weft = np.sin(np.pi * x / 4 + 0.25 * slub_y) ** 2
+    over = ((x // 4 + y // 4) % 2).astype(float)
+    thread = np.where(over > 0, warp, weft)
+    thick = np.where(over > 0, slub_x, slub_y)
+    mottle = fractal(draw, shape, 1.5, 300)
+    tone = 0.9 + 0.16 * (thread - 0.5) + 0.035 * thick + 0.02 * mottle
+    relief = pitch * (0.16 * thread + 0.04 * thick)
+    return np.clip(np.array(colour) * tone[..., None], 0, 0.95), relief, pixel
+
+
+def draped(seed: int, surface: Any, *, near: float, far: float) -> None:
+    """Let a cloth fall on a table that ends at `far`, and wrinkle as it comes to lie."""
+    bpy = studio.bpy
+    draw, step = np.random.default_rng(seed), 0.011
+    x, y = np.arange(-1.05, 1.05, step), np.arange(near - 0.3, far + 0.3, step)
+    shape = len(y), len(x)
+    folds = 0.011 * fractal(draw, shape, 2.8, 60)
+
+    def height(_x: Any, _y: Any) -> Any:
+        return 0.02 + folds - folds.min()
+
+    slab((0, (near - 0.6 + far) / 2, -0.02), (2.4, far - near + 0.6, 0.04), surface)
+    table = bpy.context.object
+    table.modifiers.new("collision", "COLLISION")
+    table.collision.thickness_outer, table.collision.cloth_friction = 0.003, 12
+    net(x, y, height, surface)
+    cloth = bpy.context.scene.objects["net"]
+    falls = cloth.modifiers.new("cloth", "CLOTH")
+    how = falls.settings
+    how.quality, how.mass, how.bending_model = 5, 0.25, "ANGULAR"
+    how.tension_stiffness = how.compression_stiffness = how.shear_stiffness = 25
+    how.bending_stiffness, how.air_damping = 1.5, 2
+    falls.collision_settings.distance_min = 0.003
+    falls.collision_settings.use_self_collision = False
+    smooth = cloth.modifiers.new("smooth", "SUBSURF")
+    smooth.levels = smooth.render_levels = 2
+    falls.point_cache.frame_end = 60
+    for frame in range(1, 41):
+        bpy.context.scene.frame_set(frame)
+
+
+def fabric() -> None:
+    """Lay a pink cloth of cotton on a table before a wall."""
+    colour, relief, pixel = weave(3, (0.72, 0.2, 0.31), 0.5, pitch=0.0011)
+    surface = drawn(colour, relief, rough=0.9, pixel=pixel)
+    surface.set(surface.base, Sheen_Weight=0.3, Sheen_Roughness=0.5)
+    draped(4, surface.made, near=0.3, far=1.15)
+    wall(3.0, (0.5, 0.47, 0.43))
+    light("apartment.exr", 200, 0.5)
+    daylight(34)
+    panes(3.0, x=0.3, z=0.7, power=1500)
+    camera(0.34, 15, angle=36, sharp=3.2, focus=0.72)
+    shoot("pink fabric-0", sides(0.95, 0.3, 1.12), exposure=0.9)
+
+
+def glued(seed: int, wood: Wood, span: tuple[float, float], wide: float, **how: Any) -> Any:
+    """Return the surface of a table that is glued of planks."""
+    colour, relief = planks(seed, wood, span, wide, joint=0.35)
+    return drawn(colour, relief, **{"rough": 0.38, "varied": 0.07, **how}).made
+
+
+def plate(corners: Sequence[tuple[float, float]], surface: Any, *, edge: float = 0.007) -> None:
+    """Add the top of a table, whose edges a hand has rounded, of corners against the clock."""
+    low, high = np.array(corners)[[0, 2]]
+    (x1, y1), (x2, y2) = corners[0], corners[1]
+    turn = math.atan2(y2 - y1, x2 - x1)
+    wide = math.hypot(x2 - x1, y2 - y1)
+    deep = math.hypot(corners[2][0] - x2, corners[2][1] - y2)
+    slab((*((low + high) / 2), -0.02), (wide, deep, 0.04), surface, turn=turn)
+    studio.bpy.context.object.modifiers["edge"].width = edge
+
+
+def table_0() -> None:
+    """Draw a table of oak along the view, before a room at the end of the day."""
+    surface = glued(11, OAK, (1.5, 2.4), 0.11, at=(0, 0.95), turn=math.pi / 2 + 0.05)
+    corners = sides(1.2, 0.2, 1.62, 0.05)
+    plate(corners, surface)
+    light("interior.exr", 150, 0.9, disc=1.2)
+    camera(0.32, 13.5, sharp=4.5)
+    shoot("wooden table-0", corners, exposure=0.1)
+
+
+def table_2() -> None:
+    """Draw a table of ash before a wall."""
+    surface = glued(5, ASH, (2.4, 1.3), 0.13, at=(0, 0.95), turn=-0.06)
+    corners = sides(1.2, 0.3, 1.5, -0.06)
+    plate(corners, surface)
+    wall(3.4, (0.36, 0.4, 0.39))
+    light("apartment.exr", 60, 0.5)
+    daylight(34)
+    panes(3.4, x=-0.25, z=0.65, power=900)
+    camera(0.34, 15, sharp=4)
+    shoot("wooden table-2", corners, exposure=0.35)
+
+
+def slatted(
+    name: str, seed: int, wood: Wood, panorama: str, yaw: float, strength: float, *, turn: float
+) -> None:
+    """Draw a garden table of planks that weather and are screwed on."""
+    draw, wide, gap, count = np.random.default_rng(seed), 0.112, 0.009, 11
+    colour, relief = planks(seed, wood, (2.4, wide * count), wide)
+    rows = np.arange(len(relief)) % round(wide / PIXEL_M) * PIXEL_M
+    side = np.minimum(rows, wide - rows)[:, None] + 0.0004 * fractal(draw, relief.shape, 2.0, 400)
+    colour = colour * (0.2 + 0.8 * np.clip((side - 0.0045) / 0.006, 0, 1))[..., None]  # dirt
+    corners = sides(1.15, 0.28, 0.28 + wide * count, turn)
+    middle = 0.28 + wide * count / 2
+    surface = drawn(colour, relief, rough=0.75, at=(0, middle), turn=turn, varied=0.08).made
+    surface.node_tree.nodes["Principled BSDF"].inputs["Specular IOR Level"].default_value = 0.25
+    earth = Material(rough=1.0).done((0.02, 0.02, 0.018))
+    slab((0, middle, -0.7), (3.0, 2.0, 0.02), earth)
+    steel = Material(rough=0.5)
+    steel.set(steel.base, Metallic=1.0)
+    steel.done((0.16, 0.15, 0.14))
+    cos, sin = math.cos(turn), math.sin(turn)
+    for number in range(count):
+        off = (number + 0.5) * wide - wide * count / 2
+        level = -0.012 + draw.normal() * 0.0008
+        at = (-sin * off, middle + cos * off, level)
+        slab(at, (2.3, wide - gap + draw.normal() * 0.0007, 0.024), surface, turn=turn)
+        held = studio.bpy.context.object
+        held.modifiers["edge"].width, held.modifiers["edge"].segments = 0.0045, 4
+        held.rotation_euler = (draw.normal() * 0.006, draw.normal() * 0.0006, turn)
+        for along in (-0.42, 0.52):
+            for side in (-0.028, 0.028):
+                spot = off + side + draw.normal() * 0.001
+                x, y = cos * along - sin * spot, middle + sin * along + cos * spot
+                studio.bpy.ops.mesh.primitive_cylinder_add(
+                    radius=0.0038, depth=0.002, vertices=24, location=(x, y, level + 0.0118)
+                )
+                studio.bpy.context.object.data.materials.append(steel.made)
+    light(panorama, yaw, strength, disc=1.2)
+    camera(0.32, 14, sharp=4.5)
+    shoot(name, corners, exposure=0.4)
+
+
+def garden_0() -> None:
+    slatted("garden table-0", 3, SILVER, "forest.exr", 0, 1.0, turn=0.05)
+
+
+def garden_1() -> None:
+    slatted("garden table-1", 8, TEAK, "courtyard.exr", 230, 0.8, turn=-0.07)
+
+
+def satin(colour: Colour) -> Any:
+    """Return wood under satin paint, with the faint streaks of a brush."""
+    made = Material(rough=0.38)
+    brush = made.noise(made.at, 1.0, (3, 130, 3), Detail=4.0, Roughness=0.6)[0]
+    dust = made.noise(made.at, 14.0, Detail=6.0, Roughness=0.7)[0]
+    dim = tuple(0.95 * part for part in colour)
+    shine = made("MapRange", dust, 0.35, 0.65, 0.33, 0.45).outputs[0]
+    made.set(made.base, Roughness=shine)
+    return made.done(made.ramp(dust, (0.35, dim), (0.65, colour)), brush, deep=0.0006, bump=0.5)
+
+
+def sill_0() -> None:
+    """Draw a painted windowsill before a park."""
+    white = satin((0.76, 0.705, 0.62))
+    corners = sides(1.6, 0.3, 1.0, 0.03)
+    plate(corners, white)
+    for x in (-0.72, 0.27):
+        slab((x, 1.045, 0.62), (0.055, 0.05, 1.2), white, turn=0.03)
+        slab((x, 1.03, 0.62), (0.03, 0.05, 1.2), white, turn=0.03)
+    slab((0, 1.04, 0.02), (3.2, 0.06, 0.075), white, turn=0.03)
+    slab((0, 1.02, 0.03), (3.2, 0.05, 0.03), white, turn=0.03)
+    light("forest.exr", 60, disc=1.5)
+    lamp("AREA", (0.2, -1.2, 1.5), (60, 0, 0), size=1.6, energy=11)
+    camera(sharp=4.5)
+    shoot("windowsill-0", corners, exposure=0.25)
+
+
+def upholstery(linen: Colour) -> Any:
+    """Return a coarse weave of wool and linen, whose threads differ."""
+    made = Material(rough=0.95)
+    threads = [
+        made.noise(made.at, 1.0, how, Detail=2.0, Roughness=0.6)[0]
+        for how in ((40, 380, 380), (380, 40, 380), (380, 380, 40))
+    ]
+    both = made("Math", threads[0], threads[1], operation="ADD").outputs[0]
+    both = made("Math", both, threads[2], operation="ADD").outputs[0]
+    uneven = made.noise(made.at, 7.0, Detail=6.0, Roughness=0.6)[0]
+    both = made("Math", uneven, 0.35, both, operation="MULTIPLY_ADD").outputs[0]
+    dark, pale = (tuple(min(0.9, share * part) for part in linen) for share in (0.66, 1.22))
+    made.set(made.base, Sheen_Weight=0.3, Sheen_Roughness=0.6)
+    tone = made.ramp(made("MapRange", both, 1.3, 2.05).outputs[0], (0.1, dark), (0.9, pale))
+    return made.done(tone, both, deep=0.0025, bump=0.7)
+
+
+def sofa_0() -> None:
+    """Draw a sofa of coarse linen whose seat is what things stand on."""
+    wall(3.0, (0.52, 0.53, 0.52))
+    before = {*studio.bpy.data.objects}
+    thing("sofa2", (0, 1.75, -0.47), 0.9)
+    cloth, trim = upholstery((0.36, 0.34, 0.31)), upholstery((0.34, 0.32, 0.29))
+    for each in studio.bpy.data.objects:
+        if each not in before and each.type == "MESH":
+            for slot in each.material_slots:
+                if not slot.material.name.startswith("Wood"):
+                    slot.material = trim if slot.material.name.startswith("Trim") else cloth
+    light("apartment.exr", 100, 0.6)
+    daylight(75, x=-2.4, size=1.5)
+    panes(3.0, x=0.45, z=0.62, power=900)
+    camera(0.55, 11, angle=38, sharp=4)
+    shoot("sofa-0", sides(0.62, 1.33, 1.8), exposure=0.85)
+
+
+def leather(colour: Colour, seams: Sequence[float]) -> Any:
+    """Return leather with pores and creases; seams press in at each x, below the arms."""
+    made = Material(rough=0.45)
+    pores = made("TexVoronoi", made.at, Scale=260.0, Randomness=1.0).outputs[0]
+    creases = made("TexVoronoi", made.noise(made.at, 9.0, Detail=3.0)[1], Scale=55.0)
+    creases.feature = "DISTANCE_TO_EDGE"
+    crease = made("MapRange", creases.outputs[0], 0.0, 0.07, 1.0, 0.0).outputs[0]
+    soft = made.noise(made.at, 3.5, Detail=6.0, Roughness=0.6)[0]
+    x, _, z = made("SeparateXYZ", made("NewGeometry").outputs["Position"]).outputs
+    seam: Any = 0.0
+    for each in seams:
+        off = made("Math", x, each, operation="SUBTRACT").outputs[0]
+        off = made("Math", off, operation="ABSOLUTE").outputs[0]
+        one = made("MapRange", off, 0.0015, 0.008, 1.0, 0.0)
+        one.interpolation_type = "SMOOTHSTEP"
+        seam = made("Math", one.outputs[0], seam, operation="MAXIMUM").outputs[0]
+    low = made("MapRange", z, 0.02, 0.03, 1.0, 0.0).outputs[0]
+    seam = made("Math", seam, low, operation="MULTIPLY").outputs[0]
+    dark, pale = (tuple(share * part for part in colour) for share in (0.72, 1.2))
+    tone = made.ramp(soft, (0.33, dark), (0.66, pale))
+    worn = made("Math", crease, 0.22, operation="MULTIPLY").outputs[0]
+    tone = made.mixed(worn, tone, (*(0.5 * part for part in colour), 1))
+    tone = made.mixed(seam, tone, (*(0.45 * part for part in colour), 1))
+    shine = made("MapRange", soft, 0.35, 0.65, 0.36, 0.52).outputs[0]
+    made.set(made.base, Roughness=shine)
+    height = made("Math", crease, -0.25, pores, operation="MULTIPLY_ADD").outputs[0]
+    swell = made("Math", soft, 6.0, height, operation="MULTIPLY_ADD").outputs[0]
+    height = made("Math", seam, -6.0, swell, operation="MULTIPLY_ADD").outputs[0]
+    return made.done(tone, height, deep=0.0012, bump=0.8)
+
+
+def sofa_1() -> None:
+    """Draw a sofa of brown leather."""
+    wall(3.0, (0.5, 0.48, 0.45))
+    before = {*studio.bpy.data.objects}
+    thing("winchesterSofa", (0, 1.75, -0.42), 0.8)
+    hide = leather((0.2, 0.085, 0.042), (-0.27, 0.27))
+    for each in studio.bpy.data.objects:
+        if each not in before and each.type == "MESH":
+            for slot in each.material_slots:
+                if "Feet" not in slot.material.name:
+                    slot.material = hide
+    light("apartment.exr", 100, 0.6)
+    daylight(75, x=-2.4, size=1.3)
+    panes(3.0, x=0.3, z=0.62, power=700)
+    camera(0.55, 11, angle=38, sharp=4)
+    shoot("sofa-1", sides(0.8, 1.22, 1.85), exposure=0.9)
+
+
+def veined(seed: int, side_m: float) -> tuple[Any, Any, float]:
+    """Return colours, relief and the pixel of polished marble with fine and broad veins."""
+    draw, pixel = np.random.default_rng(seed), 0.001
+    shape = (round(side_m / pixel),) * 2
+    tone = 1 + 0.02 * fractal(draw, shape, 1.9, 700)
+    for fall, longest, thin, deep in ((2.3, 900, 0.02, 0.26), (1.9, 420, 0.03, 0.12)):
+        veins = np.abs(fractal(draw, shape, fall, longest)) / thin
+        strong = np.clip(0.4 + 0.6 * fractal(draw, shape, 2.2, 600), 0, 1)
+        broad = np.exp(-veins) + 0.35 * np.exp(-veins / 6)
+        tone -= deep * strong * broad
+    colour = np.clip(tone, 0.2, 1)[..., None] ** np.array([0.96, 1.0, 1.03]) * 0.74
+    return colour, 0.00002 * draw.normal(size=shape), pixel
+
+
+def counter_0() -> None:
+    """Draw a counter of marble before a tiled wall."""
+    colour, relief, pixel = veined(6, 2.4)
+    stone = drawn(colour, relief, rough=0.3, at=(0, 0.9), turn=0.6, pixel=pixel, varied=0.06)
+    corners = [(-1.0, 0.2), (1.0, 0.2), (1.0, 1.08), (-1.0, 1.08)]
+    plate([(-2, 0.2), (2, 0.2), (2, 1.35), (-2, 1.35)], stone.made)
+    slab((0, 1.42, 0.5), (5, 3, 0.1), studio.tiles((0.55, 0.56, 0.53)), upright=True)
+    wood = drawn(*planks(4, WALNUT, (0.6, 0.6), 0.3), rough=0.5, at=(-0.3, 1.3), varied=0.05)
+    slab((-0.34, 1.315, 0.19), (0.25, 0.022, 0.38), wood.made)
+    studio.bpy.context.object.rotation_euler = (-0.13, 0, 0.02)
+    light("apartment.exr", 90, 0.6)
+    daylight(26, x=-1.8)
+    camera(sharp=2.8)
+    shoot("kitchen counter-0", corners, exposure=0.45)
+
+
+PLACES = (fabric, table_0, table_2, garden_0, garden_1, sill_0, sofa_0, sofa_1, counter_0)
+
+
+def main() -> None:
+    """Render the places."""
+    studio.render(PLACES, __doc__)
+
+
+if __name__ == "__main__":
+    main()
