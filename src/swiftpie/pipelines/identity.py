@@ -243,7 +243,7 @@ def unmixed(pixels: Tensor, mask: Tensor) -> Tensor:
     lines = matted(pixels, guess, told + UNTOLD * (1 - told), unknown=unknown)
     matte = _opacity(lines, pixels)
     stray = (matte - solid).abs() * ((box_mean(mask, 1) - HALF).abs() > 1 / 3)
-    grain = (pixels - box_mean(pixels)).square().sum(dim=1, keepdim=True)
+    grain = (pixels - box_mean(pixels, 1)).square().sum(dim=1, keepdim=True)
     around = halved(halved(torch.cat([unknown * stray, unknown, outside * grain, outside], dim=1)))
     soft, rest, grain, seen = pooled(around, rim | 1, F.avg_pool2d).split(1, dim=1)
     hair = _ramp(spreads.square() * (soft / rest.clamp_min(FAINT) + SOFT), FURRED)
