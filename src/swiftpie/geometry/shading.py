@@ -163,23 +163,18 @@ def as_dark_as(light: Illumination, photo: Tensor, box: Box) -> Illumination:
     and of the ground around the feet, which stays dark below a bright sky at dusk. A photograph in
     full light changes nothing. `photo` is (1, 3, H, W) in [-1, 1]; a small copy is enough.
     """
-    whole, ground = _brightest(photo), _brightest(_ground(photo, box))
+    left, top, right, foot = box
+    height, width = photo.shape[2:]
+    wide, tall = right - left, (foot - top) / 4
+    rows = slice(int((foot - tall) * height), math.ceil((foot + tall) * height))
+    columns = slice(max(0, int((left - wide) * width)), math.ceil((right + wide) * width))
+    whole, ground = _brightest(photo), _brightest(photo[..., rows, columns])
     in_all, below = whole.mean() / _FULL_LIGHT, ground.mean() / _FULL_LIGHT_BELOW
     share = torch.minimum(in_all, torch.maximum(below, in_all * _LEAST_BELOW)).clamp(max=1)
     shown = ground if below < in_all else whole
     tint = (shown / shown.mean().clamp_min(_DARK)).clamp(1 - _MOST_TINT, 1 + _MOST_TINT)
     gain = share * tint.lerp(torch.ones_like(tint), share)
     return light._replace(ambient=light.ambient * gain, colour=light.colour * gain)
-
-
-def _ground(photo: Tensor, box: Box) -> Tensor:
-    """Return what of a picture (1, 3, H, W) is around the feet of a subject in `box`."""
-    left, top, right, foot = box
-    height, width = photo.shape[2:]
-    wide, tall = right - left, (foot - top) / 4
-    rows = slice(int((foot - tall) * height), math.ceil((foot + tall) * height))
-    columns = slice(max(0, int((left - wide) * width)), math.ceil((right + wide) * width))
-    return photo[..., rows, columns]
 
 
 def _brightest(photo: Tensor) -> Tensor:

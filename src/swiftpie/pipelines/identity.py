@@ -48,8 +48,10 @@ STEEPER = 1.5  # times, so that noise in plain ground leaves no veil
 TELLING, FOLLOWED = (2.0, 5.0), (0.0, 2.0)  # Spreads apart, for a mixture and for a hard rim.
 # Squared spreads times the share of a matte far from the outline, and what is added to it: hair.
 FURRED, SOFT = (0.4, 0.8), 0.005
-CLEAR = (2.0, 4.0)  # Distance of both sides over the ground's grain: a matte shows no grain.
 EDGE_PX = 1.5  # Width of a hard rim in the photograph.
+# Below so much of its height a hard rim keeps to the outline, within so many pixels: a matte
+# follows gaps under a thing.
+BASE, MOST_PX = 0.75, 2
 # From which mean width of edges that colours tell the others are softer, so many times that, and
 # which share they tell: hard edges are 1.2 to 2.5 wide, of short fur 3 and of long fur 5.
 SHARP_PX, SOFTER, MANY = 2.6, 2.0, 0.25
@@ -221,9 +223,9 @@ def unmixed(pixels: Tensor, mask: Tensor) -> Tensor:
     Colours of both sides of the outline, carried on over it, tell how a pixel mixes them if they
     are apart by their spreads. A matte of both follows the edges of the picture. It stays where it
     is soft far from the outline, as hair is. Elsewhere the rim is hard: where most of the matte
-    lies or, between like colours, where the outline lies.
+    lies or, between like colours and at a hard thing's base, where the outline lies.
     """
-    photo, size, times = pixels, (mask.shape[2], mask.shape[3]), 1
+    photo, outline, size, times = pixels, mask, (mask.shape[2], mask.shape[3]), 1
     while max(mask.shape[2:]) > MATTED_PX:
         pixels, mask, times = halved(pixels), halved(mask), 2 * times
     rim = max(2, round(max(mask.shape[2:]) / RIMS))
@@ -243,18 +245,20 @@ def unmixed(pixels: Tensor, mask: Tensor) -> Tensor:
     lines = matted(pixels, guess, told + UNTOLD * (1 - told), unknown=unknown)
     matte = _opacity(lines, pixels)
     stray = (matte - solid).abs() * ((box_mean(mask, 1) - HALF).abs() > 1 / 3)
-    grain = (pixels - box_mean(pixels, 1)).square().sum(dim=1, keepdim=True)
-    around = halved(halved(torch.cat([unknown * stray, unknown, outside * grain, outside], dim=1)))
-    soft, rest, grain, seen = pooled(around, rim | 1, F.avg_pool2d).split(1, dim=1)
+    around = halved(halved(torch.cat([unknown * stray, unknown.to(stray)], dim=1)))
+    soft, rest = pooled(around, rim | 1, F.avg_pool2d).split(1, dim=1)
     hair = _ramp(spreads.square() * (soft / rest.clamp_min(FAINT) + SOFT), FURRED)
-    clear = _ramp((halved(halved(square)) * seen / grain.clamp_min(1e-6)).sqrt(), CLEAR)
-    furred = resized(torch.maximum(hair, clear) * _ramp(spreads, TELLING), size, mode="bilinear")
+    furred = resized(hair * _ramp(spreads, TELLING), size, mode="bilinear")
     edge_px = EDGE_PX + times * SOFTER * max(0.0, _width(matte, told, unknown, rim) - SHARP_PX)
     reach = max(1, round(edge_px / (2 * times)))
     cover = box_mean(torch.lerp(mask, matte, _ramp(near, FOLLOWED)), reach)
     lines, cover = resized(torch.cat([lines, cover], dim=1), size, mode="bilinear").split([4, 1], 1)
     slope = (2 * reach + 1) * times / edge_px  # over that of the mean
-    return torch.lerp((slope * (cover - HALF) + HALF).clamp(0, 1), _opacity(lines, photo), furred)
+    hard = (slope * (cover - HALF) + HALF).clamp(0, 1)
+    rows = (outline > HALF).any(dim=3, keepdim=True).cumsum(dim=2)
+    base = hard.clamp(1 - grow(1 - outline, MOST_PX), grow(outline, MOST_PX))
+    hard = torch.where(rows > BASE * rows[:, :, -1:], base, hard)
+    return torch.lerp(hard, _opacity(lines, photo), furred)
 
 
 def _width(matte: Tensor, told: Tensor, unknown: Tensor, rim: int) -> float:
