@@ -8,7 +8,7 @@ to each insertion and replacement stands the naive paste, to each removal the ph
 
 `--free N` draws, in place of these, N insertions without a box that `--seed` deals, as a user does
 them: photographs of DreamBench's subjects, which the cut-out network outlines and a prompt names,
-into photographs with ground for things of their size (`benchmarks.deal`). Even seeds deal from one
+into photographs with ground for things of their size (`benchmarks._deal`). Even seeds deal from one
 half of these photographs, to tune by, and odd seeds from the other, to judge by. A quarter more
 photographs follow that have no ground, which should be refused. The names say what is warned of or
 refused.
@@ -24,8 +24,8 @@ from PIL import Image, ImageDraw
 from rich.progress import track
 
 import swiftpie
+from benchmarks._deal import dealt, noun_of
 from benchmarks.cutout import Outline, open_photo, read_outlines
-from benchmarks.deal import dealt, noun_of
 from swiftpie.errors import SwiftPieError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import mask_to_pil
