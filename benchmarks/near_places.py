@@ -100,10 +100,8 @@ def boards(
     long: float = 9.0,
     gap: float = 0.0008,
     rough: float = 0.42,
-    bump: float = 0.15,
-    worn: float = 0.0,
 ) -> Any:
-    """Return boards of wood along x; `worn` wood, up to 1, has cracks and stains."""
+    """Return boards of wood along x."""
     made = Material()
     light, dark = colours
     begin = made("VectorMath", made.at, (long / 2, 0, 0), operation="ADD").outputs[0]
@@ -134,20 +132,12 @@ def boards(
     tint = made("MapRange", lots[0], None, None, 0.495, 0.507).outputs[0]
     tinted = made("HueSaturation", Hue=tint, Value=value, Color=grain).outputs[0]
     height = made("Math", joint, -3.0, fibre, operation="MULTIPLY_ADD").outputs[0]
-    if worn:
-        cracks = made.noise(at, 1.0, (3.2, 150, 3.2), Detail=3.0, Roughness=0.55)[0]
-        crack = made("MapRange", cracks, 0.35, 0.30, 0.0, worn).outputs[0]
-        stains = made.noise(made.at, 3.1, Detail=8.0, Roughness=0.65)[0]
-        dim = made.ramp(stains, (0.36, (0.62, 0.6, 0.57)), (0.6, (1.08, 1.08, 1.08)))
-        tinted = made.mixed(worn, tinted, dim, "MULTIPLY")
-        tinted = made.mixed(crack, tinted, (*(0.2 * part for part in dark), 1))
-        height = made("Math", crack, -1.6, height, operation="MULTIPLY_ADD").outputs[0]
     colour = made.mixed(joint, tinted, (*(0.12 * part for part in dark), 1))
     wear = made.noise(made.at, 5.0, Detail=8.0, Roughness=0.7)[0]
     wear = made("Math", wear, 0.5, fibre, operation="MULTIPLY_ADD").outputs[0]
     shine = made("MapRange", wear, 0.45, 1.05, rough - 0.12, rough + 0.15)
     made.set(made.base, Roughness=shine.outputs[0])
-    return made.done(colour, height, bump=bump)
+    return made.done(colour, height, bump=0.15)
 
 
 def knots(made: Material, at: Any) -> tuple[Any, Any]:
@@ -363,11 +353,17 @@ def facts(corners: Sequence[tuple[float, float]]) -> dict[str, Any]:
     }
 
 
-def shoot(name: str, corners: Sequence[tuple[float, float]], *, exposure: float = 0.0) -> None:
+def shoot(
+    name: str,
+    corners: Sequence[tuple[float, float]],
+    *,
+    exposure: float = 0.0,
+    samples: int = SAMPLES,
+) -> None:
     """Draw what was built, and print where its ground is."""
     scene = bpy.context.scene
     render, cycles = scene.render, scene.cycles
-    render.engine, cycles.samples, cycles.sample_clamp_indirect = "CYCLES", SAMPLES, 8
+    render.engine, cycles.samples, cycles.sample_clamp_indirect = "CYCLES", samples, 8
     cycles.use_denoising, cycles.denoiser = True, "OPENIMAGEDENOISE"
     cycles.adaptive_threshold, cycles.max_bounces = 0.03, 5
     render.resolution_x, render.resolution_y = SIZE
@@ -428,7 +424,7 @@ def top(
     return sides(x, near, far, turn - math.copysign(math.pi / 2, turn) if is_across else turn)
 
 
-def room(y: float, colour: Colour = (0.6, 0.55, 0.48)) -> None:
+def room(y: float, colour: Colour) -> None:
     slab((0, y, 0.5), (12, 4, 0.1), speckled(colour, colour, rough=0.8, scale=9), upright=True)
 
 

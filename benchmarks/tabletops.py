@@ -10,7 +10,7 @@ have. A place takes one or two minutes of one core.
 
 import importlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -182,9 +182,7 @@ def shoot(name: str, corners: Sequence[tuple[float, float]], *, exposure: float 
     cycles.denoising_prefilter, cycles.denoising_input_passes = "ACCURATE", "RGB_ALBEDO_NORMAL"
     cycles.filter_width = 1.2
     scene.render.threads_mode, scene.render.threads = "FIXED", 1
-    samples, studio.SAMPLES = studio.SAMPLES, SAMPLES
-    studio.shoot(name, corners, exposure=exposure)
-    studio.SAMPLES = samples
+    studio.shoot(name, corners, exposure=exposure, samples=SAMPLES)
     path = studio.FOLDER / "renderings" / f"{name}.png"
     pixels = np.asarray(Image.open(path).convert("RGB")).astype(float)
     grain = stretched(np.random.default_rng(0), pixels.shape[:2], 0.5, 0.5)[..., None]
@@ -388,17 +386,24 @@ def upholstery(linen: Colour) -> Any:
     return made.done(tone, both, deep=0.0025, bump=0.7)
 
 
+def couch(piece: str, seat: float, tall: float, covers: Callable[[str], Any]) -> None:
+    """Put up a sofa whose materials have the surface that `covers` names, or None for their own."""
+    before = {*studio.bpy.data.objects}
+    thing(piece, (0, 1.75, -seat), tall)
+    for each in {*studio.bpy.data.objects} - before:
+        for slot in each.material_slots:
+            slot.material = covers(slot.material.name) or slot.material
+
+
 def sofa_0() -> None:
     """Draw a sofa of coarse linen whose seat is what things stand on."""
     wall(3.0, (0.52, 0.53, 0.52))
-    before = {*studio.bpy.data.objects}
-    thing("sofa2", (0, 1.75, -0.47), 0.9)
     cloth, trim = upholstery((0.36, 0.34, 0.31)), upholstery((0.34, 0.32, 0.29))
-    for each in studio.bpy.data.objects:
-        if each not in before and each.type == "MESH":
-            for slot in each.material_slots:
-                if not slot.material.name.startswith("Wood"):
-                    slot.material = trim if slot.material.name.startswith("Trim") else cloth
+
+    def covers(name: str) -> Any:
+        return None if name.startswith("Wood") else trim if name.startswith("Trim") else cloth
+
+    couch("sofa2", 0.47, 0.9, covers)
     light("apartment.exr", 100, 0.6)
     daylight(75, x=-2.4, size=1.5)
     panes(3.0, x=0.45, z=0.62, power=900)
@@ -440,14 +445,8 @@ def leather(colour: Colour, seams: Sequence[float]) -> Any:
 def sofa_1() -> None:
     """Draw a sofa of brown leather."""
     wall(3.0, (0.5, 0.48, 0.45))
-    before = {*studio.bpy.data.objects}
-    thing("winchesterSofa", (0, 1.75, -0.42), 0.8)
     hide = leather((0.2, 0.085, 0.042), (-0.27, 0.27))
-    for each in studio.bpy.data.objects:
-        if each not in before and each.type == "MESH":
-            for slot in each.material_slots:
-                if "Feet" not in slot.material.name:
-                    slot.material = hide
+    couch("winchesterSofa", 0.42, 0.8, lambda name: None if "Feet" in name else hide)
     light("apartment.exr", 100, 0.6)
     daylight(75, x=-2.4, size=1.3)
     panes(3.0, x=0.3, z=0.62, power=700)
