@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from swiftpie.geometry.layout import from_box, pixel_grid, whole_frame
 from swiftpie.geometry.relief import Turned, height, normals, turn
@@ -11,13 +12,15 @@ from swiftpie.geometry.shading import (
     as_dark_as,
     cast_around,
     cast_on_ground,
-    cast_shadow,
     footing_of,
     relit,
+    settle,
+    thrown,
     usual_shadow,
     without_bounce,
 )
 from swiftpie_world.lighting import Light, light_of_reference, relight_reference, shaded
+from swiftpie_world.shadows import cast_shadow
 
 EVEN = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
 FROM_LEFT = Illumination(
@@ -92,19 +95,22 @@ def test_a_mirrored_and_rotated_subject_is_lit_from_the_same_side_of_the_picture
     x, y = (gain[..., None] * grid).sum(dim=(0, 1))  # where the frame is bright
     cos, sin = math.cos(0.7), math.sin(0.7)
     bright = torch.stack([-cos * x - sin * y, -sin * x + cos * y])  # and the picture
-    assert torch.nn.functional.cosine_similarity(bright, FROM_LEFT.direction[0, :2], dim=0) > 0.9
+    assert F.cosine_similarity(bright, FROM_LEFT.direction[0, :2], dim=0) > 0.9
 
 
-def test_ground_that_a_subject_touches_loses_light_whatever_shadow_it_throws():
+def test_a_subject_and_the_ground_lose_light_where_they_touch():
     alpha, layout = torch.zeros(1, 1, 256, 256), from_box((0.4, 0.2, 0.6, 0.7))
     alpha[..., 52:180, 104:152] = 1
     alpha[..., 168:180, 128:152] = 0  # a foot that is further away
-    base, cast = torch.full((1, 1, 1, 1), 180 / 256), usual_shadow(FROM_LEFT)
-    footing = footing_of(alpha, layout.scale, base)
-    touched = torch.nn.functional.interpolate(footing.touching, 256, mode="bilinear")
-    assert touched[0, 0, (179, 167), (112, 144)].min() > 0.3
-    assert (cast_shadow(footing, cast) >= 0.45 * touched - 1e-4).all()
-    assert not cast_shadow(footing, cast._replace(darkness=torch.zeros(1))).any()
+    colours, ground = torch.ones(1, 3, 256, 256), torch.full((1, 3, 256, 256), 200).byte()
+    settle(colours, ground, alpha, layout, 256)
+    assert ground[0, 0, (181, 169), (112, 144)].max() < 160
+    assert ground[0, 0, 195:].min() > 190
+    assert colours[0, 0, (179, 167), (112, 144)].max() < 0.9
+    settle(cut := torch.ones(1, 3, 180, 256), ground, alpha[..., :180, :], layout, 256)
+    assert (cut == 1).all()  # its feet are below the picture
+    footing = footing_of(alpha, layout.scale, torch.full((1, 1, 1, 1), 180 / 256))
+    assert cast_shadow(footing, usual_shadow(FROM_LEFT))[0, 0, (180, 168), (112, 144)].min() > 0.3
 
 
 def test_the_shadow_of_a_foot_that_stands_further_back_begins_there():
@@ -114,9 +120,8 @@ def test_the_shadow_of_a_foot_that_stands_further_back_begins_there():
     base, wide = torch.full((1, 1, 1, 1), 180 / 256), torch.full((1,), 0.5)
     begins = []
     for feet in (alpha, alpha.flip(3)):  # the nearer foot is on the left, then on the right
-        footing = footing_of(feet, wide, base)
-        thrown = cast_shadow(footing._replace(around=0 * base, touching=0 * base), cast)[0, 0]
-        begins.append(int((thrown[:, 180] > thrown[:, 180].max() / 2).nonzero()[-1]))
+        whole = F.interpolate(thrown(footing_of(feet, wide, base), cast), 256, mode="bilinear")
+        begins.append(int((whole[0, 0, :, 180] > whole[0, 0, :, 180].max() / 2).nonzero()[-1]))
     assert begins[1] - begins[0] == pytest.approx(12, abs=3)
 
 

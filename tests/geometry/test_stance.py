@@ -58,7 +58,7 @@ def test_it_is_turned_in_a_photograph_without_a_box(session, leaning):
     left, top, right, foot = (round(200 * share) for share in result.box)
     assert (right - left) / (foot - top) == pytest.approx(40 / 88, abs=0.05)
     corners = [(x, y) for x in (left + 4, right - 4) for y in (top + 4, foot - 4)]
-    assert min(result.image.getpixel(corner)[0] for corner in corners) > 80, "teal has no red"
+    assert min(result.image.getpixel(corner)[0] for corner in corners) > 60, "teal has no red"
 
 
 def test_it_is_turned_beside_another_as_well_which_may_be_no_thing(session, leaning):

@@ -5,7 +5,7 @@ subject matches its new surroundings before any network draws it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import EllipsisType
 from typing import Any, NamedTuple
 
@@ -21,13 +21,9 @@ WRAP = 0.5  # light reaches this far round the edge, as it does on soft and furr
 LEVEL = 0.5  # n·l of a front that is lit as bright as the sprite
 _RELIEF = 0.85  # the relief is steep at the outline: its slopes count for less than its front
 _LIFT = 0.5  # how far what is lit brighter than the sprite moves towards white
-# Around feet and where they touch it, ground loses so many times the darkness of the shadow, up to
-# these shares: a subject hides the sky from it, so that hardly depends on the light.
-_OCCLUSION, _MOST_SHADED, _MOST_OCCLUDED = 4.0, 0.5, 0.8
 # Shares of the frame's side: how high a foot may be in it, how far an outline may rise beside it,
-# how far apart feet stand, and over which ways down and to the sides both darknesses fade.
+# and how far apart feet stand.
 _STANDING, _RISING, _BESIDE = 0.2, 0.05, 0.06
-_CONTACT_FADES, _CONTACT_SOFT, _CLOSE_FADES, _CLOSE_SOFT = 0.1, 0.07, 0.028, 0.01
 _FLATTEN = 0.45  # a length along the line of sight, on ground seen from a standing height
 _THIN = 0.2  # a shadow thrown sideways keeps this height: what casts it is not flat
 _PENUMBRA = 0.4  # how soft the shadow is where it begins, of 1 at its far end
@@ -37,10 +33,15 @@ _FAINTEST, _DARKER = 0.1, 0.45  # shadow without light from one side, and what t
 _SUNNY, _CLEARS, _SUN_DARKER = 0.75, 0.3, 0.08
 _BEGINS = 0.08  # height, in sides of the frame, over which the shadow that is thrown begins
 _MEAN_OF = 8  # pixels whose mean the soft end of a shadow is made of
-# Light that ground loses over the share of sky that is hidden, the share that is left out, cells of
-# a side that tell it, and how far it is seen, in widths of the frame. Here and in the next lines:
-# by eye, near what fits a can and a ball that Cycles drew in 28 of the library's places.
-_SKY, _SKY_UNSEEN, _SKY_CELLS, _SKY_REACH = 0.5, 0.02, 40, 0.9
+# Light that ground loses over the share of sky that is hidden, the share that is left out, the most
+# that it loses, cells of a side that tell it, and how far it is seen, in widths of the frame. By
+# eye, near what fits a can and a ball that Cycles drew in 28 of the library's places, as `_DEPTH`.
+_SKY, _SKY_UNSEEN, _MOST_SHADED, _SKY_CELLS, _SKY_REACH = 0.5, 0.02, 0.5, 40, 0.9
+# Where a subject touches the ground, by eye: light that it loses, how many times as much the ground
+# does at once, and at most. In widths of the frame: over which way up and to the sides that fades,
+# and the rows from and to a foot in which it is seen.
+_DIMMED, _CREASE, _MOST_CREASED = 0.3, 1.2, 0.6
+_DIM_FADES, _DIM_SOFT, _HIGHEST, _BEFORE = 0.05, 0.01, 0.4, 0.08
 _DEPTH, _FADE, _SIDEWAYS = 0.1, 0.8, 0.045  # of photographed subjects, see `Shadow`; soft sides
 _LONGEST = 1.35  # shadow, in heights of what casts it
 FEET = 0.5  # opacity of the lowest row of a subject
@@ -114,10 +115,9 @@ class Footing(NamedTuple):
     base: Tensor  # height of the lowest point, (B, 1, 1, 1) in sides of the square
     wide: Tensor  # width of the frame, likewise
     outlines: Tensor  # (B, 2, h, h): as it is, and as soft as at the far end of a shadow
-    touching: Tensor  # (B, 1, h, h) where the ground is close to its feet
+    lowest: Tensor  # (B, 1, 1, h) lowest solid rows, in sides of the square
+    stands: Tensor  # (B, 1, 1, h) share to which they are feet
     lift: Tensor  # (B, 1, 1, h) how far above the base, in sides of the square, the next feet are
-    around: Tensor  # (B, 1, h, h) light that ground loses with the sky, or where it is near feet
-    hides_sky: bool  # the former
 
 
 class Unlit(NamedTuple):
@@ -126,13 +126,6 @@ class Unlit(NamedTuple):
     plain: Tensor  # (B, 3, H, W) premultiplied, in [0, 1]
     mask: Tensor  # (B, 1, H, W)
     normal: Tensor  # (B, 3, h, w), as light sees them
-
-
-class Gains(NamedTuple):
-    """What light does to colours: a factor, and a lift of bright parts towards white."""
-
-    factor: Tensor  # (B, 3, h, w) in [0, 1]
-    lift: Tensor  # (B, 3, h, w) in [0, 1], added where the subject is
 
 
 def brightness(normal: Tensor, light: Illumination) -> Tensor:
@@ -184,13 +177,13 @@ def _brightest(photo: Tensor) -> Tensor:
     return colours[..., colours.mean(dim=1)[0].topk(count).indices].mean(dim=2)
 
 
-def gains(factor: Tensor, highlight: Tensor | float = 0.0) -> Gains:
-    """Return what light of so much brightness (B, 3, h, w) does to colours in [0, 1].
+def gains(factor: Tensor, highlight: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
+    """Return the factor of colours in [0, 1], and what is added to them, in so bright a light.
 
     What is lit brighter than the sprite is lifted towards white; a `highlight` is added to that.
     """
     lift = (_LIFT * (factor - 1).clamp_min(0) + highlight).clamp(max=1)
-    return Gains(factor.clamp(max=1) * (1 - lift), lift)
+    return factor.clamp(max=1) * (1 - lift), lift
 
 
 def soften(normal: Tensor) -> Tensor:
@@ -235,8 +228,8 @@ def without_light(pixels: Tensor, mask: Tensor, own: Illumination | None) -> Unl
     normal, shown = soften(normals(height(mask))), (pixels + mask) / 2
     if own is not None:
         received = torch.maximum(brightness(normal, own), _least_received(shown, mask, normal))
-        taken = _enlarged(gains(received), shown)
-        shown = (shown - mask * taken.lift) / taken.factor.clamp_min(_DARKEST)
+        factor, lift = _enlarged(gains(received), shown)
+        shown = (shown - mask * lift) / factor.clamp_min(_DARKEST)
         shown = torch.minimum(shown.clamp_min(0), mask)
     return Unlit(shown, mask, normal)
 
@@ -290,47 +283,53 @@ def lit(subject: Unlit, scene: Illumination, layout: Layout) -> Tensor:
     return factor.mul_(subject.plain).add_(lift.mul_(subject.mask))  # in place: frames have many
 
 
-def _enlarged(light: Gains, like: Tensor) -> Gains:
-    return Gains(*(F.interpolate(each, like.shape[2:], mode="bilinear") for each in light))
+def _enlarged(light: Sequence[Tensor], like: Tensor) -> Iterator[Tensor]:
+    return (F.interpolate(each, like.shape[2:], mode="bilinear") for each in light)
 
 
 def cast_on_ground(opacity: Tensor, layout: Layout, cast: Shadow) -> Tensor:
     """Return the share of its light that ground loses by a subject of `opacity`, (1, 1, H, W)."""
-    footing = _footing(opacity, layout.scale.view(-1)[:1] * opacity.shape[3])
-    return cast_shadow(footing, cast)[..., : opacity.shape[2], : opacity.shape[3]]
+    footing, sky = _footing(opacity, layout.scale.view(-1)[:1] * opacity.shape[3])
+    return _cast(footing, sky, cast)[..., : opacity.shape[2], : opacity.shape[3]]
 
 
-def _footing(opacity: Tensor, wide_px: Tensor) -> Footing:
-    """Return the footing of one subject in a picture, which becomes a square."""
+def _footing(opacity: Tensor, wide_px: Tensor) -> tuple[Footing, Tensor]:
+    """Return the footing of one subject in a picture, which becomes a square, and `_hidden_sky`."""
     side = max(opacity.shape[2:])
     square = F.pad(opacity, (0, side - opacity.shape[3], 0, side - opacity.shape[2]))
     numbers = torch.arange(1, side + 1, device=opacity.device).view(1, 1, -1)
     base = ((square > FEET).to(opacity).amax(dim=3) * numbers).amax(dim=2) / side
-    return footing_of(square, wide_px / side, base.view(1, 1, 1, 1), hides_sky=True)
+    footing = footing_of(square, wide_px / side, base.view(1, 1, 1, 1))
+    return footing, _hidden_sky(footing)
 
 
-def _hidden_sky(outline: Tensor, base: Tensor, wide: Tensor, lift: Tensor) -> Tensor:
+def _cast(footing: Footing, sky: Tensor, cast: Shadow) -> Tensor:
+    lost = 1 - (1 - thrown(footing, cast)) * (1 - sky)
+    return F.interpolate(lost, size=(footing.side, footing.side), mode="bilinear")
+
+
+def _hidden_sky(footing: Footing) -> Tensor:
     """Return the light that ground loses as a subject hides the sky from it, (1, 1, h, h).
 
     It is an upright screen at its feet and one behind its depth. Over each azimuth a screen hides
     the difference of sin² of its upper and lower elevation (Nusselt's analogue).
     """
-    size, cells = outline.shape[-2:], _SKY_CELLS
+    outline, cells = footing.outlines[:, :1], _SKY_CELLS
     cover = F.interpolate(outline, (cells, cells), mode="bilinear")[0, 0] > FEET
     at = (torch.arange(cells, device=cover.device) + 0.5) / cells
-    feet = (base - F.interpolate(lift, (1, cells), mode="bilinear")).view(-1)
+    feet = (footing.base - F.interpolate(footing.lift, (1, cells), mode="bilinear")).view(-1)
     upper = (feet - torch.where(cover, at[:, None], 2.0).amin(dim=0)).clamp_min(0).square()
     lowest = (at[:, None] * cover).amax(dim=0) + 2 / cells  # a foot may be so far off its row
     lower = (feet - lowest).clamp_min(0).square().minimum(upper)
     aside, way = (at - at[:, None]).square(), at[:, None] - feet
-    depth, hidden = _DEPTH * wide.view(()), torch.zeros_like(way)
+    depth, hidden = _DEPTH * footing.wide.view(()), torch.zeros_like(way)
     for screen, sees in ((way, way > -depth), (way + depth, way < 0)):
         far = (screen.abs() / _FLATTEN).clamp_min(0.5 / cells)[..., None]
         near = far.square() + aside
         share = upper / (upper + near) - lower / (lower + near)
         hidden += (share * far / near).sum(dim=2) / (2 * math.pi * cells) * sees
     lost = (_SKY * (hidden - _SKY_UNSEEN)).clamp(0, _MOST_SHADED)
-    return F.interpolate(lost[None, None], size, mode="bilinear")
+    return F.interpolate(lost[None, None], outline.shape[-2:], mode="bilinear")
 
 
 def cast_around(
@@ -364,70 +363,68 @@ def cast_around(
     kept, key = {} if kept is None else kept, ("footing", *ends)
     if key not in kept:
         kept[key] = _footing(opacity[part], layout.scale.view(-1)[:1] * size[1])
-    shadow = cast_shadow(kept[key], cast)
-    return part, shadow[..., : bottom - top, : right - left]
+    footing, sky = kept[key]
+    return part, _cast(footing, sky, cast)[..., : bottom - top, : right - left]
 
 
-def footing_of(alpha: Tensor, wide: Tensor, base: Tensor, *, hides_sky: bool = False) -> Footing:
+def footing_of(alpha: Tensor, wide: Tensor, base: Tensor) -> Footing:
     """Return what the shadows of subjects of coverage (B, 1, R, R) in squares have in common.
 
     `wide` (B,) are the widths of their frames, `base` (B, 1, 1, 1) the heights of their lowest
-    points, in sides of the squares. One that `hides_sky` has no patch around its feet.
+    points, in sides of the squares.
     """
     half = alpha.shape[-1] // 2
-    centres = (torch.arange(half, device=alpha.device) + 0.5) / half
-    y, wide = centres.view(1, 1, -1, 1), wide.view(-1, 1, 1, 1)
+    x = torch.arange(half, device=alpha.device)
+    y, wide = ((x + 0.5) / half)[:, None], wide.view(-1, 1, 1, 1)
     sharp = F.avg_pool2d(alpha, 2)
     soft = F.avg_pool2d(F.avg_pool2d(sharp, 4), 3, stride=1, padding=1)
     outlines = torch.cat([sharp, F.interpolate(soft, sharp.shape[-2:], mode="bilinear")], dim=1)
-    stands, gap, lift = _feet(sharp, base, wide, y)
-    cells = float(wide.max()) * half
-    touching = _softened(stands * torch.exp(-gap / _CLOSE_FADES), _CLOSE_SOFT * cells)
-    if hides_sky:
-        around = _hidden_sky(sharp, base, wide, lift)
-    else:
-        around = _softened(stands * torch.exp(-gap / _CONTACT_FADES), _CONTACT_SOFT * cells)
-    return Footing(alpha.shape[-1], base, wide, outlines, touching, lift, around, hides_sky)
+    lowest, stands = _feet(sharp, base, wide, y)
+    near = torch.exp((x[:, None] - x).abs() / (-_BESIDE * float(wide.max()) * half))
+    lift = ((base - lowest) * stands) @ near / (stands @ near).clamp_min(1e-9)
+    return Footing(alpha.shape[-1], base, wide, outlines, lowest, stands, lift)
 
 
-def cast_shadow(footing: Footing, cast: Shadow) -> Tensor:
-    """Return how much of the ground's light subjects take, (B, 1, R, R) in [0, 0.9].
+def settle(
+    colours: Tensor, ground: Tensor, opacity: Tensor, layout: Layout, width_px: float
+) -> None:
+    """Darken a subject's `colours` (1, 3, H, W) and the `ground`, in place, where they touch.
 
-    Their outline laid on the ground away from the light, the sky that they hide or a dark patch
-    where they stand, and hardly any light where they touch the ground.
+    Both are a part of a picture of that width, in any unit, the ground also bytes. `opacity`
+    (1, 1, H, W) is the subject's there.
     """
-    darkness = cast.darkness.view(-1, 1, 1, 1)
-    touched = footing.touching * (_OCCLUSION * darkness).clamp(max=_MOST_OCCLUDED)
-    thrown = _thrown(footing, cast) * darkness
-    if footing.hides_sky:
-        kept = (1 - thrown) * (1 - footing.around)
-    else:
-        shaded = footing.around * (_OCCLUSION * darkness).clamp(max=_MOST_SHADED)
-        kept = 1 - torch.maximum(shaded, thrown)
-    lost, side = 1 - kept * (1 - touched), footing.side
-    return F.interpolate(lost, size=(side, side), mode="bilinear")
+    wide_px = float(layout.scale.view(-1)[0]) * width_px
+    solid, wide = (opacity > FEET).any(dim=3).view(-1), wide_px / opacity.shape[3]
+    foot = int((solid * torch.arange(1, len(solid) + 1)).max())
+    if foot in (0, len(solid)):  # there is nothing, or its feet are below the picture
+        return
+    first, last = max(0, foot - round(_HIGHEST * wide_px)), foot + round(_BEFORE * wide_px)
+    low = opacity[..., first:last, :]
+    y = (torch.arange(low.shape[2])[:, None] + 0.5) / opacity.shape[3]
+    lowest, stands = _feet(low, y[foot - first - 1], torch.tensor(wide), y)
+    near = torch.exp((lowest - y).abs() / (-_DIM_FADES * wide))
+    crease = (_CREASE * stands * near**4).clamp(max=_MOST_CREASED)
+    lost = torch.cat([_DIMMED * stands * near, crease], dim=1)
+    dim, dark = softened(lost, _DIM_SOFT * wide_px).split(1, dim=1)
+    colours[..., first:last, :] *= 1 - dim
+    part = ground[..., first:last, :]
+    left = part * (1 - dark)
+    part.copy_(left if part.is_floating_point() else left.round_())
 
 
-def _feet(sharp: Tensor, base: Tensor, wide: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return where feet stand (B, 1, 1, h), how far rows are from them, and `Footing.lift`.
+def _feet(sharp: Tensor, base: Tensor, wide: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the lowest rows of outlines (B, 1, h, w), and where these are feet, (B, 1, 1, w).
 
-    A foot is where an outline (B, 1, h, h) comes down, each at its own height. Distances
-    (B, 1, h, h) are in widths of the frame.
+    A foot is where an outline comes down, each at its own height. Heights are `y` of the rows.
     """
     lowest = (y * (sharp > 0.5)).amax(dim=2, keepdim=True)  # the lowest solid row of each column
-    cells = float(wide.max()) * sharp.shape[-1]
-    reach = max(1, round(_RISING * cells))
+    reach = max(1, round(_RISING * float(wide.max()) * sharp.shape[-1]))
     beside = F.max_pool2d(lowest, (1, 2 * reach + 1), 1, (0, reach))
     stands = _eased(1 - (base - lowest) / (_STANDING * wide)) * (lowest > 0)
-    stands = stands * _eased(1 - (beside - lowest) / (_RISING * wide))
-    gap = (lowest - y).abs() / wide
-    x = torch.arange(sharp.shape[-1], device=sharp.device)
-    near = torch.exp((x[:, None] - x).abs() / (-_BESIDE * cells))
-    lift = ((base - lowest) * stands) @ near / (stands @ near).clamp_min(1e-9)
-    return stands, gap, lift
+    return lowest, stands * _eased(1 - (beside - lowest) / (_RISING * wide))
 
 
-def _softened(shade: Tensor, cells: float) -> Tensor:
+def softened(shade: Tensor, cells: float) -> Tensor:
     """Return a shade (B, 1, h, w) whose sides fade over so many cells."""
     reach = max(1, round(cells))
     for _ in range(2):
@@ -435,8 +432,11 @@ def _softened(shade: Tensor, cells: float) -> Tensor:
     return shade
 
 
-def _thrown(footing: Footing, cast: Shadow) -> Tensor:
-    """Lay the outline on the ground: a height above the feet is a way along the ground."""
+def thrown(footing: Footing, cast: Shadow) -> Tensor:
+    """Return the light that ground loses by outlines that are laid on it, (B, 1, h, h).
+
+    A height above the feet is a way along the ground, away from the light.
+    """
     base, outlines = footing.base, footing.outlines
     x_way, _, z_way = (-cast.direction).view(-1, 3, 1, 1, 1).unbind(1)
     long = cast.length.view(-1, 1, 1, 1) / torch.hypot(x_way, z_way).clamp_min(1e-3)
@@ -455,14 +455,15 @@ def _thrown(footing: Footing, cast: Shadow) -> Tensor:
     low = (1.4 - 2 * down.abs()).clamp(0, 1)
     soft = torch.lerp(low, _eased(_PENUMBRA + 2 * share), cast.softness)
     outline = torch.lerp(outlines[:, :1], outlines[:, 1:], soft)
-    thrown = outline * on_ground * (1 - cast.softness * cast.fade * share)
-    cells = float(footing.wide.max()) * thrown.shape[2]
+    shade = outline * on_ground * (1 - cast.softness * cast.fade * share)
+    shade = shade * cast.darkness.view(-1, 1, 1, 1)
+    cells = float(footing.wide.max()) * shade.shape[2]
     rows, up = round(cast.depth * cells), 1
     while rows > 0:  # what is deep shades so many rows more behind its feet
         up = min(up, rows)
-        thrown = torch.maximum(thrown, F.pad(thrown[..., up:, :], (0, 0, 0, up)))
+        shade = torch.maximum(shade, F.pad(shade[..., up:, :], (0, 0, 0, up)))
         rows, up = rows - up, 2 * up
-    return _softened(thrown, cells * _SIDEWAYS) if cast.depth else thrown
+    return softened(shade, cells * _SIDEWAYS) if cast.depth else shade
 
 
 def _at_points(values: Tensor, x: Tensor, y: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from swiftpie.geometry.shading import (
     brightness,
     cast_on_ground,
     in_frame,
+    settle,
     soften,
     usual_shadow,
     without_light,
@@ -332,13 +333,14 @@ def composite_patch(
     if subject is None:
         return ground.clamp(0, 1)
     around, known = patch[subject.where], torch.ones_like(subject.alpha)
-    on_band()
     colours = match_sharpness(
         *(around, subject.colours, subject.alpha), num_octaves=SEEN_OCTAVES, on_band=on_band
     )
     on_band()
     colours += matching_grain(around, known, num_octaves=SEEN_OCTAVES, seed=seed, is_even=True)
     on_band()
+    width_px = size[1] / (place[2] - place[0])
+    settle(colours, ground[subject.where], subject.alpha, placed.layout, width_px)
     ground[subject.where] = torch.lerp(ground[subject.where], colours, subject.alpha)
     return ground.clamp(0, 1)
 
@@ -419,10 +421,8 @@ def _subject(
     light = light * (1 - (UNEXPECTED_LIGHT / light.abs().clamp_min(UNEXPECTED_LIGHT)).square())
     (top, bottom), (left, right) = sides
     wide, tall = (place[2] - place[0]) / size[1], (place[3] - place[1]) / size[0]
-    place = (
-        *(place[0] + left * wide, place[1] + top * tall),
-        *(place[0] + right * wide, place[1] + bottom * tall),
-    )
+    start = (place[0] + left * wide, place[1] + top * tall)
+    place = (*start, place[0] + right * wide, place[1] + bottom * tall)
     size = (bottom - top, right - left)
     large = placed.at(size, place, on_band=on_band)
     on_band()

@@ -24,7 +24,7 @@ from swiftpie.backbones.components import MIN_SIDE_PX, Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.ground import Ground
 from swiftpie.geometry.layout import Layout
-from swiftpie.geometry.shading import FEET, Extent, Part, cast_around, usual_shadow
+from swiftpie.geometry.shading import FEET, Extent, Part, cast_around, settle, usual_shadow
 from swiftpie.imageio.images import extent_of, from_8_bits, from_bytes, in_bytes, to_bytes, to_pil
 from swiftpie.masks import Box
 from swiftpie.mini.looks import COLOURS, MATERIALS
@@ -492,8 +492,9 @@ def _with_subjects(
                 blades = _grown_before(opacity, patch, cover)  # show the place, no subject behind
                 subject *= 1 - blades * (1 - alpha[patch] / 255)
             shows = 1 - subject[:, 3:] / 255
-            both = torch.addcmul(subject, whole[patch].contiguous(), shows)
-            whole[patch] = both.round_().to(torch.uint8)
+            if plan.rows[row].is_ground:
+                settle(subject[:, :3], picture[patch], 1 - shows, each.layout, width)
+            whole[patch] = torch.addcmul(subject, whole[patch].contiguous(), shows).round_()
     return picture, alpha
 
 
@@ -582,7 +583,7 @@ def _grown_before(opacity: Tensor, patch: Part, cover: Tensor) -> Tensor:
 def _patch_around(extent: Extent, size: tuple[int, int]) -> Part:
     """Return rows and columns of a picture around an extent in a copy of half of its size."""
     left, top, right, bottom = (2 * (end - AROUND_CELLS) for end in extent)
-    rows = slice(max(0, top), min(size[0], bottom + 4 * AROUND_CELLS))
+    rows = slice(max(0, top), min(size[0], bottom + 4 * AROUND_CELLS + (bottom - top) // 16))
     return (..., rows, slice(max(0, left), min(size[1], right + 4 * AROUND_CELLS)))
 
 
