@@ -41,7 +41,7 @@ _SKY, _SKY_UNSEEN, _MOST_SHADED, _SKY_CELLS, _SKY_REACH = 0.5, 0.02, 0.5, 40, 0.
 # does at once, and at most. In widths of the frame: over which way up and to the sides that fades,
 # and the rows from and to a foot in which it is seen.
 _DIMMED, _CREASE, _MOST_CREASED = 0.3, 1.2, 0.6
-_DIM_FADES, _DIM_SOFT, _HIGHEST, _BEFORE = 0.05, 0.01, 0.4, 0.08
+_DIM_FADES, _DIM_SOFT, _HIGHEST, _BEFORE, _CREASE_CELLS = 0.05, 0.01, 0.3, 0.08, 160
 _DEPTH, _FADE, _SIDEWAYS = 0.1, 0.8, 0.045  # of photographed subjects, see `Shadow`; soft sides
 _LONGEST = 1.35  # shadow, in heights of what casts it
 FEET = 0.5  # opacity of the lowest row of a subject
@@ -385,31 +385,31 @@ def footing_of(alpha: Tensor, wide: Tensor, base: Tensor) -> Footing:
     return Footing(alpha.shape[-1], base, wide, outlines, lowest, stands, lift)
 
 
-def settle(
-    colours: Tensor, ground: Tensor, opacity: Tensor, layout: Layout, width_px: float
-) -> None:
+def settle(colours: Tensor, ground: Tensor, opacity: Tensor, layout: Layout, width: float) -> None:
     """Darken a subject's `colours` (1, 3, H, W) and the `ground`, in place, where they touch.
 
-    Both are a part of a picture of that width, in any unit, the ground also bytes. `opacity`
-    (1, 1, H, W) is the subject's there.
+    Both are a part of a picture of that width in pixels, in any unit, the ground also bytes.
+    `opacity` (1, 1, H, W) is the subject's there.
     """
-    wide_px = float(layout.scale.view(-1)[0]) * width_px
-    solid, wide = (opacity > FEET).any(dim=3).view(-1), wide_px / opacity.shape[3]
+    wide_px = float(layout.scale.view(-1)[0]) * width
+    px = max(1, round(wide_px / _CREASE_CELLS))  # a side of a cell
+    cells, frame = F.avg_pool2d(opacity, px, ceil_mode=True), wide_px / px
+    solid, wide = (cells > FEET).any(dim=3).view(-1), frame / cells.shape[3]
     foot = int((solid * torch.arange(1, len(solid) + 1)).max())
     if foot in (0, len(solid)):  # there is nothing, or its feet are below the picture
         return
-    first, last = max(0, foot - round(_HIGHEST * wide_px)), foot + round(_BEFORE * wide_px)
-    low = opacity[..., first:last, :]
-    y = (torch.arange(low.shape[2])[:, None] + 0.5) / opacity.shape[3]
+    first = max(0, foot - round(_HIGHEST * frame))
+    low = cells[..., first : foot + round(_BEFORE * frame), :]
+    y = (torch.arange(low.shape[2])[:, None] + 0.5) / low.shape[3]
     lowest, stands = _feet(low, y[foot - first - 1], torch.tensor(wide), y)
     near = torch.exp((lowest - y).abs() / (-_DIM_FADES * wide))
-    crease = (_CREASE * stands * near**4).clamp(max=_MOST_CREASED)
-    lost = torch.cat([_DIMMED * stands * near, crease], dim=1)
-    dim, dark = softened(lost, _DIM_SOFT * wide_px).split(1, dim=1)
-    colours[..., first:last, :] *= 1 - dim
-    part = ground[..., first:last, :]
-    left = part * (1 - dark)
-    part.copy_(left if part.is_floating_point() else left.round_())
+    crease = (_CREASE * stands * near.square().square() - 0.01).clamp(0, _MOST_CREASED)
+    lost = softened(torch.cat([_DIMMED * stands * near, crease], dim=1), _DIM_SOFT * frame)
+    lost = F.interpolate(lost, scale_factor=px, mode="bilinear")[..., : opacity.shape[3]]
+    part = slice(px * first, px * first + lost.shape[2])
+    dim, dark = (1 - lost[..., : colours[..., part, :].shape[2], :]).split(1, dim=1)
+    colours[..., part, :].mul_(dim)
+    ground[..., part, :] = ground[..., part, :] * dark
 
 
 def _feet(sharp: Tensor, base: Tensor, wide: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
