@@ -213,7 +213,7 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, help="the sheet, a PNG")
     parser.add_argument("--each", type=Path, help="a folder for all pictures at their full size")
     parser.add_argument("backgrounds", type=Path, help="photographs of free packages")
-    parser.add_argument("--free", type=int, help="so many insertions without a box, up to 32")
+    parser.add_argument("--free", type=int, help="so many insertions without a box, up to 28")
     parser.add_argument("--seed", type=int, default=0, help="of the insertions without a box")
     parser.add_argument("--preset", default="mini")
     parser.add_argument("--weights", type=Path, help="an export, in place of the preset's own")
