@@ -15,6 +15,8 @@ from swiftpie.models.ground import (
     LARGE,
     LEAST_SEEN,
     SHOWN_M,
+    USUALLY,
+    WANTED,
     Sight,
     box_on_ground,
     placed,
@@ -104,7 +106,10 @@ def test_a_subject_hides_little_of_what_is_far_away():
 
 @pytest.mark.parametrize(
     ("columns", "height_m", "height"),
-    [((2, 8), 0.5, 0.5), ((8, 14), 0.3, 0.3), ((2, 8), 0.1, LEAST_SEEN)],
+    [
+        *(((2, 8), 0.4, 0.4), ((8, 14), 0.3, 0.3), ((2, 8), 0.1, LEAST_SEEN)),
+        ((2, 8), 0.8, 0.8 * (WANTED / 0.8) ** USUALLY),  # what is large comes where much is seen
+    ],
 )
 def test_beside_a_thing_seen_from_near_a_subject_is_on_its_line_and_as_large(
     columns, height_m, height
