@@ -26,6 +26,7 @@ from swiftpie.models.ground import (
 FLAT = -torch.ones(3, CELLS, CELLS)  # a horizon at half of the height, and ground below
 FLAT[:2, CELLS // 2 :] = 1.0
 PHOTOS = Path(swiftpie.__file__).parent / "assets" / "photos"
+SMALLER = 0.8 * (WANTED / 0.8) ** USUALLY
 
 
 def sight(scores=FLAT, *, rows=(0, 0), columns=(0, 0), thing_m=0.5):
@@ -106,10 +107,7 @@ def test_a_subject_hides_little_of_what_is_far_away():
 
 @pytest.mark.parametrize(
     ("columns", "height_m", "height"),
-    [
-        *(((2, 8), 0.4, 0.4), ((8, 14), 0.3, 0.3), ((2, 8), 0.1, LEAST_SEEN)),
-        ((2, 8), 0.8, 0.8 * (WANTED / 0.8) ** USUALLY),  # what is large comes where much is seen
-    ],
+    [((2, 8), 0.4, 0.4), ((8, 14), 0.3, 0.3), ((2, 8), 0.1, LEAST_SEEN), ((2, 8), 0.8, SMALLER)],
 )
 def test_beside_a_thing_seen_from_near_a_subject_is_on_its_line_and_as_large(
     columns, height_m, height

@@ -61,6 +61,7 @@ CANVAS_PX = 128
 # By how much a newcomer may exceed the box of what it replaces, as it hides what is guessed there.
 LARGER = 1.1
 AT_BORDER = 0.02  # What ends so near to a border, as a share of the picture's side, ends at it.
+GREY, VARIED = 0.005, 0.2  # greatest and least deviation of black and white photographs, in [-1, 1]
 SMALL_PX = 64  # longer side of a photograph whose light is measured
 
 
@@ -100,14 +101,13 @@ def inpainting_condition(
     cell = components.preset.latent_cell_px
     cells = (pixels.shape[2] // cell, pixels.shape[3] // cell)
     region = resize_mask(changes, cells)
-    has_detail = subject is not None and bool(subject.identity.keys)
-    text = components.text.encode([""]) if has_detail else None
+    first = [] if subject is None else [subject]
+    text = components.text.encode([""]) if any(each.identity.keys for each in first) else None
     square, stays = unchanged_frame(components, pixels, changes).split((3, 1), dim=1)
     networks = components.denoiser, components.image_encoder, components.autoencoder
     read = read_references(*networks, pixels=square, mask=stays, empty_text=text)
     by = {"preset": components.preset.name, "fingerprint": components.fingerprint}
     rows = region.new_tensor(shows).view(-1, 1, 1, 1)
-    first = [] if subject is None else [subject]
     return subject_condition(
         components,
         [*(each.identity for each in first), read.as_identity(square, stays, **by)],
@@ -189,7 +189,7 @@ def compose_in_place(plan: RepaintPlan, patch: Patch, clock: Clock, drawn: Drawn
     own = own_pixels(start.components, one, lighting.own)
     picture_px = round(max(height / (bottom - top), width / (right - left)))
     masks = [mask.float().cpu() for mask in (plan.changes, drawn.subject_mask[:1])]
-    return composite_patch(
+    finished = composite_patch(
         patch.pixels,
         CanvasDrawing(in_unit(plan.pixels).float().cpu(), after, alone, *masks),
         own.standing(layout, lighting.scene, picture_px=picture_px),
@@ -199,6 +199,8 @@ def compose_in_place(plan: RepaintPlan, patch: Patch, clock: Clock, drawn: Drawn
         on_band=partial(clock.lap, "join"),
         on_doubt=partial(_heed, plan.request),
     )
+    is_grey = plan.pixels.std(dim=1).max() < GREY and plan.pixels.std() > VARIED
+    return finished.mean(dim=1, keepdim=True).expand_as(finished) if is_grey else finished
 
 
 @torch.no_grad()
@@ -346,8 +348,7 @@ def _insert(
         )
         for row, place in zip(rows, places, strict=True)
     )
-    prepare = repaint.TECHNIQUE.prepare
-    parts = tuple(prepare(components, insertion, clock) for insertion in insertions)
+    parts = tuple(repaint.TECHNIQUE.prepare(components, each, clock) for each in insertions)
     return Plan(request, finish, parts=parts)
 
 

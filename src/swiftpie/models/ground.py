@@ -273,8 +273,7 @@ def features_of(photograph: Image.Image) -> tuple[Tensor, Tensor]:
 def height_of(features: Tensor, thing: Tensor) -> float:
     """Return the estimated height in metres of a thing (1, 1, h, w) by features where it is."""
     weight, bias = _weights()["height_weight"], _weights()["height_bias"]
-    read = mean_in(features[:, : len(weight)], thing)
-    return float((read @ weight + bias).exp())
+    return float((mean_in(features[:, : len(weight)], thing) @ weight + bias).exp())
 
 
 def mean_in(features: Tensor, thing: Tensor) -> Tensor:

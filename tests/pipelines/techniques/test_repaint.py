@@ -72,10 +72,11 @@ def test_a_change_of_a_large_photograph_may_stop_after_each_band_of_it(session, 
     assert len(bands) >= (36 if inserts else 17)  # each less than half a second of 39 megapixels
 
 
-def test_a_region_is_what_an_insertion_changes(session, identity):
-    photo = photograph(300, 200)
+def test_an_insertion_changes_its_region_and_has_only_colours_of_its_photograph(session, identity):
+    photo = photograph(300, 200).convert("L").convert("RGB")
     result = session.insert(photo, identity, box=SPOT, seed=1)
     assert changed(result, photo).mean() > 0.7 * (values(result.region) > 0).mean()
+    assert not values(result.image).std(axis=2).any()
 
 
 def test_what_goes_is_covered_as_a_whole_and_nothing_else_changes(session):
