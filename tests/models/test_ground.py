@@ -15,7 +15,6 @@ from swiftpie.models.ground import (
     LARGE,
     LEAST_SEEN,
     SHOWN_M,
-    USUALLY,
     WANTED,
     Sight,
     box_on_ground,
@@ -26,7 +25,6 @@ from swiftpie.models.ground import (
 FLAT = -torch.ones(3, CELLS, CELLS)  # a horizon at half of the height, and ground below
 FLAT[:2, CELLS // 2 :] = 1.0
 PHOTOS = Path(swiftpie.__file__).parent / "assets" / "photos"
-SMALLER = 0.8 * (WANTED / 0.8) ** USUALLY
 
 
 def sight(scores=FLAT, *, rows=(0, 0), columns=(0, 0), thing_m=0.5):
@@ -107,13 +105,10 @@ def test_a_subject_hides_little_of_what_is_far_away():
 
 @pytest.mark.parametrize(
     ("columns", "height_m", "height"),
-    [((2, 8), 0.4, 0.4), ((8, 14), 0.3, 0.3), ((2, 8), 0.1, LEAST_SEEN), ((2, 8), 0.8, SMALLER)],
+    [((2, 8), 1.331 * WANTED, 1.21 * WANTED), ((8, 14), 0.3, 0.3), ((2, 8), 0.1, LEAST_SEEN)],
 )
-def test_beside_a_thing_seen_from_near_a_subject_is_on_its_line_and_as_large(
-    columns, height_m, height
-):
-    thing_m = 0.5 * SHOWN_M  # its photograph shows as much as is usual; ground is hardly seen
-    shown = sight(-0.2 * FLAT.abs(), rows=(4, 12), columns=columns, thing_m=thing_m)
+def test_beside_a_near_thing_a_subject_is_on_its_line_and_as_large(columns, height_m, height):
+    shown = sight(-0.2 * FLAT.abs(), rows=(4, 12), columns=columns, thing_m=SHOWN_M / 2)
     shown = shown._replace(scores=shown.scores.clone().index_fill_(0, torch.tensor([1]), 1.0))
     (left, top, right, foot), doubt, _ = placed(shown, (0.5, 1.0), height_m * SHOWN_M)
     assert not doubt

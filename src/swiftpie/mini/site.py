@@ -64,9 +64,7 @@ PHOTO_PX, PHOTO_QUALITY = (512, 512), 80  # size and WebP quality of photographs
 VERSION = "1.25.1"
 PACKAGE = f"onnxruntime-web-{VERSION}.tgz"
 ARCHIVE_SHA256 = "731e568a1471c6969f6c1bfb7349eff6f88f33fa5d4b46f43104ea35e34aef51"
-RUNTIME_FILES = (
-    *("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"),
-)
+RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 REMEDY = (
     f"Give what `npm pack onnxruntime-web@{VERSION}` writes, or "
     f"https://registry.npmjs.org/onnxruntime-web/-/{PACKAGE}."

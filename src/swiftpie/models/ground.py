@@ -252,8 +252,7 @@ def _mean_in(values: Tensor, box: Box, *, aside: float = 0.0) -> float:
 def sight_of(photograph: Image.Image) -> Sight:
     """Return what a photograph shows, by linear layers over features of the cut-out network."""
     features, thing = features_of(photograph)
-    stored = _weights()
-    scores = F.conv2d(features, stored["weight"][..., None, None], stored["bias"])
+    scores = F.conv2d(features, _weights()["weight"][..., None, None], _weights()["bias"])
     return Sight(scores[0], thing[0, 0], height_of(features, thing))
 
 
