@@ -8,11 +8,12 @@ places, of
     npm pack online-3d-viewer
 
 and of the folder `renderings` that `benchmarks.near_places`, `benchmarks.tabletops`,
-`benchmarks.streets`, `benchmarks.shores` and `benchmarks.fields` make. `places.json` next to the
-library says which file each photograph is made from and how it is cut, who made it, and where its
-ground and horizon are: polygons and heights are shares of its sides, and `metre` gives how much of
-the height a metre takes at two heights. Beside grass lies `Scenes.cover`: renderings have it of
-their shapes, photographs by a guess.
+`benchmarks.streets`, `benchmarks.halls`, `benchmarks.shores` and `benchmarks.fields` make.
+`places.json` next to the library says which file each photograph is made from and how it is cut,
+who made it, and where its ground and horizon are: polygons and heights are shares of its sides, and
+`metre` gives how much of the height a metre takes at two heights. Beside grass and snow lies
+`Scenes.cover`: renderings of lawns have it of their shapes, others by a guess, and snow has it of
+how far things sink.
 Panoramas of light (.exr) need `pip install OpenEXR`. Views of panoramas of few pixels a degree are
 `enlarged` by Real-ESRGAN x4plus (Xintao Wang et al., arXiv:2107.10833, weights BSD-3-Clause) with
 `pip install ncnn`, each in 20 seconds of a core.
@@ -57,6 +58,8 @@ SMALL_VIEW = (264, 210)  # of one that is enlarged, as few pixels as a panorama 
 ANGLE, PITCH = 88, -10  # degrees: the width of such a view, and how far below the horizon it looks
 ENLARGER = ("realesrgan", "**/realesrgan-x4plus.param")  # package and file
 CUBE_PX = 1024  # a side of a cube's faces
+LUMPS_M, NUM_WAVES, UNEVEN = (0.3, 0.9), 8, 0.06  # how loose ground closes around what sinks
+DEEPER = 3.0  # metres that the ground's nearest row lies away
 QUALITY = 80  # of WebP
 MOST_COVER = 63  # rows; see `Scenes.cover`
 STREAK, AROUND = (3, 1), 41  # rows and columns of pixels, of a blade and of what it stands out of
@@ -261,24 +264,22 @@ def cut(picture: Image.Image, source: dict[str, Any]) -> bytes:
 def cover_of(folder: Path, photograph: dict[str, Any], picture: bytes) -> bytes | None:
     """Return `Scenes.cover` of a photograph as a WebP file, if its ground is grown over.
 
-    Of a rendering it is drawn. Of others it is a guess from `cover_m`, the height in metres of what
-    grows: what is light among what is around it stands in front.
+    Of some renderings it is drawn. Of others it is a guess from `cover_m`, the height in metres of
+    what grows: what is light among what is around it stands in front. Into snow things sink by
+    `sinks_m` metres, here a little more, there a little less.
     """
     top = round(min((y for _, y in photograph["ground"]), default=1.0) * PHOTOGRAPH_PX[1])
-    if is_rendered(photograph):
-        source = photograph["made_from"]
-        if "cover" not in source:
-            return None
-        drawn = Image.open(file_of(folder, "renderings", source["cover"])).convert("L")
+    if "sinks_m" in photograph:
+        rows = (photograph["sinks_m"] * sinking_at(photograph)).round()
+    elif "cover" in photograph["made_from"]:
+        file_ = file_of(folder, "renderings", photograph["made_from"]["cover"])
+        drawn = Image.open(file_).convert("L")
         rows = _mean(torch.from_numpy(np.array(drawn)).float(), *STREAK).numpy().round()
     elif "cover_m" in photograph:
         grey = torch.from_numpy(np.array(Image.open(io.BytesIO(picture)).convert("L"))).float()
         lighter = _mean(grey, *STREAK) - _mean(grey, AROUND, AROUND)
         share = (2 * lighter / (_mean(lighter.square(), AROUND, AROUND).sqrt() + 1)).sigmoid()
-        (first, low), (second, high) = photograph["metre"]
-        y = (np.arange(len(grey)) + 0.5) / len(grey)
-        metre = np.interp(y, [2 * first - second, first, second], [2 * low - high, low, high])
-        tall = len(grey) * photograph["cover_m"] * metre.clip(0)
+        tall = photograph["cover_m"] * metres_at(photograph)
         rows = (share.numpy() * tall[:, None]).round()
     else:
         return None
@@ -287,6 +288,33 @@ def cover_of(folder: Path, photograph: dict[str, Any], picture: bytes) -> bytes 
     file = io.BytesIO()
     Image.fromarray(rows).save(file, "WEBP", lossless=True, quality=100, method=6)
     return file.getvalue()
+
+
+def metres_at(photograph: dict[str, Any]) -> np.ndarray:
+    """Return how many rows a metre takes whose foot is on each row, (H,)."""
+    (first, low), (second, high) = photograph["metre"]
+    y = (np.arange(PHOTOGRAPH_PX[1]) + 0.5) / PHOTOGRAPH_PX[1]
+    metre = np.interp(y, [2 * first - second, first, second], [2 * low - high, low, high])
+    return np.asarray(PHOTOGRAPH_PX[1] * metre.clip(0))
+
+
+def sinking_at(photograph: dict[str, Any]) -> np.ndarray:
+    """Return how many rows a metre takes at each pixel of loose ground, (H, W), unevenly."""
+    width, height = PHOTOGRAPH_PX
+    draw, metre = np.random.default_rng(0), metres_at(photograph).clip(1)[:, None]
+    x = (np.arange(width) - width / 2) / metre  # metres on the ground; so is `away`
+    away = height * photograph["metre"][1][1] / metre * DEEPER
+    uneven = sum(
+        tall * np.sin(2 * np.pi / long * (np.cos(turn) * x + np.sin(turn) * away) + start)
+        for long, tall, turn, start in zip(
+            draw.uniform(*LUMPS_M, NUM_WAVES),
+            draw.uniform(0.5, 1, NUM_WAVES),
+            draw.uniform(0, np.pi, NUM_WAVES),
+            draw.uniform(0, 2 * np.pi, NUM_WAVES),
+            strict=True,
+        )
+    )
+    return np.asarray((metre * (1 + UNEVEN * uneven)).clip(0))
 
 
 def _mean(plane: torch.Tensor, rows: int, columns: int) -> torch.Tensor:

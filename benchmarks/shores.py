@@ -16,6 +16,7 @@ from benchmarks import near_places as studio
 from benchmarks.near_places import Colour, Material, camera, lamp, shoot
 
 SHORE_M = 8.7  # how far away the water begins in the middle
+LOW, LENS = (0.7, 2.0), {"angle": 27.0, "sharp": 4.0, "focus": 3.0}  # as one photographs a dog
 NEAR_SAND_M = 0.4  # how far the sand lies above the water where small things lie
 CURVES = ((0.16, 0.6, 1.1), (0.41, 2.0, 0.5), (1.07, 0.0, 0.2))  # of a shore: pace, start, width
 GOLDEN: tuple[Colour, Colour] = ((0.76, 0.58, 0.36), (0.36, 0.23, 0.115))
@@ -206,14 +207,14 @@ def daylight(
     colour: Colour = (1, 0.91, 0.77),
     is_near: bool = False,
 ) -> None:
-    """Add a low sun, a sky and a camera at the height of a child's eyes, or near the ground."""
+    """Add a low sun, a sky and a camera at the height of a dog's eyes, or near the ground."""
     turned = (90 - sun[0], 0, sun[1])
     lamp("SUN", (0, 0, 5), turned, energy=energy, angle=0.009, color=colour)
     sky(sun, clouds, seed)
     if is_near:
         camera(0.5, 10, angle=40, sharp=8)
     else:
-        camera(1.35, 7, angle=42, sharp=None)
+        camera(*LOW, **LENS)
 
 
 def shoot_shore(
