@@ -260,9 +260,8 @@ def features_of(photograph: Image.Image) -> tuple[Tensor, Tensor]:
     """Return what layers read of a photograph, (1, C, 16, 16), and its subject, (1, 1, h, w)."""
     size, network = (SIDE_PX, SIDE_PX), cutout_network()
     picture = photograph.convert("RGB").resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
-    with torch.no_grad():
-        levels = network.levels(to_tensor(picture))
-        thing = network.decoder(levels).sigmoid()
+    levels = network.levels(to_tensor(picture))
+    thing = network.decoder(levels).sigmoid()
     fine, coarse = levels[LEVELS]
     coarse = F.interpolate(coarse, size=fine.shape[2:], mode="bilinear")
     y = ((torch.arange(CELLS) + 0.5) / CELLS - 0.5).view(1, 1, -1, 1).expand(1, 1, CELLS, CELLS)
@@ -284,9 +283,7 @@ def mean_in(features: Tensor, thing: Tensor) -> Tensor:
 def own_height(pixels: Tensor, mask: Tensor) -> float:
     """Return the estimated height in metres of the subject of a frame (1, 3, H, W), by its mask."""
     small = F.interpolate(pixels.float().cpu(), (ALONE_PX,) * 2, mode="bilinear", antialias=True)
-    with torch.no_grad():
-        features = cutout_network().levels(small)[LEVELS.start]
-    return height_of(features, mask.float().cpu())
+    return height_of(cutout_network().levels(small)[LEVELS.start], mask.float().cpu())
 
 
 @functools.cache
