@@ -22,7 +22,7 @@ GROUNDS = (
         CLOSE: "bear_plushie/01 bear_plushie/02 bear_plushie/03 bear_plushie/04 can/02 can/03 "
         "cat/01 cat/02 colorful_sneaker/01 colorful_sneaker/02 colorful_sneaker/03 "
         "colorful_sneaker/04 grey_sloth_plushie/03 grey_sloth_plushie/04 rc_car/00 rc_car/01 "
-        "rc_car/04 vase/02 vase/05",
+        "rc_car/04 vase/02",
         NEAR: "bear_plushie/00 colorful_sneaker/00 grey_sloth_plushie/00 plasma-BytheWater",
         FAR: "dog3/01 dog3/04 lomiri-aitzgorri_by_Aitzol_Berasategi "
         "lomiri-sunset_by_Aitzol_Berasategi lxqt-fog lxqt-this-is-not-windows plasma-ColdRipple "
