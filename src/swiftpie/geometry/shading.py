@@ -150,23 +150,24 @@ def in_sun(light: Illumination, suns: Sequence[Sequence[float] | None]) -> Illum
 
 
 def as_dark_as(light: Illumination, photo: Tensor, box: Box) -> Illumination:
-    """Return a light as dim as a photograph shows it, and tinted by it in the dark.
+    """Return a light as dim as a photograph shows it, and of the hue of the light there.
 
     The brightest tenth shows the light, as in the white balance of a camera: of all of the picture
-    and of the ground around the feet, which stays dark below a bright sky at dusk. A photograph in
-    full light changes nothing. `photo` is (1, 3, H, W) in [-1, 1]; a small copy is enough.
+    and of the ground around the feet, which stays dark below a bright sky at dusk. The hue is what
+    that ground and all above `box` share. A small `photo`, (1, 3, H, W) in [-1, 1], is enough.
     """
     left, top, right, foot = box
     height, width = photo.shape[2:]
     wide, tall = right - left, (foot - top) / 4
     rows = slice(int((foot - tall) * height), math.ceil((foot + tall) * height))
     columns = slice(max(0, int((left - wide) * width)), math.ceil((right + wide) * width))
-    whole, ground = _brightest(photo), _brightest(photo[..., rows, columns])
+    sky = photo[..., : max(1, int(top * height)), :]
+    whole, above, ground = map(_brightest, (photo, sky, photo[..., rows, columns]))
     in_all, below = whole.mean() / _FULL_LIGHT, ground.mean() / _FULL_LIGHT_BELOW
     share = torch.minimum(in_all, torch.maximum(below, in_all * _LEAST_BELOW)).clamp(max=1)
-    shown = ground if below < in_all else whole
-    tint = (shown / shown.mean().clamp_min(_DARK)).clamp(1 - _MOST_TINT, 1 + _MOST_TINT)
-    gain = share * tint.lerp(torch.ones_like(tint), share)
+    hue, near = (each / each.mean().clamp_min(_DARK) - 1 for each in (above, ground))
+    tint = hue.clamp(near.clamp(max=0), near.clamp(min=0)).clamp(-_MOST_TINT, _MOST_TINT)
+    gain = share * (1 + tint * F.cosine_similarity(hue, near).clamp_min(0))
     return light._replace(ambient=light.ambient * gain, colour=light.colour * gain)
 
 
