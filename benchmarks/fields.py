@@ -126,7 +126,7 @@ def clearing(
             put(deal, firs, at, tall, ground)
     hills(draw, 2600, (-3400, 3200), 330, WOODED, rough=0.06)
     hills(draw, 6500, (-6800, 6200), 1150, SNOWY_ROCK, rough=0.09)
-    daylight(sun, clouds, seed, energy=3.6, is_near=is_near)
+    daylight(sun, clouds, seed, energy=3.6, is_near=is_near, is_low=True)
     first, last = NEARBY if is_near else (1.2, 9)
     shoot(name, sides(9, first, last), exposure=exposure)
 
@@ -244,7 +244,7 @@ def field(
     hills(draw, 800, (-1100, 300), 34, WOODS, rough=0.09)
     hills(draw, 1500, (-500, 2200), 75, FAR_FIELDS, rough=0.05)
     hills(draw, 4200, (-4400, 4200), 210, ((0.24, 0.3, 0.33), (0.16, 0.22, 0.25)), rough=0.07)
-    daylight(sun, clouds, seed, is_near=is_near)
+    daylight(sun, clouds, seed, is_near=is_near, is_low=True)
     shoot(name, sides(9, NEARBY[0] if is_near else 1.2, edge - 0.6), exposure=0.3)
 
 
@@ -343,7 +343,7 @@ def savanna_0() -> None:
             put(deal, plants, (deal.uniform(-0.6, 0.6) * y, y), tall, ground)
     hills(draw, 3800, (-4200, -300), 170, ((0.25, 0.27, 0.29), (0.19, 0.22, 0.24)), rough=0.05)
     hills(draw, 5200, (600, 5200), 260, ((0.3, 0.32, 0.35), (0.25, 0.28, 0.31)), rough=0.05)
-    daylight((33, -60), 0.75, 12)
+    daylight((33, -60), 0.75, 12, is_low=True)
     shoot("savanna-0", [(-9, 1.2), (9, 1.2), (9, 5.2), (-9, 5.2)], exposure=0.3)
 
 

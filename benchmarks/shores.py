@@ -206,15 +206,18 @@ def daylight(
     energy: float = 4.4,
     colour: Colour = (1, 0.91, 0.77),
     is_near: bool = False,
+    is_low: bool = False,
 ) -> None:
-    """Add a low sun, a sky and a camera at the height of a dog's eyes, or near the ground."""
+    """Add a low sun, a sky and a camera: at a child's or a dog's eyes, or near the ground."""
     turned = (90 - sun[0], 0, sun[1])
     lamp("SUN", (0, 0, 5), turned, energy=energy, angle=0.009, color=colour)
     sky(sun, clouds, seed)
     if is_near:
         camera(0.5, 10, angle=40, sharp=8)
-    else:
+    elif is_low:
         camera(*LOW, **LENS)
+    else:
+        camera(1.35, 7, angle=42, sharp=None)
 
 
 def shoot_shore(

@@ -38,7 +38,7 @@ from benchmarks.shores import net, waves
 
 STONES: tuple[Colour, ...] = ((0.12, 0.115, 0.11), (0.19, 0.18, 0.165), (0.27, 0.25, 0.225))
 SETT_M, JOINT_M = 0.105, 0.009
-NEAR, FAR = (0.45, 14, 38, 4.0, 1.1), (0.7, 2.0, 27, 4.0, 3.0)  # height, pitch, angle, stop, focus
+NEAR, FAR = (0.45, 14, 38, 4.0, 1.1), (1.35, 7, 42, 1.1, 3.0)  # height, pitch, angle, stop, focus
 
 
 def seen_from(view: tuple[float, ...]) -> None:
@@ -168,7 +168,7 @@ def street(name: str, yaw: float, side: int, view: tuple[float, ...], near: floa
         studio.bpy.context.object.data.materials.append(bark)
         made = tree(number, LEAVES[number % 3], low=0.2, flat=1.1)
         put(random.Random(number), [made], at, (4.5, 5), lambda x, _: 0 * x + 2)
-    light("potsdamer_platz_1k.jpg", yaw, disc=0.9)
+    light("potsdamer_platz_1k.jpg", yaw)
     turned = (45, 0, -60 * side)
     lamp("SUN", (0, 0, 5), turned, energy=2.2, angle=0.15, color=(1, 0.93, 0.82))
     seen_from(view)
