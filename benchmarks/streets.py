@@ -38,6 +38,7 @@ from benchmarks.shores import net, waves
 
 STONES: tuple[Colour, ...] = ((0.12, 0.115, 0.11), (0.19, 0.18, 0.165), (0.27, 0.25, 0.225))
 SETT_M, JOINT_M = 0.105, 0.009
+RUG_M = 0.012  # over the floor: height of the pile that a thing on a rug presses down
 NEAR, FAR = (0.45, 14, 38, 4.0, 1.1), (1.35, 7, 42, 1.1, 3.0)  # height, pitch, angle, stop, focus
 
 
@@ -292,22 +293,23 @@ def rug() -> None:
         made.materials.append(leafy((0.86, 0.84, 0.8), 1.0, rough=0.9))
     laid = boards(OAK, 0.15, long=2.4, gap=0.0012, rough=0.35)
     slab((0, 4.2, -0.05), (9, 9, 0.1), laid, turn=math.pi / 2)
-    studio.room(4.65, (0.62, 0.6, 0.56))
+    studio.room(6.15, (0.62, 0.6, 0.56))
     base = speckled((0.7, 0.68, 0.63), (0.66, 0.64, 0.6), rough=0.95, scale=30)
-    slab((0, 1.3, 0.004), (3.0, 2.3, 0.008), base)
-    for y in np.arange(0.18, 2.42, 0.1):
-        for x in np.arange(-1.47, 1.48, 0.1):
+    slab((0, 1.8, 0.004), (3.0, 3.0, 0.008), base)
+    for y in np.arange(0.6, 3.3, 0.1):
+        for x in np.arange(-1.37, 1.38, 0.1):
             placed = studio.bpy.data.objects.new("tuft", deal.choice(tufts))
             placed.location = (float(x) + deal.gauss(0, 0.02), float(y) + deal.gauss(0, 0.02), 0)
             placed.rotation_euler = (0, 0, deal.uniform(0, 6.3))
             placed.scale = (1, 1, deal.uniform(0.85, 1.1))
             studio.bpy.context.collection.objects.link(placed)
-    thing("winchesterSofa", (0.5, 4.0, 0), 0.8)
-    thing("decorativePlant", (-1.4, 3.9, 0), 1.4)
+    thing("winchesterSofa", (0.5, 5.5, 0), 0.8)
+    thing("decorativePlant", (-1.3, 5.4, 0), 1.4)
     light("apartment.exr", 100, 0.7)
-    lamp("AREA", (-2.5, 1.2, 2.0), (50, 0, -75), size=1.6, energy=80, color=(1, 0.96, 0.9))
-    seen_from(NEAR)
-    shoot("white rug-0", sides(1.4, 0.3, 2.3), exposure=0.6)
+    lamp("AREA", (-2.5, 1.5, 2.0), (50, 0, -75), size=1.6, energy=80, color=(1, 0.96, 0.9))
+    camera(0.34, sharp=2.8)
+    shoot("white rug-0", sides(1.3, 0.6, 3.2), exposure=0.5)
+    studio.cover("white rug-0", RUG_M)
 
 
 def flower(seed: int, petal: Colour, *, tall: float, wide: float, tilt: float) -> Any:
@@ -587,8 +589,8 @@ def wall(
 ) -> list[tuple[float, float]]:
     """Lay the top of a wall up to a distance; return its corners."""
     draw, step = np.random.default_rng(seed), 0.0016
-    x, y = np.meshgrid(np.arange(-0.95, 0.95, step), np.arange(0.3, far, step))
-    shape, middle = x.shape, (0.3 + far) / 2
+    x, y = np.meshgrid(np.arange(-0.8, 0.8, step), np.arange(0.45, far, step))
+    shape, middle = x.shape, (0.45 + far) / 2
     shaken = [0.009 * fractal(draw, shape, 1.6, 90) for _ in range(2)]
     number, off = laid(draw, x + shaken[0], y + shaken[1])
     lots = draw.uniform(-1, 1, (3, int(number.max()) + 1))
@@ -618,7 +620,7 @@ def wall(
     placed = studio.bpy.data.objects.new("wall", made)
     placed.location, placed.rotation_euler = (0, middle, 0), (0, 0, turn)
     studio.bpy.context.collection.objects.link(placed)
-    return sides(0.9, 0.3, far - 0.03, turn)
+    return sides(0.76, 0.45, far - 0.03, turn)
 
 
 SANDSTONE: tuple[Colour, ...] = ((0.25, 0.18, 0.11), (0.4, 0.3, 0.19), (0.52, 0.42, 0.29))
@@ -629,10 +631,10 @@ LIME: tuple[Colour, ...] = ((0.3, 0.28, 0.24), (0.46, 0.43, 0.38), (0.58, 0.55, 
 def wall_0() -> None:
     """Draw slabs of sandstone before a park."""
     surface = weathered(SANDSTONE, (0.2, 0.17, 0.13), lichen=0.4, grain=420)
-    corners = wall(partial(slabs, long=0.62), surface, far=1.1, seed=4)
+    corners = wall(partial(slabs, long=0.62), surface, far=1.4, seed=4)
     light("forest.exr", 40, 0.9, disc=1.4)
     lamp("SUN", (0, 0, 5), (50, 0, -62), energy=3.2, angle=0.02, color=(1, 0.92, 0.8))
-    camera(0.34, 13, sharp=5.6)
+    camera()
     shoot("stone wall-0", corners, exposure=0.1)
 
 
@@ -642,7 +644,7 @@ def wall_1() -> None:
     corners = wall(
         partial(rubble, wide=0.24),
         surface,
-        far=1.12,
+        far=1.4,
         turn=0.07,
         rough=1.0,
         joint=0.008,
@@ -652,17 +654,17 @@ def wall_1() -> None:
     )
     light("rooitou_park_1k.jpg", 140, 1.0, disc=1.4)
     lamp("SUN", (0, 0, 5), (52, 0, 58), energy=4.5, angle=0.02, color=(1, 0.9, 0.74))
-    camera(0.36, 13, sharp=5.6)
+    camera()
     shoot("stone wall-1", corners, exposure=0.65)
 
 
 def wall_2() -> None:
     """Draw a wall of limestone that runs away from a square by the sea."""
     surface = weathered(LIME, (0.24, 0.22, 0.19), lichen=0.25, grain=380)
-    corners = wall(partial(slabs, long=0.8), surface, far=1.1, turn=-0.22, seed=9)
+    corners = wall(partial(slabs, long=0.8), surface, far=1.4, turn=-0.22, seed=9)
     light("sunset.exr", 35, 1.2, disc=1.4)
     lamp("SUN", (0, 0, 5), (56, 0, 66), energy=2.6, angle=0.04, color=(1, 0.86, 0.68))
-    camera(0.38, 13, sharp=5.6)
+    camera()
     shoot("stone wall-2", corners, exposure=0.4)
 
 

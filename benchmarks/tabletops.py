@@ -1,4 +1,4 @@
-"""Renders tables, a cloth, sills and sofas from near: `python -m benchmarks.tabletops FOLDER`.
+"""Renders tables, floors, a cloth, sills and sofas: `python -m benchmarks.tabletops FOLDER`.
 
 Cycles of `pip install bpy==5.0.1` draws them into FOLDER/renderings, as `benchmarks.near_places`
 does, of the same panoramas and furniture. Woods, weave and leather are pictures that NumPy draws
@@ -18,7 +18,18 @@ from numpy.random import Generator
 from PIL import Image
 
 from benchmarks import near_places as studio
-from benchmarks.near_places import Colour, Material, camera, lamp, light, sides, slab, thing
+from benchmarks.near_places import (
+    Colour,
+    Material,
+    camera,
+    lamp,
+    light,
+    room,
+    sides,
+    slab,
+    speckled,
+    thing,
+)
 from benchmarks.shores import net
 from benchmarks.streets import fractal
 
@@ -196,16 +207,10 @@ def weave(seed: int, colour: Colour, side_m: float, *, pitch: float) -> tuple[An
     count = round(side_m / pixel)
     count -= count % 8
     shape = count, count
-    y, x = np.mgrid[:count, :count]
     slub_x, slub_y = stretched(draw, shape, 160, 2.5), stretched(draw, shape, 2.5, 160)
-    warp = np.sin(np.pi * y / 4 + 0.25 * slub_x) ** 2
-    weft = np.sin(np.pi * x / 4 + 0.25 * slub_y) ** 2
-    over = ((x // 4 + y // 4) % 2).astype(float)
-    thread = np.where(over > 0, warp, weft)
-    thick = np.where(over > 0, slub_x, slub_y)
     mottle = fractal(draw, shape, 1.5, 300)
-    tone = 0.9 + 0.16 * (thread - 0.5) + 0.035 * thick + 0.02 * mottle
-    relief = pitch * (0.16 * thread + 0.04 * thick)
+    tone = 0.9 + 0.02 * (slub_x + slub_y) + 0.02 * mottle
+    relief = pitch * 0.06 * (slub_x + slub_y)
     return np.clip(np.array(colour) * tone[..., None], 0, 0.95), relief, pixel
 
 
@@ -215,7 +220,7 @@ def draped(seed: int, surface: Any, *, near: float, far: float) -> None:
     draw, step = np.random.default_rng(seed), 0.011
     x, y = np.arange(-1.05, 1.05, step), np.arange(near - 0.3, far + 0.3, step)
     shape = len(y), len(x)
-    folds = 0.011 * fractal(draw, shape, 2.8, 60)
+    folds = 0.016 * fractal(draw, shape, 2.8, 60)
 
     def height(_x: Any, _y: Any) -> Any:
         return 0.02 + folds - folds.min()
@@ -245,13 +250,13 @@ def fabric() -> None:
     colour, relief, pixel = weave(3, (0.72, 0.2, 0.31), 0.5, pitch=0.0011)
     surface = drawn(colour, relief, rough=0.9, pixel=pixel)
     surface.set(surface.base, Sheen_Weight=0.3, Sheen_Roughness=0.5)
-    draped(4, surface.made, near=0.3, far=1.15)
-    wall(3.0, (0.5, 0.47, 0.43))
+    draped(4, surface.made, near=0.6, far=2.0)
+    wall(4.2, (0.5, 0.47, 0.43))
     light("apartment.exr", 200, 0.5)
     daylight(34)
-    panes(3.0, x=0.3, z=0.7, power=1500)
-    camera(0.34, 15, angle=36, sharp=3.2, focus=0.72)
-    shoot("pink fabric-0", sides(0.95, 0.3, 1.12), exposure=0.9)
+    panes(4.2, x=0.3, z=0.7, power=1500)
+    camera()
+    shoot("pink fabric-0", sides(0.95, 0.4, 1.97), exposure=0.9)
 
 
 def glued(seed: int, wood: Wood, span: tuple[float, float], wide: float, **how: Any) -> Any:
@@ -272,25 +277,39 @@ def plate(corners: Sequence[tuple[float, float]], surface: Any, *, edge: float =
 
 
 def table_0() -> None:
-    """Draw a table of oak along the view, before a room at the end of the day."""
-    surface = glued(11, OAK, (1.5, 2.4), 0.11, at=(0, 0.95), turn=math.pi / 2 + 0.05)
-    corners = sides(1.2, 0.2, 1.62, 0.05)
+    """Draw a table of oak along the view, before a room that a window lights from behind."""
+    surface = glued(11, OAK, (1.6, 2.4), 0.11, at=(0, 1.2), turn=math.pi / 2 + 0.05)
+    corners = sides(1.2, 0.4, 2.0, 0.05)
     plate(corners, surface)
-    light("interior.exr", 150, 0.9, disc=1.2)
-    camera(0.32, 13.5, sharp=4.5)
-    shoot("wooden table-0", corners, exposure=0.1)
+    light("interior.exr", 60, 0.9, disc=1.2)
+    camera()
+    shoot("wooden table-0", corners, exposure=0.3)
+
+
+def table_1() -> None:
+    """Draw a table of walnut in a living room."""
+    surface = glued(21, WALNUT, (1.6, 2.4), 0.16, at=(0, 1.2), turn=math.pi / 2 - 0.08)
+    corners = sides(1.2, 0.4, 2.0, -0.08)
+    plate(corners, surface)
+    wall(5.2, (0.52, 0.5, 0.46))
+    thing("winchesterSofa", (0.95, 4.6, -0.75), 0.8)
+    thing("decorativePlant", (-0.85, 4.4, -0.75), 1.5)
+    light("apartment.exr", 100, 0.6)
+    daylight(40)
+    camera()
+    shoot("wooden table-1", corners, exposure=0.5)
 
 
 def table_2() -> None:
     """Draw a table of ash before a wall."""
-    surface = glued(5, ASH, (2.4, 1.3), 0.13, at=(0, 0.95), turn=-0.06)
-    corners = sides(1.2, 0.3, 1.5, -0.06)
+    surface = glued(5, ASH, (2.4, 1.6), 0.13, at=(0, 1.2), turn=-0.06)
+    corners = sides(1.2, 0.4, 2.0, -0.06)
     plate(corners, surface)
-    wall(3.4, (0.36, 0.4, 0.39))
+    wall(4.2, (0.36, 0.4, 0.39))
     light("apartment.exr", 60, 0.5)
     daylight(34)
-    panes(3.4, x=-0.25, z=0.65, power=900)
-    camera(0.34, 15, sharp=4)
+    panes(4.2, x=-0.25, z=0.5, power=900)
+    camera()
     shoot("wooden table-2", corners, exposure=0.35)
 
 
@@ -298,17 +317,17 @@ def slatted(
     name: str, seed: int, wood: Wood, panorama: str, yaw: float, strength: float, *, turn: float
 ) -> None:
     """Draw a garden table of planks that weather and are screwed on."""
-    draw, wide, gap, count = np.random.default_rng(seed), 0.112, 0.009, 11
+    draw, wide, gap, count = np.random.default_rng(seed), 0.112, 0.009, 14
     colour, relief = planks(seed, wood, (2.4, wide * count), wide)
     rows = np.arange(len(relief)) % round(wide / PIXEL_M) * PIXEL_M
     side = np.minimum(rows, wide - rows)[:, None] + 0.0004 * fractal(draw, relief.shape, 2.0, 400)
     colour = colour * (0.2 + 0.8 * np.clip((side - 0.0045) / 0.006, 0, 1))[..., None]  # dirt
-    corners = sides(1.15, 0.28, 0.28 + wide * count, turn)
-    middle = 0.28 + wide * count / 2
+    corners = sides(1.15, 0.4, 0.4 + wide * count, turn)
+    middle = 0.4 + wide * count / 2
     surface = drawn(colour, relief, rough=0.75, at=(0, middle), turn=turn, varied=0.08).made
     surface.node_tree.nodes["Principled BSDF"].inputs["Specular IOR Level"].default_value = 0.25
     earth = Material(rough=1.0).done((0.02, 0.02, 0.018))
-    slab((0, middle, -0.7), (3.0, 2.0, 0.02), earth)
+    slab((0, middle, -0.7), (3.0, 2.4, 0.02), earth)
     steel = Material(rough=0.5)
     steel.set(steel.base, Metallic=1.0)
     steel.done((0.16, 0.15, 0.14))
@@ -330,7 +349,7 @@ def slatted(
                 )
                 studio.bpy.context.object.data.materials.append(steel.made)
     light(panorama, yaw, strength, disc=1.2)
-    camera(0.32, 14, sharp=4.5)
+    camera()
     shoot(name, corners, exposure=0.4)
 
 
@@ -354,19 +373,36 @@ def satin(colour: Colour) -> Any:
 
 
 def sill_0() -> None:
-    """Draw a painted windowsill before a park."""
-    white = satin((0.76, 0.705, 0.62))
-    corners = sides(1.6, 0.3, 1.0, 0.03)
-    plate(corners, white)
-    for x in (-0.72, 0.27):
-        slab((x, 1.045, 0.62), (0.055, 0.05, 1.2), white, turn=0.03)
-        slab((x, 1.03, 0.62), (0.03, 0.05, 1.2), white, turn=0.03)
-    slab((0, 1.04, 0.02), (3.2, 0.06, 0.075), white, turn=0.03)
-    slab((0, 1.02, 0.03), (3.2, 0.05, 0.03), white, turn=0.03)
+    """Draw a painted windowsill along a window at the left, before a park."""
+    white = satin((0.76, 0.73, 0.67))
+    corners = [(-0.25, 0.3), (0.45, 0.3), (0.45, 2.0), (-0.25, 2.0)]
+    plate([(-0.34, 0.3), (0.45, 0.3), (0.45, 2.0), (-0.34, 2.0)], white)
+    for y in (0.45, 1.2, 1.96):
+        slab((-0.285, y, 0.62), (0.05, 0.055, 1.2), white)
+    slab((-0.285, 1.2, 0.03), (0.06, 1.7, 0.06), white)
+    plaster = speckled((0.66, 0.64, 0.6), (0.63, 0.61, 0.57), rough=0.9, scale=9)
+    slab((0.09, 2.05, 0.6), (0.8, 0.1, 1.6), plaster)
+    for at, size in (((2.5, 5.0, 0.5), (6, 0.1, 5)), ((2.6, 2.0, 0.5), (0.1, 9, 5))):
+        slab(at, size, plaster)
     light("forest.exr", 60, disc=1.5)
-    lamp("AREA", (0.2, -1.2, 1.5), (60, 0, 0), size=1.6, energy=11)
-    camera(sharp=4.5)
-    shoot("windowsill-0", corners, exposure=0.25)
+    daylight(22, x=-1.7)
+    camera()
+    shoot("windowsill-0", corners, exposure=0.1)
+
+
+def sill_1() -> None:
+    """Draw a windowsill of oak with a plant before a field in fog."""
+    white = satin((0.76, 0.74, 0.7))
+    corners = sides(1.6, 0.4, 1.5)
+    plate(corners, glued(7, OAK, (3.2, 1.2), 0.2, at=(0, 1.0)))
+    for x in (-0.78, 0.34):
+        slab((x, 1.54, 0.62), (0.055, 0.05, 1.2), white)
+    slab((0, 1.53, 0.03), (3.2, 0.06, 0.06), white)
+    thing("augalas", (0.42, 1.3, 0), 0.2)
+    light("sunrise.exr", 150, 1.2, disc=1.2)
+    daylight(16)
+    camera()
+    shoot("windowsill-1", corners, exposure=0.4)
 
 
 def upholstery(linen: Colour) -> Any:
@@ -407,7 +443,7 @@ def sofa_0() -> None:
     light("apartment.exr", 100, 0.6)
     daylight(75, x=-2.4, size=1.5)
     panes(3.0, x=0.45, z=0.62, power=900)
-    camera(0.55, 11, angle=38, sharp=4)
+    camera(0.45, 9, angle=33, sharp=4)
     shoot("sofa-0", sides(0.62, 1.33, 1.8), exposure=0.85)
 
 
@@ -450,7 +486,7 @@ def sofa_1() -> None:
     light("apartment.exr", 100, 0.6)
     daylight(75, x=-2.4, size=1.3)
     panes(3.0, x=0.3, z=0.62, power=700)
-    camera(0.55, 11, angle=38, sharp=4)
+    camera(0.45, 9, angle=33, sharp=4)
     shoot("sofa-1", sides(0.8, 1.22, 1.85), exposure=0.9)
 
 
@@ -469,22 +505,76 @@ def veined(seed: int, side_m: float) -> tuple[Any, Any, float]:
 
 
 def counter_0() -> None:
-    """Draw a counter of marble before a tiled wall."""
+    """Draw an island of marble before a tiled wall."""
     colour, relief, pixel = veined(6, 2.4)
-    stone = drawn(colour, relief, rough=0.3, at=(0, 0.9), turn=0.6, pixel=pixel, varied=0.06)
-    corners = [(-1.0, 0.2), (1.0, 0.2), (1.0, 1.08), (-1.0, 1.08)]
-    plate([(-2, 0.2), (2, 0.2), (2, 1.35), (-2, 1.35)], stone.made)
-    slab((0, 1.42, 0.5), (5, 3, 0.1), studio.tiles((0.55, 0.56, 0.53)), upright=True)
-    wood = drawn(*planks(4, WALNUT, (0.6, 0.6), 0.3), rough=0.5, at=(-0.3, 1.3), varied=0.05)
-    slab((-0.34, 1.315, 0.19), (0.25, 0.022, 0.38), wood.made)
+    stone = drawn(colour, relief, rough=0.4, at=(0, 1.2), turn=0.6, pixel=pixel, varied=0.06)
+    corners = sides(1.6, 0.4, 2.0)
+    plate(corners, stone.made)
+    slab((0, 3.75, 0.5), (8, 4, 0.1), studio.tiles((0.55, 0.56, 0.53)), upright=True)
+    slab((0, 3.38, -0.02), (8, 0.64, 0.04), glued(4, OAK, (2.4, 0.66), 0.11, at=(0, 3.38)))
+    green = satin((0.2, 0.25, 0.21))
+    for x in np.arange(-1.5, 1.6, 0.6):
+        slab((x, 3.1, -0.42), (0.594, 0.02, 0.75), green)
+    wood = drawn(*planks(4, WALNUT, (0.6, 0.6), 0.3), rough=0.5, at=(-0.5, 3.6), varied=0.05)
+    slab((-0.62, 3.62, 0.19), (0.25, 0.022, 0.38), wood.made)
     studio.bpy.context.object.rotation_euler = (-0.13, 0, 0.02)
+    thing("orchids", (0.74, 3.4, 0), 0.42)
     light("apartment.exr", 90, 0.6)
-    daylight(26, x=-1.8)
-    camera(sharp=2.8)
-    shoot("kitchen counter-0", corners, exposure=0.45)
+    daylight(30, x=-1.8)
+    camera()
+    shoot("kitchen counter-0", corners, exposure=0.5)
 
 
-PLACES = (fabric, table_0, table_2, garden_0, garden_1, sill_0, sofa_0, sofa_1, counter_0)
+def counter_1() -> None:
+    """Draw a counter of dark stone with pale veins before a room."""
+    colour, relief, pixel = veined(9, 2.4)
+    dark = 0.4 * (0.98 - colour)
+    stone = drawn(dark, relief, rough=0.42, at=(0, 1.2), turn=-0.4, pixel=pixel, varied=0.06)
+    corners = sides(1.6, 0.4, 2.0)
+    plate(corners, stone.made)
+    light("interior.exr", 10, 1.0, disc=0.8)
+    camera()
+    shoot("kitchen counter-1", corners, exposure=0.3)
+
+
+def floor(name: str, wood: Wood, wide: float, *pieces: tuple[Any, ...]) -> None:
+    """Draw a floor of boards along the view, whose ends lie where chance has them."""
+    draw, count = np.random.default_rng(round(1000 * wide)), 12
+    colour, relief = planks(4, wood, (2.1, wide * count), wide)
+    for rows in np.array_split(np.arange(len(relief)), count):
+        end = draw.integers(relief.shape[1] - 2)
+        for gap in (np.s_[rows, end : end + 2], np.s_[rows[:2]]):
+            colour[gap] *= 0.3
+            relief[gap] -= 0.0004
+    surface = drawn(colour, relief, rough=0.5, at=(0, 3), turn=math.pi / 2, varied=0.08)
+    slab((0, 4.2, -0.05), (9, 9, 0.1), surface.made)
+    room(6.65, (0.7, 0.66, 0.6))
+    white = speckled((0.8, 0.8, 0.78), (0.79, 0.79, 0.77), rough=0.4, scale=9)
+    slab((0, 6.57, 0.06), (12, 0.03, 0.12), white)
+    for piece, at, tall, turn in pieces:
+        thing(piece, at, tall, turn=turn)
+    light("apartment.exr", 100, 0.6)
+    lamp("AREA", (-2.5, 1.8, 2.0), (50, 0, -80), size=1.6, energy=110, color=(1, 0.96, 0.9))
+    camera(0.34, sharp=2.8)
+    shoot(name, sides(2, 0.3, 4.0))
+
+
+def floor_0() -> None:
+    """Draw a floor of oak before a sofa."""
+    sofa = ("winchesterSofa", (0.3, 6.0, 0), 0.8, 0.0)
+    floor("wooden floor-0", OAK, 0.14, sofa, ("decorativePlant", (-1.35, 5.9, 0), 1.4, 0.0))
+
+
+def floor_1() -> None:
+    """Draw a floor of ash before an armchair and a shelf."""
+    chair = ("modernArmchair", (0.85, 5.6, 0), 0.85, -0.4)
+    floor("wooden floor-1", ASH, 0.17, ("bookcase", (-0.9, 6.3, 0), 1.9, 0.0), chair)
+
+
+PLACES = (
+    *(fabric, table_0, table_1, table_2, garden_0, garden_1, sill_0, sill_1, sofa_0, sofa_1),
+    *(counter_0, counter_1, floor_0, floor_1),
+)
 
 
 def main() -> None:
