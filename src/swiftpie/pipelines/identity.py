@@ -58,7 +58,8 @@ SHARP_PX, SOFTER, MANY = 2.6, 2.0, 0.25
 UNTOLD = 30.0  # times as much as colours the outline counts where they do not tell
 MATTED_PX = 512  # longest side of a matted picture; of a larger one, a smaller copy is
 EDGES = 320  # edges as wide in a longer side: so far within a mask it may show some, too
-FAINT, LEANING = 0.02, 2.0  # Weights of the colours there, and of those from within at a rim.
+FAINT, THIN = 0.02, 0.2  # Opacity that is just seen; weight of the colours so near a rim.
+GAPS = 1.25  # A pixel counts as covered at most so many times what its colour says: hair has gaps.
 # Shares of its width that the lower and the upper border cut, and of its height that a side does: a
 # paw is a tenth, the end of a tail .04.
 LOWER_SHARE, UPPER_SHARE, SIDE_SHARE = 0.05, 0.15, 0.03
@@ -282,7 +283,7 @@ def _opacity(lines: Tensor, pixels: Tensor) -> Tensor:
 def own_colours(pixels: Tensor, mask: Tensor) -> Tensor:
     """Return `pixels` (1, 3, H, W) with the subject's colours where `mask` (1, 1, H, W) is soft.
 
-    A photograph shows the subject mixed with its ground there, but for what looks like the subject
+    A photograph shows the subject mixed with its ground there, but for what looks like one of them
     alone. Colours of both are carried on over the rim, and the subject's take what is left.
     """
     solid = (mask > SOLID).to(pixels)
@@ -290,13 +291,12 @@ def own_colours(pixels: Tensor, mask: Tensor) -> Tensor:
         return pixels
     inner = 1 - grow(1 - solid, max(1, round(max(mask.shape[-2:]) / EDGES)))
     # Parts too thin to have an inside tell theirs, too.
-    own = carried_on(pixels, torch.maximum(inner, FAINT * solid))
+    own = carried_on(pixels, torch.maximum(inner, THIN * solid))
     ground = carried_on(pixels, 1 - grow((mask > FAINT).to(pixels), 1))
     seen, apart, cover = pixels - ground, own - ground, box_mean(mask, 1)
     share = ((seen * apart).sum(1, True) + cover) / (apart.square().sum(1, True) + 1)
-    cover = torch.maximum(cover, torch.minimum(share, mask))
-    rest = seen - cover * apart
-    own += rest * (cover / (cover.square() + LEANING * (1 - cover)))
+    cover = cover.maximum(share.minimum(mask)).minimum(GAPS * share.clamp_min(0))
+    own += (seen - cover * apart) * (cover / (cover.square() + 1 - cover))
     return torch.where(inner > 0, pixels, own.clamp_(-1, 1))
 
 
