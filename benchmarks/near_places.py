@@ -28,7 +28,6 @@ RESTS_M = 0.025  # over the earth: height of the grass that a thing on a lawn pr
 Colour = tuple[float, ...]
 OAK: tuple[Colour, Colour] = ((0.42, 0.255, 0.12), (0.23, 0.118, 0.048))
 WALNUT: tuple[Colour, Colour] = ((0.20, 0.105, 0.055), (0.09, 0.042, 0.02))
-PINE: tuple[Colour, Colour] = ((0.58, 0.36, 0.18), (0.40, 0.21, 0.085))
 GREENS = ((0.12, 0.23, 0.035), (0.17, 0.28, 0.05), (0.09, 0.18, 0.03), (0.28, 0.28, 0.10))
 
 bpy: Any = None  # loaded by `main`, as nothing else needs it

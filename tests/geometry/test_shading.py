@@ -111,17 +111,17 @@ def test_a_subject_and_the_ground_lose_light_where_they_touch():
     assert (cut == 1).all()  # its feet are below the picture
     footing = footing_of(alpha, layout.scale, torch.full((1, 1, 1, 1), 180 / 256))
     assert cast_shadow(footing, usual_shadow(FROM_LEFT))[0, 0, (180, 168), (112, 144)].min() > 0.3
+    assert not cast_shadow(footing, usual_shadow(FROM_LEFT)._replace(darkness=torch.zeros(1))).any()
 
 
 def test_the_shadow_of_a_foot_that_stands_further_back_begins_there():
     alpha, cast = torch.zeros(1, 1, 256, 256), usual_shadow(FROM_LEFT)
     alpha[..., 52:180, 90:130] = 1
     alpha[..., 52:168, 130:170] = 1
-    base, wide = torch.full((1, 1, 1, 1), 180 / 256), torch.full((1,), 0.5)
-    begins = []
-    for feet in (alpha, alpha.flip(3)):  # the nearer foot is on the left, then on the right
-        whole = F.interpolate(thrown(footing_of(feet, wide, base), cast), 256, mode="bilinear")
-        begins.append(int((whole[0, 0, :, 180] > whole[0, 0, :, 180].max() / 2).nonzero()[-1]))
+    feet = torch.cat([alpha, alpha.flip(3)])  # the nearer foot is on the left, then on the right
+    base, wide = torch.full((2, 1, 1, 1), 180 / 256), torch.full((2,), 0.5)
+    shades = F.interpolate(thrown(footing_of(feet, wide, base), cast), 256, mode="bilinear")
+    begins = [int((shade > shade.max() / 2).nonzero()[-1]) for shade in shades[:, 0, :, 180]]
     assert begins[1] - begins[0] == pytest.approx(12, abs=3)
 
 

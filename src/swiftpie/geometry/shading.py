@@ -404,6 +404,7 @@ def settle(colours: Tensor, ground: Tensor, opacity: Tensor, layout: Layout, wid
     y = (torch.arange(low.shape[2])[:, None] + 0.5) / low.shape[3]
     lowest, stands = _feet(low, y[foot - first - 1], torch.tensor(wide), y)
     near = torch.exp((lowest - y).abs() / (-_DIM_FADES * wide))
+    # Bytes are cut off, so nothing is left of what is fainter than a level or two.
     crease = (_CREASE * stands * near.square().square() - 0.01).clamp(0, _MOST_CREASED)
     lost = softened(torch.cat([_DIMMED * stands * near, crease], dim=1), _DIM_SOFT * frame)
     lost = F.interpolate(lost, scale_factor=px, mode="bilinear")[..., : opacity.shape[3]]
