@@ -45,6 +45,7 @@ FOCAL = 1.2  # usual focal length of a photograph, over its height
 SHALLOWEST, DEEPEST = 0.15, 0.7  # how tall what lies is seen, over how deep it is
 FLAT = frozenset(("pizza", "plate", "dish", "pancake", "omelette", "frisbee", "record", "rug"))
 FLAT |= {"carpet", "coin", "coaster"}  # names of what lies
+LONG, LONG_M = frozenset(("shoe", "sneaker", "shoes", "sneakers")), 0.28  # and their length
 ROWS = 24  # number of rows of the ground that are tried
 LEAST_GROUP = 0.5  # how much smaller subjects are drawn at least, so that the ground holds them all
 
@@ -142,6 +143,12 @@ def names_flat(words: Sequence[str]) -> bool:
     return next((word for word in words if heights_in([word])), "") in FLAT
 
 
+def height_seen(words: Sequence[str], extent: tuple[float, float]) -> float | None:
+    """Return the height in metres of what words name first; any view of a shoe shows its length."""
+    height = next(iter(heights_in(words)), None)
+    return LONG_M * min(1.0, extent[1] / extent[0]) if height and LONG & {*words} else height
+
+
 def fitting(height: float, extent: tuple[float, float]) -> tuple[float, float]:
     """Return width and height of a subject of an extent that is so high, or as wide as fits."""
     height = min(height, (1 - 2 * MARGIN) * extent[1] / extent[0])
@@ -163,7 +170,8 @@ def at_borders(box: Box, cut_at: str, *, ground: Ground | None = None) -> Box:
     if ground is not None and cuts & {"left", "right"}:
         near = max(foot, ground.near_and_far()[0])
         rows = [foot + (near - foot) * row / ROWS for row in range(ROWS + 1)]
-        stood = next((y for y in rows if _reaches(ground, y, is_left="left" in cuts)), near)
+        side = int("left" not in cuts)
+        stood = next((y for y in rows if abs(ground.span_at(y)[side] - side) < MARGIN), near)
         height = min(stood - MARGIN, height * ground.metre_at(stood) / ground.metre_at(foot))
         foot = stood
     is_wide = {"left", "right"} <= cuts
@@ -185,11 +193,6 @@ def at_borders(box: Box, cut_at: str, *, ground: Ground | None = None) -> Box:
     if cuts & {"left", "right"}:
         left = -BELOW * width if "left" in cuts else 1 - (1 - BELOW) * width
     return left, top, left + width, foot
-
-
-def _reaches(ground: Ground, y: float, *, is_left: bool) -> bool:
-    left, right = ground.span_at(y)
-    return left < MARGIN if is_left else right > 1 - MARGIN
 
 
 def box_on(foot: float, x: float, size: tuple[float, float]) -> Box:

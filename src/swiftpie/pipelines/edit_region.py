@@ -89,10 +89,6 @@ class Canvas:
         joined.paste(shown, (left, top))
         return joined
 
-    def leave_mask(self, mask: Tensor) -> Tensor:
-        """Return a mask (1, 1, h, w) of the padded picture at the scaled size, without padding."""
-        return resize_mask(mask, self.padded)[..., : self.content[0], : self.content[1]]
-
     def part_of(self, mask: Tensor) -> Tensor:
         """Return the window of a mask (1, 1, H, W) of the given picture, a view of it."""
         left, top, right, bottom = self.window
@@ -103,12 +99,10 @@ class Canvas:
         left, top, right, bottom = self.window
         across = self.content[1] / (self.padded[1] * (right - left))
         down = self.content[0] / (self.padded[0] * (bottom - top))
-        return (
-            (box[0] - left) * across,
-            (box[1] - top) * down,
-            (box[2] - left) * across,
-            (box[3] - top) * down,
+        (x1, y1), (x2, y2) = (
+            ((x - left) * across, (y - top) * down) for x, y in (box[:2], box[2:])
         )
+        return x1, y1, x2, y2
 
     def _pad(self, pixels: Tensor) -> Tensor:
         below, right = (self.padded[side] - self.content[side] for side in (0, 1))
@@ -253,7 +247,8 @@ def found_region(latent: Tensor, canvas: Canvas, reach_px: int = 0) -> Tensor:
 
     It is widened by `reach_px`, by default a cell, so that its soft edge lies around it.
     """
-    hard = (canvas.leave_mask(latent.cpu()) > 0.5).float()
+    height, width = canvas.content
+    hard = (resize_mask(latent.cpu(), canvas.padded)[..., :height, :width] > 0.5).float()
     if not hard.any():
         warn(logger, UNCHANGED)
     reach_px = reach_px or canvas.padded[0] // latent.shape[2]

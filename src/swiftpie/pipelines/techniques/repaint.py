@@ -13,7 +13,7 @@ from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.geometry.ground import at_borders, heights_in, names_flat
+from swiftpie.geometry.ground import at_borders, height_seen, names_flat
 from swiftpie.geometry.shading import Lighting
 from swiftpie.geometry.stance import Stance, is_flat, stance_of
 from swiftpie.imageio.images import (
@@ -255,11 +255,11 @@ def proposed_box(
     turned.
     """
     text = prompt if identity.named is None else identity.named.name
-    known = heights_in(_words(text))
-    height_m = known[0] if known else own_height(identity.pixels[:1], identity.mask[:1])
     lies = is_free and lies_flat(identity, text)
     stance = stands_on_base(identity, text) if is_free else None
     extent = extent_in_frame(identity) if stance is None else stance.extent
+    height_m = height_seen(_words(text), extent)
+    height_m = height_m or own_height(identity.pixels[:1], identity.mask[:1])
     box = box_on_ground(photograph, extent, height_m, lies=lies, is_cut=identity.is_cut)
     left, top, right, bottom = at_borders(box, identity.cut_at)
     return max(0.0, left), max(0.0, top), min(1.0, right), min(1.0, bottom)
