@@ -199,7 +199,8 @@ def compose_in_place(plan: RepaintPlan, patch: Patch, clock: Clock, drawn: Drawn
         on_band=partial(clock.lap, "join"),
         on_doubt=partial(_heed, plan.request),
     )
-    is_grey = plan.pixels.std(dim=1).max() < GREY and plan.pixels.std() > VARIED
+    points = to_tensor(plan.original.resize((SMALL_PX, SMALL_PX), Image.Resampling.NEAREST))
+    is_grey = points.std(dim=1).max() < GREY and points.std() > VARIED
     return finished.mean(dim=1, keepdim=True).expand_as(finished) if is_grey else finished
 
 
