@@ -398,7 +398,7 @@ def road_0() -> None:
         put(deal, oaks, (deal.uniform(-0.6, 0.6) * y, y), (7, 13), ground)
     hills(draw, 1500, (-2500, 900), 85, WOODS, rough=0.07)
     hills(draw, 4200, (-4400, 4200), 260, ((0.24, 0.3, 0.33), (0.16, 0.22, 0.25)), rough=0.07)
-    daylight((40, 62), 0.9, 15)
+    daylight((40, 62), 0.9, 15, is_low=True)
     shoot("country road-0", [(-0.9, 1.2), (1.9, 1.2), (1.9, 6), (-0.9, 6)], exposure=0.35)
 
 

@@ -235,10 +235,13 @@ def thing(name: str, at: Sequence[float], tall: float, *, turn: float = 0.0) -> 
     hold.location = (at[0] - cos * x + sin * y, at[1] - sin * x - cos * y, at[2] - low[2] * scale)
 
 
-def light(panorama: str, yaw: float, strength: float = 1.0, *, disc: float = 0.0) -> None:
+def light(
+    panorama: str, yaw: float, strength: float = 1.0, *, disc: float = 0.0, seen: float = 1.0
+) -> None:
     """Light everything by a panorama, which is what lies behind everything else, too.
 
-    A disc of a radius in degrees blurs it, as a lens of a large aperture does.
+    A disc of a radius in degrees blurs it, as a lens of a large aperture does. It is `seen` so many
+    times as bright as it lights, as what is sunny is from the shade.
     """
     made = bpy.data.worlds.new("around")
     bpy.context.scene.world, made.use_nodes = made, True
@@ -257,6 +260,12 @@ def light(panorama: str, yaw: float, strength: float = 1.0, *, disc: float = 0.0
     links.new(turned.outputs[0], shown.inputs[0])
     links.new(shown.outputs[0], nodes["Background"].inputs[0])
     nodes["Background"].inputs[1].default_value = strength
+    if seen != 1:
+        ray, power = nodes.new("ShaderNodeLightPath"), nodes.new("ShaderNodeMapRange")
+        power.inputs["To Min"].default_value = strength
+        power.inputs["To Max"].default_value = strength * seen
+        links.new(ray.outputs["Is Camera Ray"], power.inputs["Value"])
+        links.new(power.outputs[0], nodes["Background"].inputs[1])
 
 
 def blurred(given: Any, disc: float) -> Any:

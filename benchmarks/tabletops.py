@@ -186,6 +186,14 @@ def daylight(power: float, *, x: float = -1.9, size: float = 1.1) -> None:
     lamp("AREA", (x, 0.1, 1.25), turned, size=size, energy=power, color=(1, 0.96, 0.9))
 
 
+def sunlight(power: float, turn: float, *, up: float = 40.0, soft: float = 0.06) -> None:
+    """Let the sun shine from `turn` degrees to the right of what is behind the camera.
+
+    Its disc is `soft` radians wide.
+    """
+    lamp("SUN", (0, 0, 5), (90 - up, 0, turn), energy=power, angle=soft, color=(1, 0.93, 0.82))
+
+
 def shoot(name: str, corners: Sequence[tuple[float, float]], *, exposure: float = 0.0) -> None:
     """Draw what was built with finer samples, whose texture the denoiser keeps."""
     scene = studio.bpy.context.scene
@@ -202,61 +210,51 @@ def shoot(name: str, corners: Sequence[tuple[float, float]], *, exposure: float 
 
 
 def weave(seed: int, colour: Colour, side_m: float, *, pitch: float) -> tuple[Any, Any, float]:
-    """Return colours, relief in metres and the pixel in metres of a plain weave of cotton."""
-    draw, pixel = np.random.default_rng(seed), pitch / 4
-    count = round(side_m / pixel)
-    count -= count % 8
+    """Return colours, relief in metres and the pixel in metres of a weave of coarse cotton."""
+    draw, fine = np.random.default_rng(seed), 8
+    pixel, count = pitch / fine, 2 * round(side_m / pitch / 2) * fine
     shape = count, count
-    slub_x, slub_y = stretched(draw, shape, 160, 2.5), stretched(draw, shape, 2.5, 160)
-    mottle = fractal(draw, shape, 1.5, 300)
-    tone = 0.9 + 0.02 * (slub_x + slub_y) + 0.02 * mottle
-    relief = pitch * 0.06 * (slub_x + slub_y)
-    return np.clip(np.array(colour) * tone[..., None], 0, 0.95), relief, pixel
+    rows, columns = (np.arange(count) / fine)[:, None], (np.arange(count) / fine)[None]
+    bent = 0.1 * stretched(draw, shape, 90, 6), 0.1 * stretched(draw, shape, 6, 90)
+    rows, columns = rows + bent[0], columns + bent[1]
+    crossing = np.floor(rows) + np.floor(columns)
+    along, across = (np.where(crossing % 2, *pair) for pair in ((rows, columns), (columns, rows)))
+    thread = np.sin(np.pi * (across % 1)) ** 0.5 * (0.45 + 0.55 * np.sin(np.pi * (along % 1)))
+    each = draw.normal(size=(2, 2 + count // fine))
+    number = np.clip(np.floor(np.where(crossing % 2, columns, rows)).astype(int), 0, count // fine)
+    lot = np.where(crossing % 2, each[0][number], each[1][number])
+    tone = (0.62 + 0.42 * thread) * (1 + 0.035 * lot) + 0.02 * fractal(draw, shape, 1.5, 300)
+    return np.clip(np.array(colour) * tone[..., None], 0, 0.95), pitch * 0.3 * thread, pixel
 
 
 def draped(seed: int, surface: Any, *, near: float, far: float) -> None:
-    """Let a cloth fall on a table that ends at `far`, and wrinkle as it comes to lie."""
-    bpy = studio.bpy
-    draw, step = np.random.default_rng(seed), 0.011
-    x, y = np.arange(-1.05, 1.05, step), np.arange(near - 0.3, far + 0.3, step)
+    """Lay a cloth, whose folds of the cupboard still show, on a table that ends at `far`."""
+    draw, step = np.random.default_rng(seed), 0.004
+    x, y = np.arange(-1.05, 1.05, step), np.arange(near - 0.3, far, step)
     shape = len(y), len(x)
-    folds = 0.016 * fractal(draw, shape, 2.8, 60)
-
-    def height(_x: Any, _y: Any) -> Any:
-        return 0.02 + folds - folds.min()
-
-    slab((0, (near - 0.6 + far) / 2, -0.02), (2.4, far - near + 0.6, 0.04), surface)
-    table = bpy.context.object
-    table.modifiers.new("collision", "COLLISION")
-    table.collision.thickness_outer, table.collision.cloth_friction = 0.003, 12
-    net(x, y, height, surface)
-    cloth = bpy.context.scene.objects["net"]
-    falls = cloth.modifiers.new("cloth", "CLOTH")
-    how = falls.settings
-    how.quality, how.mass, how.bending_model = 5, 0.25, "ANGULAR"
-    how.tension_stiffness = how.compression_stiffness = how.shear_stiffness = 25
-    how.bending_stiffness, how.air_damping = 1.5, 2
-    falls.collision_settings.distance_min = 0.003
-    falls.collision_settings.use_self_collision = False
-    smooth = cloth.modifiers.new("smooth", "SUBSURF")
-    smooth.levels = smooth.render_levels = 2
-    falls.point_cache.frame_end = 60
-    for frame in range(1, 41):
-        bpy.context.scene.frame_set(frame)
+    soft, fine = fractal(draw, shape, 2.6, 110), fractal(draw, shape, 2.4, 45)
+    height = 0.0025 * soft - 0.0012 * np.abs(fine)
+    for lines, along, begin in ((x[None], 0, -0.42), (y[:, None], 1, 0.83)):
+        bent = 0.05 * np.take(soft, [shape[along] // 2], axis=along) * 0.1
+        for number in range(4):
+            off = np.abs(lines - begin - 0.36 * number + bent)
+            height = height + (-1) ** number * 0.0045 * np.exp(-off / 0.018)
+    slab((0, (near - 0.6 + far) / 2, -0.05), (2.4, far - near + 0.6, 0.04), surface)
+    net(x, y, lambda _x, _y: height - np.median(height), surface)
 
 
 def fabric() -> None:
-    """Lay a pink cloth of cotton on a table before a wall."""
-    colour, relief, pixel = weave(3, (0.72, 0.2, 0.31), 0.5, pitch=0.0011)
+    """Lay a pink cloth of coarse cotton on a table before a wall."""
+    colour, relief, pixel = weave(3, (0.8, 0.2, 0.32), 0.5, pitch=0.003)
     surface = drawn(colour, relief, rough=0.9, pixel=pixel)
     surface.set(surface.base, Sheen_Weight=0.3, Sheen_Roughness=0.5)
     draped(4, surface.made, near=0.6, far=2.0)
     wall(4.2, (0.5, 0.47, 0.43))
-    light("apartment.exr", 200, 0.5)
-    daylight(34)
+    light("apartment.exr", 200, 0.35)
+    daylight(75, size=0.35)
     panes(4.2, x=0.3, z=0.7, power=1500)
     camera()
-    shoot("pink fabric-0", sides(0.95, 0.4, 1.97), exposure=0.9)
+    shoot("pink fabric-0", sides(0.95, 0.4, 1.97), exposure=0.6)
 
 
 def glued(seed: int, wood: Wood, span: tuple[float, float], wide: float, **how: Any) -> Any:
@@ -286,18 +284,35 @@ def table_0() -> None:
     shoot("wooden table-0", corners, exposure=0.3)
 
 
+def print_of(panorama: str, at: Sequence[float], size: Sequence[float], left: float) -> None:
+    """Hang a framed picture, a part of a panorama from `left` of its width on, on a wall."""
+    made, (wide, tall) = Material(rough=0.5), size
+    shown = made("TexImage", made("Mapping", made("TexCoord").outputs["Generated"]).outputs[0])
+    turned = shown.inputs[0].links[0].from_node
+    turned.inputs["Location"].default_value = (left, 0.42, 0)
+    turned.inputs["Scale"].default_value = (0.16, 0.24, 1)
+    shown.image = studio.bpy.data.images.load(str(studio.FOLDER / "hdri" / panorama))
+    x, y, z = at
+    slab((x, y, z), (wide + 0.05, tall + 0.05, 0.03), satin((0.07, 0.06, 0.05)), upright=True)
+    paper = speckled((0.78, 0.77, 0.74), (0.77, 0.76, 0.73), rough=0.8, scale=9)
+    slab((x, y - 0.016, z), (wide, tall, 0.004), paper, upright=True)
+    inner = made.done(shown.outputs[0])
+    slab((x, y - 0.02, z), (0.72 * wide, 0.74 * tall, 0.004), inner, upright=True)
+
+
 def table_1() -> None:
-    """Draw a table of walnut in a living room."""
+    """Draw a table of walnut before a wall with pictures and a bookcase."""
     surface = glued(21, WALNUT, (1.6, 2.4), 0.16, at=(0, 1.2), turn=math.pi / 2 - 0.08)
     corners = sides(1.2, 0.4, 2.0, -0.08)
     plate(corners, surface)
-    wall(5.2, (0.52, 0.5, 0.46))
-    thing("winchesterSofa", (0.95, 4.6, -0.75), 0.8)
-    thing("decorativePlant", (-0.85, 4.4, -0.75), 1.5)
-    light("apartment.exr", 100, 0.6)
-    daylight(40)
+    wall(4.2, (0.62, 0.6, 0.55))
+    print_of("kiara_1_dawn_1k.jpg", (-0.78, 4.13, 0.5), (0.62, 0.46), 0.3)
+    print_of("venice_sunset_1k.jpg", (0.02, 4.13, 0.5), (0.62, 0.46), 0.05)
+    thing("bookcase", (1.05, 3.98, -0.75), 2.0)
+    light("apartment.exr", 100, 0.35)
+    sunlight(3.6, -62, soft=0.1)
     camera()
-    shoot("wooden table-1", corners, exposure=0.5)
+    shoot("wooden table-1", corners, exposure=0.4)
 
 
 def table_2() -> None:
@@ -314,7 +329,14 @@ def table_2() -> None:
 
 
 def slatted(
-    name: str, seed: int, wood: Wood, panorama: str, yaw: float, strength: float, *, turn: float
+    name: str,
+    seed: int,
+    wood: Wood,
+    around: tuple[str, float, float],
+    *,
+    sun: tuple[float, float],
+    turn: float,
+    exposure: float = 0.0,
 ) -> None:
     """Draw a garden table of planks that weather and are screwed on."""
     draw, wide, gap, count = np.random.default_rng(seed), 0.112, 0.009, 14
@@ -348,17 +370,28 @@ def slatted(
                     radius=0.0038, depth=0.002, vertices=24, location=(x, y, level + 0.0118)
                 )
                 studio.bpy.context.object.data.materials.append(steel.made)
-    light(panorama, yaw, strength, disc=1.2)
+    light(*around, disc=1.2, seen=2)
+    sunlight(*sun)
     camera()
-    shoot(name, corners, exposure=0.4)
+    shoot(name, corners, exposure=exposure)
 
 
 def garden_0() -> None:
-    slatted("garden table-0", 3, SILVER, "forest.exr", 0, 1.0, turn=0.05)
+    slatted(
+        "garden table-0", 3, SILVER, ("forest.exr", 0, 0.6), sun=(4.2, 62), turn=0.05, exposure=0.15
+    )
 
 
 def garden_1() -> None:
-    slatted("garden table-1", 8, TEAK, "courtyard.exr", 230, 0.8, turn=-0.07)
+    slatted(
+        "garden table-1",
+        8,
+        TEAK,
+        ("courtyard.exr", 230, 0.55),
+        sun=(4.4, -62),
+        turn=-0.07,
+        exposure=0.25,
+    )
 
 
 def satin(colour: Colour) -> Any:
@@ -422,13 +455,70 @@ def upholstery(linen: Colour) -> Any:
     return made.done(tone, both, deep=0.0025, bump=0.7)
 
 
-def couch(piece: str, seat: float, tall: float, covers: Callable[[str], Any]) -> None:
-    """Put up a sofa whose materials have the surface that `covers` names, or None for their own."""
+def couch(
+    piece: str,
+    seat: float,
+    tall: float,
+    covers: Callable[[str], Any],
+    *,
+    x: float = 0.0,
+    wide: float = 1.0,
+) -> None:
+    """Put up a sofa, so many times as wide as it was made.
+
+    Its materials have the surface that `covers` names, or None for their own.
+    """
     before = {*studio.bpy.data.objects}
-    thing(piece, (0, 1.75, -seat), tall)
+    thing(piece, (x, 1.75, -seat), tall)
+    hold = studio.bpy.data.objects["hold"]
+    hold.scale[0], hold.location[0] = hold.scale[0] * wide, x + wide * (hold.location[0] - x)
     for each in {*studio.bpy.data.objects} - before:
         for slot in each.material_slots:
             slot.material = covers(slot.material.name) or slot.material
+
+
+def cushion(
+    seed: int, at: Sequence[float], size: Sequence[float], surface: Any, *, swell: float = 0.026
+) -> None:
+    """Add a cushion of a seat, the middle of whose top is at a place, with a welt at its edges."""
+    bpy, half = studio.bpy, np.array(size) / 2
+    waves = np.random.default_rng(seed).normal(size=(2, 10, 3))
+
+    def stuffed(ends: Any) -> Any:
+        """Return where points of a cube, (N, 3) in [-1, 1], lie in metres."""
+        x, y, z = ends.T
+        round_off = 1 - 0.05 * np.stack([y**10, x**10, np.zeros_like(z)], 1)
+        other = [(1 - y**4) * (1 - z**4), (1 - x**4) * (1 - z**4), (1 - x**4) * (1 - y**4)]
+        turn = (ends * half) @ (9 * waves[0].T) + 3 * waves[1, :, 0]
+        uneven = 1 + 0.05 * np.sin(turn).sum(1)
+        out = swell * ends**3 * np.stack(other, 1) * uneven[:, None]
+        return ends * half * round_off + out - (0, 0, half[2] + swell)
+
+    bpy.ops.mesh.primitive_cube_add(size=2, location=at)
+    made = bpy.context.object
+    finer = made.modifiers.new("finer", "SUBSURF")
+    finer.subdivision_type, finer.levels = "SIMPLE", 6
+    bpy.ops.object.modifier_apply(modifier="finer")
+    ends = np.array([vertex.co for vertex in made.data.vertices])
+    made.data.vertices.foreach_set("co", stuffed(ends).ravel())
+    made.data.polygons.foreach_set("use_smooth", [True] * len(made.data.polygons))
+    made.data.materials.append(surface)
+    side = np.linspace(-1, 1, 60)[:-1]
+    around = np.concatenate([np.roll(np.stack([side, 0 * side - 1], 1), 0, 1)])
+    around = np.concatenate([around, np.stack([0 * side + 1, side], 1), -around])
+    around = np.concatenate([around, np.stack([0 * side - 1, -side], 1)])
+    for up in (-1, 1):
+        welt = bpy.data.curves.new("welt", "CURVE")
+        welt.dimensions, welt.bevel_depth = "3D", 0.005
+        line = welt.splines.new("POLY")
+        line.points.add(len(around) - 1)
+        ring = stuffed(np.concatenate([around, np.full((len(around), 1), up)], 1))
+        line.points.foreach_set("co", np.concatenate([ring, ring[:, :1] * 0 + 1], 1).ravel())
+        line.use_cyclic_u = True
+        hung = bpy.data.objects.new("welt", welt)
+        hung.location = at
+        welt.materials.append(surface)
+        bpy.context.collection.objects.link(hung)
 
 
 def sofa_0() -> None:
@@ -439,55 +529,47 @@ def sofa_0() -> None:
     def covers(name: str) -> Any:
         return None if name.startswith("Wood") else trim if name.startswith("Trim") else cloth
 
-    couch("sofa2", 0.47, 0.9, covers)
-    light("apartment.exr", 100, 0.6)
-    daylight(75, x=-2.4, size=1.5)
-    panes(3.0, x=0.45, z=0.62, power=900)
+    couch("sofa2", 0.47, 0.9, covers, x=-0.4, wide=1.4)
+    light("apartment.exr", 100, 0.4)
+    sunlight(3.2, -60, soft=0.12)
+    print_of("venice_sunset_1k.jpg", (0.3, 2.93, 0.86), (0.9, 0.56), 0.05)
     camera(0.45, 9, angle=33, sharp=4)
-    shoot("sofa-0", sides(0.62, 1.33, 1.8), exposure=0.85)
+    shoot("sofa-0", sides(0.4, 1.33, 1.8), exposure=0.6)
 
 
-def leather(colour: Colour, seams: Sequence[float]) -> Any:
-    """Return leather with pores and creases; seams press in at each x, below the arms."""
+def leather(colour: Colour) -> Any:
+    """Return leather with pores and creases."""
     made = Material(rough=0.45)
     pores = made("TexVoronoi", made.at, Scale=260.0, Randomness=1.0).outputs[0]
     creases = made("TexVoronoi", made.noise(made.at, 9.0, Detail=3.0)[1], Scale=55.0)
     creases.feature = "DISTANCE_TO_EDGE"
     crease = made("MapRange", creases.outputs[0], 0.0, 0.07, 1.0, 0.0).outputs[0]
     soft = made.noise(made.at, 3.5, Detail=6.0, Roughness=0.6)[0]
-    x, _, z = made("SeparateXYZ", made("NewGeometry").outputs["Position"]).outputs
-    seam: Any = 0.0
-    for each in seams:
-        off = made("Math", x, each, operation="SUBTRACT").outputs[0]
-        off = made("Math", off, operation="ABSOLUTE").outputs[0]
-        one = made("MapRange", off, 0.0015, 0.008, 1.0, 0.0)
-        one.interpolation_type = "SMOOTHSTEP"
-        seam = made("Math", one.outputs[0], seam, operation="MAXIMUM").outputs[0]
-    low = made("MapRange", z, 0.02, 0.03, 1.0, 0.0).outputs[0]
-    seam = made("Math", seam, low, operation="MULTIPLY").outputs[0]
     dark, pale = (tuple(share * part for part in colour) for share in (0.72, 1.2))
     tone = made.ramp(soft, (0.33, dark), (0.66, pale))
     worn = made("Math", crease, 0.22, operation="MULTIPLY").outputs[0]
     tone = made.mixed(worn, tone, (*(0.5 * part for part in colour), 1))
-    tone = made.mixed(seam, tone, (*(0.45 * part for part in colour), 1))
     shine = made("MapRange", soft, 0.35, 0.65, 0.36, 0.52).outputs[0]
     made.set(made.base, Roughness=shine)
     height = made("Math", crease, -0.25, pores, operation="MULTIPLY_ADD").outputs[0]
-    swell = made("Math", soft, 6.0, height, operation="MULTIPLY_ADD").outputs[0]
-    height = made("Math", seam, -6.0, swell, operation="MULTIPLY_ADD").outputs[0]
+    height = made("Math", soft, 6.0, height, operation="MULTIPLY_ADD").outputs[0]
     return made.done(tone, height, deep=0.0012, bump=0.8)
 
 
 def sofa_1() -> None:
-    """Draw a sofa of brown leather."""
+    """Draw a sofa of brown leather with three cushions."""
     wall(3.0, (0.5, 0.48, 0.45))
-    hide = leather((0.2, 0.085, 0.042), (-0.27, 0.27))
+    hide = leather((0.2, 0.085, 0.042))
     couch("winchesterSofa", 0.42, 0.8, lambda name: None if "Feet" in name else hide)
-    light("apartment.exr", 100, 0.6)
-    daylight(75, x=-2.4, size=1.3)
-    panes(3.0, x=0.3, z=0.62, power=700)
+    studio.bpy.data.objects.remove(studio.bpy.data.objects["Cube_Cube.001"])
+    for number in (-1, 0, 1):
+        cushion(number + 5, (0.597 * number, 1.62, 0), (0.592, 0.68, 0.17), hide)
+    light("apartment.exr", 100, 0.4)
+    sunlight(3.2, -60, soft=0.12)
+    for x, left in ((-0.55, 0.3), (0.05, 0.72)):
+        print_of("kiara_1_dawn_1k.jpg", (x, 2.93, 0.84), (0.48, 0.5), left)
     camera(0.45, 9, angle=33, sharp=4)
-    shoot("sofa-1", sides(0.8, 1.22, 1.85), exposure=0.9)
+    shoot("sofa-1", sides(0.27, 1.3, 1.85), exposure=0.6)
 
 
 def veined(seed: int, side_m: float) -> tuple[Any, Any, float]:
@@ -526,15 +608,32 @@ def counter_0() -> None:
 
 
 def counter_1() -> None:
-    """Draw a counter of dark stone with pale veins before a room."""
+    """Draw a counter of dark stone with pale veins in a kitchen with a window to a garden."""
     colour, relief, pixel = veined(9, 2.4)
     dark = 0.4 * (0.98 - colour)
     stone = drawn(dark, relief, rough=0.42, at=(0, 1.2), turn=-0.4, pixel=pixel, varied=0.06)
     corners = sides(1.6, 0.4, 2.0)
     plate(corners, stone.made)
-    light("interior.exr", 10, 1.0, disc=0.8)
+    plaster = speckled((0.72, 0.7, 0.64), (0.7, 0.68, 0.62), rough=0.9, scale=9)
+    for x, z, wide, tall in (
+        *((-2.3, 0.5, 2.6, 3), (1.9, 0.5, 3.8, 3)),
+        *((-0.5, -0.4, 1.0, 1.1), (-0.5, 1.6, 1.0, 1.0)),
+    ):
+        slab((x, 4.0, z), (wide, tall, 0.2), plaster, upright=True)
+    white = satin((0.76, 0.74, 0.7))
+    for x, z, wide, tall in (
+        *((-0.97, 0.62, 0.06, 0.85), (-0.5, 0.62, 0.05, 0.85), (-0.03, 0.62, 0.06, 0.85)),
+        *((-0.5, 0.17, 1.0, 0.05), (-0.5, 1.07, 1.0, 0.05)),
+    ):
+        slab((x, 3.95, z), (wide, tall, 0.06), white, upright=True)
+    slab((0, 3.62, -0.02), (8, 0.64, 0.04), glued(4, OAK, (2.4, 0.66), 0.11, at=(0, 3.62)))
+    thing("kitchenaid", (0.9, 3.6, 0), 0.36, turn=0.5)
+    thing("coffeeBrewer", (0.4, 3.62, 0), 0.3, turn=-0.3)
+    thing("augalas", (-0.82, 3.6, 0), 0.26)
+    light("forest.exr", 60, 0.35, disc=1.0, seen=4)
+    sunlight(4.2, -60, soft=0.1)
     camera()
-    shoot("kitchen counter-1", corners, exposure=0.3)
+    shoot("kitchen counter-1", corners, exposure=0.15)
 
 
 def floor(name: str, wood: Wood, wide: float, *pieces: tuple[Any, ...]) -> None:
