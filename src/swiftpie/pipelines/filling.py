@@ -29,6 +29,7 @@ TONE_PX = 128  # longer side of what tones and shifts are found in
 SAMPLED = 4  # a side, pixels in one of the tone's that tell how strong texture is
 NEAR = 1 / 16  # A step is looked at so far, as a share of its longer side.
 FINE_PX = 1.5  # deviation of the blur that parts tone and texture, in pixels of the tone
+MEETS_PX = 3.0  # likewise: so far inside a tone yields to that of the border
 # Likewise where texture hides seams, as it is so many times what is between both; too faint to see.
 EVEN_PX, ROUGH, UNSEEN = 4.0, 2.0, 0.004
 AROUND_PX = 8  # Ground so near tells how uneven it is, in a thumbnail of lines.
@@ -124,7 +125,7 @@ def inpaint(
         for each in lines_through(less, known)
     )
     inner[..., *there] = tone + (1 - share) * texture + lines
-    return match_border(inner, patch, gone, ignores=alike)
+    return meet_border(inner, patch, gone, alike)
 
 
 def doubt_of(shown: Tensor, known: Tensor, lines: Tensor) -> tuple[float, float]:
@@ -163,8 +164,7 @@ def like_what_goes(patch: Tensor, gone: Tensor) -> Tensor:
     )
     alike = stays & (there[colours] > MORE_OFTEN * here[colours].clamp_min(SELDOM))
     solid = F.avg_pool2d(alike[None, None].to(gone), 3, 1, 1) > HALF  # specks are texture
-    if solid.sum() > MOST_ALIKE * stays.sum():
-        return torch.zeros_like(gone)
+    solid &= solid.sum() <= MOST_ALIKE * stays.sum()
     return (resized(grow(solid.to(gone), 2), _size(patch)) > 0).to(gone) * (1 - gone)
 
 
@@ -183,27 +183,35 @@ def things_beside(patch: Tensor, gone: Tensor) -> Tensor:
     is_thing = touching < TOUCHES * sizes.sqrt()
     is_thing[0] = False
     things = is_thing[parts][None, None].to(known)
-    if things.sum() > MOST_THINGS * known.sum():
-        return torch.zeros_like(gone)
+    things *= bool(things.sum() <= MOST_THINGS * known.sum())
     return (resized(grow(things, 2), _size(patch)) > 0).to(gone) * (1 - gone)
 
 
-def match_border(
-    inner: Tensor, patch: Tensor, gone: Tensor, *, ignores: Tensor | None = None
-) -> Tensor:
-    """Return `patch` with `inner` where it is `gone`, matched in tone at the border.
+def meet_border(inner: Tensor, patch: Tensor, gone: Tensor, alike: Tensor) -> Tensor:
+    """Return `patch` with `inner` where it is `gone`, near the border in the tone of that.
 
-    What it `ignores` beyond the border tells no tone.
+    A pixel of texture at the border would be a stain inside, so that even tones meet. What is
+    `alike` beyond the border tells no tone.
     """
+    near = (..., *_near(gone))
+    inner, around, known = inner[near], patch[near], 1 - torch.maximum(gone, alike)[near]
+    weight = resized(known, shrunk_to(TONE_PX, _size(known)))
+    apart = resized((around - inner) * known, _size(weight))
+    apart = blurred(apart, FINE_PX) / blurred(weight, FINE_PX).clamp_min(SURE)
+    apart = extrapolate(apart, (weight > HALF).to(weight))
+    apart *= (blurred(weight, MEETS_PX) / HALF).clamp_max(1)
+    result = patch.clone()
+    result[near] = torch.where(gone[near] > 0, inner + resized(apart, _size(known)), around)
+    return result
+
+
+def match_border(inner: Tensor, patch: Tensor, gone: Tensor) -> Tensor:
+    """Return `patch` with `inner` where it is `gone`, matched in tone at the border."""
     if extent_of(gone) is None:
         return patch
     near = (..., *_near(gone))
-    inner, around, goes = inner[near], patch[near], gone[near]
-    result = patch.clone()
-    known = 1 - goes if ignores is None else 1 - torch.maximum(goes, ignores[near])
-    if not bool(known.any()):
-        known = 1 - goes
-    result[near] = torch.where(goes > 0, inner + extrapolate(around - inner, known), around)
+    result, inner, around, goes = patch.clone(), inner[near], patch[near], gone[near]
+    result[near] = torch.where(goes > 0, inner + extrapolate(around - inner, 1 - goes), around)
     return result
 
 
@@ -308,10 +316,10 @@ def _shifts(seen: Tensor, known: Tensor, usual: Tensor, *, level: bool) -> tuple
         apart = torch.where(source[4] > 0, apart[:3].mean(dim=0) + apart[3], UNFIT)
         apart += UNLEVEL * abs(down - TONE_PX) / TONE_PX
         torch.mul(apart, 1 - known[here][0], out=cost)
-    costs = blurred(costs, SMOOTH_PX)
-    best = _best_shifts(costs[0, :, known[here][0] <= 0])
-    shares = seen.new_zeros(1, len(best), *size)
-    shares[here] = in_pieces(costs[:, best], every[best], gone=1 - known[here])[0]
+    less, gaps = (F.avg_pool2d(each, 2, ceil_mode=True) for each in (costs, 1 - known[here]))
+    best = _best_shifts(blurred(less, SMOOTH_PX / 2)[0, :, gaps[0] > 0])
+    costs, shares = blurred(costs[:, best], SMOOTH_PX), seen.new_zeros(1, len(best), *size)
+    shares[here] = in_pieces(costs, every[best], gone=1 - known[here])[0]
     return every[best] / torch.tensor(size), shares
 
 

@@ -347,12 +347,9 @@ def _room_for(box: Box, size: Size) -> PixelBox:
     height, width = size
     longer = max((box[2] - box[0]) * width, (box[3] - box[1]) * height)
     left, above, right, below = (share * longer for share in ROOM)
-    return (
-        max(0, math.floor(box[0] * width - left)),
-        max(0, math.floor(box[1] * height - above)),
-        min(width, math.ceil(box[2] * width + right)),
-        min(height, math.ceil(box[3] * height + below)),
-    )
+    low = max(0, math.floor(box[0] * width - left)), max(0, math.floor(box[1] * height - above))
+    high = math.ceil(box[2] * width + right), math.ceil(box[3] * height + below)
+    return (*low, min(width, high[0]), min(height, high[1]))
 
 
 def extent_in_frame(identity: Identity) -> tuple[float, float]:
@@ -366,12 +363,8 @@ def _around(changes: PixelBox, canvas: Canvas) -> PixelBox:
     left, top, right, bottom = changes
     margin = math.ceil(MARGIN * max(right - left, bottom - top))
     first, above, last, below = canvas.window
-    return (
-        max(first, left - margin),
-        max(above, top - margin),
-        min(last, right + margin),
-        min(below, bottom + margin),
-    )
+    low = max(first, left - margin), max(above, top - margin)
+    return (*low, min(last, right + margin), min(below, bottom + margin))
 
 
 TECHNIQUE = Technique(
