@@ -53,9 +53,9 @@ logger = logging.getLogger(__name__)
 
 # Of six removals of more than a half, four of 51 to 57 % were fair, and larger ones are a smear.
 MOST_REMOVED = 0.6
-# What `doubt_of` a filling says: of 96 clicks, 14 removals are above the first, all bad by eye. Of
-# 73 other changes, 21 of 31 above the other are bad, and 11 of 42 below.
-HOPELESS, DOUBTED = 1.4, 0.85
+# What `doubt_of` a filling says: of 39 removals, 17 are above the first, all bad by eye. 8 are
+# between both, 6 of them bad, and of the 14 below the other 2 are bad.
+HOPELESS, DOUBTED = 1.0, 0.85
 # A drawing of this side tells the light on a subject and its ground, and no details of either.
 CANVAS_PX = 128
 # By how much a newcomer may exceed the box of what it replaces, as it hides what is guessed there.
