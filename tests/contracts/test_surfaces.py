@@ -493,7 +493,7 @@ def test_every_surface_reads_what_the_model_answers_in_words(
 
 
 LONG = Case("personalize", "a kitten on a beach, " + "red and blue and " * 30 + "green")
-SMALL = change("insert", "a vase", has_subject=True)
+SMALL = change("insert", "a kettle", has_subject=True)
 WARNED = {
     "long prompt": (LONG, "A prompt was cut"),
     "small thing": (SMALL, "too little to be seen"),

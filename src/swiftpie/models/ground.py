@@ -55,7 +55,7 @@ SHOWN_M, MOST_M, USUALLY = 0.28, 1.4, 0.6
 # it; by what it is smaller with a gap at its sides, in which hardly anything overlaps, and without;
 # how far before it it may stand, and how much less sure the ground may be than under the thing.
 TOUCHES, HIDES, GAP, LESS_SURE = 0.02, 0.1, 0.02, 0.3
-SMALLER = ((1.0, GAP), (0.85, GAP), (1.0, 0.0), (0.85, 0.0), (0.7, 0.0))
+SMALLER = ((1.0, GAP), (0.85, GAP), (0.75, GAP), (1.0, 0.0), (0.85, 0.0), (0.7, 0.0))
 FORWARD = (0.0, 0.06, 0.12, 0.18)
 APART, PLACES = 0.05, 24  # distance from the thing, and places in a row that are tried
 # A backdrop: most steps between so few pixels a side, in [-1, 1], and the greatest of these.
