@@ -38,6 +38,7 @@ from swiftpie.pipelines.identity import own_colours, unmixed
 COUNT, OWN, SIDE_PX, FINER = 18, 6, 640, 3
 FURS = {"hard": 0, "short fur": 5, "long fur": 12}  # lengths of hairs in pixels
 ROUGH = 0.004  # of the side: detail that a drawn outline leaves out
+HAIRS = 40.0  # spread of their shades, of 255
 BAND_PX = 15
 GROUNDS = (0.1, 0.5, 0.9)
 HARD = (  # names of folders
@@ -152,6 +153,9 @@ def _with_fur(
             colour = [int(min(255, max(0, shade * value))) for value in colours[y, x]]
             cv2.polylines(colours, [points], False, colour, wide + 1)
     texture = cv2.resize(random.normal(0, 14, (SIDE_PX, SIDE_PX)), (side, side))
+    if length:  # fur shows hairs within, too
+        coat = cv2.blur(np.random.default_rng(length).normal(0, 1, (side, side)), (1, 3 * FINER))
+        texture += HAIRS * cv2.GaussianBlur(coat, (0, 0), FINER / 2) / coat.std()
     alpha = np.maximum(solid, hairs / 255)[..., None]
     lit = np.clip(colours + texture[..., None], 0, 255) / 255 * alpha
     small = cv2.resize(np.dstack([lit, alpha]), (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)

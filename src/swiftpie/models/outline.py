@@ -110,8 +110,7 @@ def outlined(photo: Image.Image, logits: Array, seeds: Array | None = None) -> T
     guide = photo if times < 2 else photo.reduce(times)
     guides = plane(small.convert("L")), plane(guide.convert("L"))
     mask = _follow_edges(torch.from_numpy(coarse)[None, None], *guides)
-    size = photo.size[::-1]
-    return mask if guide is photo else F.interpolate(mask, size, mode="bilinear")
+    return mask if guide is photo else F.interpolate(mask, photo.size[::-1], mode="bilinear")
 
 
 def evenly_sharp(photo: Image.Image, mask: Tensor) -> float:
@@ -366,21 +365,13 @@ def main_parts(share: Array, seeds: Array | None = None) -> Array:
         # A speck around a point says less than what was found without it.
         keep = seeded if sizes[seeded].sum() > SMALL_PART * sizes.max() else seeded | keep
     kept = solid & keep[labels]
-    hole = fill_small_holes(kept) & ~kept
+    # Small holes are filled, but for those of a size that a handle or a ring has.
+    parts = connected_parts(~kept)
+    fills = np.bincount(parts.ravel()) < SMALL_HOLE * kept.sum()
+    fills[np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1], [0]])] = False
     if seeds is not None:
-        hole &= ~np.isin(connected_parts(hole), connected_parts(hole)[hole & (seeds < 0)])
-    return np.where(hole, 1, np.where(solid & ~kept, 0, share)).astype(np.float32)
-
-
-def fill_small_holes(solid: Flags) -> Flags:
-    """Fill what `solid` (h, w) encloses, but for openings of a size a handle or a ring has."""
-    parts = connected_parts(~solid)
-    sizes = np.bincount(parts.ravel())
-    fills = sizes < SMALL_HOLE * solid.sum()
-    fills[np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])] = False
-    fills[0] = True  # the solid pixels themselves
-    filled: Flags = fills[parts]
-    return filled
+        fills[parts[seeds < 0]] = False
+    return np.where(fills[parts], 1, np.where(solid & ~kept, 0, share)).astype(np.float32)
 
 
 def connected_parts(solid: Flags) -> Labels:
@@ -429,13 +420,9 @@ def _colour_odds(bins: Labels, share: Array) -> Array:
 def _histogram(bins: Labels, weights: Array) -> NDArray[np.float64]:
     """Return the share of each bin, smoothed along the three axes of colour."""
     counts = np.bincount(bins.ravel(), weights=weights.ravel(), minlength=NUM_COLOUR_BINS**3)
-    cube = counts.reshape((NUM_COLOUR_BINS,) * 3)
-    last = NUM_COLOUR_BINS - 1
-    before, after = [0, *range(last)], [*range(1, last + 1), last]
-    for axis in range(3):
-        cube = 0.25 * cube.take(before, axis) + 0.5 * cube + 0.25 * cube.take(after, axis)
-    share: NDArray[np.float64] = cube.ravel() / max(float(cube.sum()), 1e-6)
-    return share
+    cube = torch.from_numpy(counts).view([1, 1] + [NUM_COLOUR_BINS] * 3)
+    cube = F.avg_pool3d(F.avg_pool3d(F.pad(cube, (1,) * 6, mode="replicate"), 2, 1), 2, 1)
+    return np.asarray(cube.flatten().numpy() / max(float(cube.sum()), 1e-6))
 
 
 def edge_costs(lab: Array) -> tuple[Array, Array]:
@@ -443,15 +430,12 @@ def edge_costs(lab: Array) -> tuple[Array, Array]:
 
     Edges of the picture (h, w, 3) make it cheap; at the ends it is 0.
     """
-    return _edge_cost(lab, axis=0), _edge_cost(lab, axis=1)
-
-
-def _edge_cost(lab: Array, *, axis: int) -> Array:
-    difference = _squares(np.diff(lab, axis=axis))
-    sigma = 2 * difference.sum() / max(1, difference.size) + 1e-3
-    weights = CUT_SMOOTHNESS * (0.05 + 0.95 * np.exp(-difference / sigma))
-    padded = np.pad(weights, [(0, 1), (0, 0)] if axis == 0 else [(0, 0), (0, 1)])
-    return np.asarray(padded, dtype=np.float32)
+    costs = np.zeros((2, *lab.shape[:2]), np.float32)
+    for axis, inner in enumerate((costs[0, :-1], costs[1, :, :-1])):
+        difference = _squares(np.diff(lab, axis=axis))
+        sigma = 2 * difference.sum() / max(1, difference.size) + 1e-3
+        inner[:] = CUT_SMOOTHNESS * (0.05 + 0.95 * np.exp(-difference / sigma))
+    return costs[0], costs[1]
 
 
 def _squares(vectors: Array) -> Array:
