@@ -77,7 +77,8 @@ def relight(
     meant = meant_change(before, after) if is_season else None
     if picture.size == size:
         return to_pil(after if meant is None else torch.lerp(before, after, meant))[0]
-    changes = changes_between(before, after)
+    changes = local_affine_maps(before, after)
+    changes[:, 9:] += after - apply_maps(changes, before)  # what no change of colour explains
     return _carried_over(picture, changes if meant is None else within(changes, meant), on_band)
 
 
@@ -223,18 +224,6 @@ def meant_change(before: Tensor, after: Tensor) -> Tensor:
         F.avg_pool2d(plane, side, 1, FAINT_PX, count_include_pad=False) for plane in (change, light)
     )
     return smoothstep(*FAINT, change / (light + DARK))
-
-
-def changes_between(before: Tensor, after: Tensor) -> Tensor:
-    """Return how `after` follows from `before`, both (1, 3, h, w), smooth enough to be enlarged.
-
-    Returns:
-        (1, 12, h, w): maps for `apply_maps`. Their factors are local affine maps of colour, and
-        their offsets hold also what no change of colour explains.
-    """
-    maps = local_affine_maps(before, after)
-    maps[:, 9:] += after - apply_maps(maps, before)
-    return maps
 
 
 def apply_maps(maps: Tensor, pixels: Tensor) -> Tensor:
