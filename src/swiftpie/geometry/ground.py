@@ -138,11 +138,6 @@ def heights_in(words: Sequence[str]) -> list[float]:
     return [min(each for each in run if each is not None) for is_known, run in runs if is_known]
 
 
-def names_flat(words: Sequence[str]) -> bool:
-    """Whether the first thing that words name lies, as a plate does."""
-    return next((word for word in words if heights_in([word])), "") in FLAT
-
-
 def height_seen(words: Sequence[str], extent: tuple[float, float]) -> float | None:
     """Return the height in metres of what words name first; any view of a shoe shows its length."""
     height = next(iter(heights_in(words)), None)

@@ -184,7 +184,7 @@ def compose_in_place(plan: RepaintPlan, patch: Patch, clock: Clock, drawn: Drawn
     assert start is not None, "from noise"
     assert lighting is not None, "in a light"
     layout = Layout(*(value[:1].float().cpu() for value in start.layouts[0]))
-    lighting, (left, top, right, bottom) = lighting.on_cpu(), patch.place
+    scene, (left, top, right, bottom) = lighting.scene.on_cpu(), patch.place
     height, width = patch.pixels.shape[2:]
     own = own_pixels(start.components, one, lighting.own)
     picture_px = round(max(height / (bottom - top), width / (right - left)))
@@ -192,7 +192,7 @@ def compose_in_place(plan: RepaintPlan, patch: Patch, clock: Clock, drawn: Drawn
     finished = composite_patch(
         patch.pixels,
         CanvasDrawing(in_unit(plan.pixels).float().cpu(), after, alone, *masks),
-        own.standing(layout, lighting.scene, picture_px=picture_px),
+        own.standing(layout, scene, picture_px=picture_px),
         gone=patch.gone,
         place=patch.place,
         seed=plan.request.seed,

@@ -438,14 +438,14 @@ def _standing(plan: ScenePlan, number: int, row: int, look: str, known: Known) -
     rows, light = slice(row, row + 1), plan.start.lights[number]
     assert light is not None, "the layout predictor reads it"
     layout = Layout(*(values[rows].float().cpu() for values in plan.start.layouts[number]))
-    lighting = light.select(rows).on_cpu()
+    own_light, scene = (each.on_cpu() for each in light.select(rows))
     identity = plan.request.subjects[number].identity
     grey = NIGHT_GREY * plan.rows[row].how_far(NIGHT)
     before = known.get((number, look))
     if before is not None and all(map(torch.equal, before.layout, layout)):
-        return before.in_light(lighting.scene)._replace(grey=grey)
-    own = own_pixels(plan.start.components, identity, lighting.own, look=look)
-    standing = own.standing(layout, lighting.scene, picture_px=max(plan.size))
+        return before.in_light(scene)._replace(grey=grey)
+    own = own_pixels(plan.start.components, identity, own_light, look=look)
+    standing = own.standing(layout, scene, picture_px=max(plan.size))
     if len(plan.rows) > 1:
         standing = known[number, look] = standing._replace(patches={})
     return standing._replace(grey=grey)

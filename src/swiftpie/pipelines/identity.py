@@ -99,10 +99,8 @@ def encode_identity(
             check_mask(mask)
     how = searches if searches is not None else [ANYWHERE] * len(images)
     size_px, large = components.preset.image_size_px, None
-    frames: list[Frame] = []
-    left_out: list[int] = []
-    called = names or [""] * len(images)
-    rows = zip(images, given, how, called, strict=True)
+    frames, left_out = list[Frame](), list[int]()
+    rows = zip(images, given, how, names or [""] * len(images), strict=True)
     for number, (image, mask, search, name) in enumerate(rows, start=1):
         is_square = mask is None and search.is_whole and not components.family.shows_own_pixels
         shown = middle_square(image) if is_square else image  # as image encoders were trained

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.geometry.ground import at_borders, height_seen, names_flat
+from swiftpie.geometry.ground import FLAT, at_borders, height_seen, heights_in
 from swiftpie.geometry.shading import Lighting
 from swiftpie.geometry.stance import Stance, is_flat, stance_of
 from swiftpie.imageio.images import (
@@ -226,8 +226,8 @@ def _changed_in(
 
 def lies_flat(identity: Identity, text: str) -> bool:
     """Whether a photographed subject lies, as `text` names it first and its picture shows it."""
-    named = identity.is_whole and names_flat(_words(text))
-    return named and is_flat(identity.mask[:1], extent_in_frame(identity))
+    named = next((word for word in _words(text) if heights_in([word])), "") in FLAT
+    return named and identity.is_whole and is_flat(identity.mask[:1], extent_in_frame(identity))
 
 
 def stands_on_base(identity: Identity, text: str) -> Stance | None:
