@@ -11,6 +11,8 @@ from swiftpie.mini.own_pixels import OwnPixels, gains_between, without_own_light
 
 EVEN = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
 SIDE = 256
+SQUARE = torch.zeros(1, 4, 128, 128)
+SQUARE[..., 32:96, 32:96] = torch.tensor([0.4, 0.4, 0.4, 1.0]).view(1, 4, 1, 1)
 
 
 def delicate(colour):
@@ -40,25 +42,21 @@ def test_no_pixel_of_a_subject_is_lost_and_none_is_added(session, colour, place)
 
 
 def test_a_drawing_gives_soft_factors_of_colour_and_no_details():
-    own = torch.zeros(1, 4, 128, 128)
-    own[..., 32:96, 32:96] = torch.tensor([0.4, 0.4, 0.4, 1.0]).view(1, 4, 1, 1)
-    drawing = own[:, :3] * 1.5 * 2 - 1
+    drawing = SQUARE[:, :3] * 1.5 * 2 - 1
     drawing[..., 32:96:2, 32:96] *= 0.9
-    drawn_mask = own[:, 3:].clone()
+    drawn_mask = SQUARE[:, 3:].clone()
     drawn_mask[..., 32:96, 60:70] = 0  # where the denoiser drew no subject
-    found = gains_between(own, drawing, drawn_mask)
+    found = gains_between(SQUARE, drawing, drawn_mask)
     inside = found[..., 8:24, 8:24]
     assert inside.mean() == pytest.approx(1.5, abs=0.1)
     assert inside.std() < 0.03
 
 
 def test_a_drawing_adds_no_hue_by_day_and_one_for_all_at_other_times():
-    own = torch.zeros(1, 4, 128, 128)
-    own[..., 32:96, 32:96] = torch.tensor([0.4, 0.4, 0.4, 1.0]).view(1, 4, 1, 1)
     tints = torch.ones(1, 3, 128, 128)
     tints[:, 0, :, :64], tints[:, 1] = 1.5, 0.75  # red on the left, and not green enough
-    drawing = own[:, :3] * tints * 2 - 1
-    by_day, dark = (gains_between(own, drawing, own[:, 3:], by_day=day) for day in (1.0, 0.0))
+    drawing = SQUARE[:, :3] * tints * 2 - 1
+    by_day, dark = (gains_between(SQUARE, drawing, SQUARE[:, 3:], by_day=day) for day in (1.0, 0.0))
     torch.testing.assert_close(by_day, by_day.mean(dim=1, keepdim=True).expand_as(by_day))
     hue = dark / by_day
     torch.testing.assert_close(hue, hue[..., :1, :1].expand_as(hue))
@@ -75,6 +73,15 @@ def test_the_light_of_a_photograph_is_taken_off_without_more_colour(session, str
     colours = pixels[0, :3, pixels[0, 3] == 255].float()
     assert (colours.amax(dim=0) - colours.amin(dim=0)).max() <= 81  # a level for rounding
     assert bool(colours.mean() > 100) is (strength < 1)
+
+
+def test_detail_that_a_camera_sharpened_is_weakened(session):
+    noise = np.random.default_rng(0).integers(60, 196, (SIDE, SIDE, 4), dtype=np.uint8)
+    noise[..., 3] = np.pad(np.full((200, 200), 255), 28)
+    identity = session.encode_identity(Image.fromarray(noise, "RGBA"))
+    frames = without_own_light(identity, EVEN).levels[0], identity.large
+    own, shown = (frame[0, :3, 64:160, 64:160].float().std() for frame in frames)
+    assert 0.5 < own / shown < 0.9
 
 
 def test_a_subject_in_its_own_light_keeps_its_pixels():
