@@ -233,8 +233,7 @@ def without_light(pixels: Tensor, mask: Tensor, own: Illumination | None) -> Unl
 
 def _least_received(shown: Tensor, mask: Tensor, like: Tensor) -> Tensor:
     """Return the least light (B, 1, h, w) that premultiplied colours prove: none is whiter."""
-    size = (4 * like.shape[2], 4 * like.shape[3])
-    seen = F.adaptive_avg_pool2d(torch.cat([shown.amax(dim=1, keepdim=True), mask], dim=1), size)
+    seen = F.adaptive_avg_pool2d(torch.cat([shown.amax(1, True), mask], dim=1), 4 * like.shape[2])
     bright = F.max_pool2d(seen[:, :1] / seen[:, 1:].clamp_min(FEET), 4)
     return F.avg_pool2d(bright, 3, 1, 1, count_include_pad=False).clamp(max=_WHITEST) / _WHITEST
 
