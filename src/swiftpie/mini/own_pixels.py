@@ -224,13 +224,15 @@ def without_own_light(identity: Identity, own: Illumination) -> OwnPixels:
     while levels[-1].shape[-1] >= 2 * SMALLEST_PX:
         levels.append(halved(levels[-1]))
     for number, level in reversed([*enumerate(levels)]):
-        around, coarser = F.avg_pool2d(level, 3, 1, 1), power
-        solid = around[:, 3:] > SOLID
-        power = float(((level - around) * solid).square().sum() / solid.sum().clamp_min(1))
+        few, around, coarser = level[..., ::2, ::2], F.avg_pool2d(level, 3, 2, 1), power
+        solid = around[:, 3:] > SOLID  # a quarter of the pixels tells
+        power = float(((few - around) * solid).square().sum() / solid.sum().clamp_min(1))
         even = EVEN * math.sqrt(coarser / max(power, SURE**2)) if coarser else CRISP
         gain = min(CRISP if number else 1.0, max(DULLEST, even))
-        crisp = torch.lerp(around, level, gain).clamp_min(0).minimum(level[:, 3:])
-        levels[number] = torch.where(solid, crisp, level)
+        if gain != 1:
+            around = F.avg_pool2d(level, 3, 1, 1)
+            crisp = torch.lerp(around, level, gain).clamp_min(0).minimum(level[:, 3:])
+            levels[number] = torch.where(around[:, 3:] > SOLID, crisp, level)
     stored = [level.mul_(255).round_().to(torch.uint8) for level in levels]
     return OwnPixels.of(height(mask), tuple(stored))
 
