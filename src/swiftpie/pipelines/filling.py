@@ -125,7 +125,7 @@ def inpaint(
         for each in lines_through(less, known)
     )
     inner[..., *there] = tone + (1 - share) * texture + lines
-    return meet_border(inner, patch, gone, alike)
+    return meet_border(inner, patch, gone, alike, rough)
 
 
 def doubt_of(shown: Tensor, known: Tensor, lines: Tensor) -> tuple[float, float]:
@@ -187,21 +187,20 @@ def things_beside(patch: Tensor, gone: Tensor) -> Tensor:
     return (resized(grow(things, 2), _size(patch)) > 0).to(gone) * (1 - gone)
 
 
-def meet_border(inner: Tensor, patch: Tensor, gone: Tensor, alike: Tensor) -> Tensor:
+def meet_border(inner: Tensor, patch: Tensor, gone: Tensor, alike: Tensor, rough: Tensor) -> Tensor:
     """Return `patch` with `inner` where it is `gone`, near the border in the tone of that.
 
-    A pixel of texture at the border would be a stain inside, so that even tones meet. What is
-    `alike` beyond the border tells no tone.
+    Where texture is `rough`, a pixel of it would be a stain inside, so that even tones meet. What
+    is `alike` beyond the border tells none.
     """
     near = (..., *_near(gone))
-    inner, around, known = inner[near], patch[near], 1 - torch.maximum(gone, alike)[near]
-    weight = resized(known, shrunk_to(TONE_PX, _size(known)))
-    apart = resized((around - inner) * known, _size(weight))
-    apart = blurred(apart, FINE_PX) / blurred(weight, FINE_PX).clamp_min(SURE)
-    apart = extrapolate(apart, (weight > HALF).to(weight))
-    apart *= (blurred(weight, MEETS_PX) / HALF).clamp_max(1)
-    result = patch.clone()
-    result[near] = torch.where(gone[near] > 0, inner + resized(apart, _size(known)), around)
+    result, inner, around = patch.clone(), inner[near], patch[near]
+    gap, rough = torch.maximum(gone, alike)[near], resized(rough, _size(patch))[near].clamp(0, 1)
+    apart, told = _shrunk(around - inner, gap, TONE_PX)
+    apart = extrapolate(blurred_within(apart, told, FINE_PX), told)
+    apart *= (blurred(told, MEETS_PX) / HALF).clamp_max(1)
+    inner += torch.lerp(extrapolate(around - inner, 1 - gap), resized(apart, _size(gap)), rough)
+    result[near] = torch.where(gone[near] > 0, inner, around)
     return result
 
 
