@@ -40,6 +40,7 @@ STONES: tuple[Colour, ...] = ((0.12, 0.115, 0.11), (0.19, 0.18, 0.165), (0.27, 0
 SETT_M, JOINT_M = 0.105, 0.009
 RUG_M = 0.012  # over the floor: height of the pile that a thing on a rug presses down
 NEAR, FAR = (0.45, 14, 38, 4.0, 1.1), (1.35, 7, 42, 1.1, 3.0)  # height, pitch, angle, stop, focus
+DOG = (0.7, 2.0, 27.0, 4.0, 3.0)  # as one photographs a dog
 
 
 def seen_from(view: tuple[float, ...]) -> None:
@@ -159,28 +160,34 @@ def pavement(far: float, side: int = 1) -> None:
         slab((4.9 * side, float(y), -0.148), (0.13, 2.2, 0.004), white)
 
 
-def street(name: str, yaw: float, side: int, view: tuple[float, ...], near: float) -> None:
-    """Draw a pavement with trees."""
+def street(
+    name: str, yaw: float, side: int, view: tuple[float, ...], near: float, *, is_low: bool = False
+) -> None:
+    """Draw a pavement with trees, which a lower camera would see no crowns of."""
     pavement(26, side)
     bark = speckled((0.13, 0.1, 0.075), (0.06, 0.045, 0.035), rough=0.9, scale=40, bump=0.6)
-    for number, y in enumerate((9, 17, 25)):
+    for number, y in enumerate(() if is_low else (9, 17, 25)):
         at = (0.95 * side, y)
         studio.bpy.ops.mesh.primitive_cylinder_add(radius=0.11, depth=3, location=(*at, 1.4))
         studio.bpy.context.object.data.materials.append(bark)
         made = tree(number, LEAVES[number % 3], low=0.2, flat=1.1)
         put(random.Random(number), [made], at, (4.5, 5), lambda x, _: 0 * x + 2)
-    light("potsdamer_platz_1k.jpg", yaw)
-    turned = (45, 0, -60 * side)
-    lamp("SUN", (0, 0, 5), turned, energy=2.2, angle=0.15, color=(1, 0.93, 0.82))
+    if is_low:
+        light("potsdamer_platz_1k.jpg", yaw, 0.5, disc=0.4, seen=2.8)
+    else:
+        light("potsdamer_platz_1k.jpg", yaw)
+    turned, energy = (45, 0, -60 * side), 3.6 if is_low else 2.2
+    lamp("SUN", (0, 0, 5), turned, energy=energy, angle=0.15, color=(1, 0.93, 0.82))
     seen_from(view)
     first, last = sorted((-9.0 * side, 1.5 * side))
     far = 3 if near < 1 else 7
-    shoot(name, [(first, near), (last, near), (last, far), (first, far)], exposure=0.3)
+    ends = [(first, near), (last, near), (last, far), (first, far)]
+    shoot(name, ends, exposure=0.05 if is_low else 0.3)
 
 
 def street_0() -> None:
-    thing("dustbin", (-2.4, 8.6, 0), 0.95)
-    street("city street-0", 230, 1, FAR, 1.2)
+    thing("dustbin", (-1.75, 7.4, 0), 0.95)
+    street("city street-0", 230, 1, DOG, 1.2, is_low=True)
 
 
 def street_1() -> None:

@@ -534,7 +534,8 @@ def sofa_0() -> None:
     sunlight(3.2, -60, soft=0.12)
     print_of("venice_sunset_1k.jpg", (0.3, 2.93, 0.86), (0.9, 0.56), 0.05)
     camera(0.45, 9, angle=33, sharp=4)
-    shoot("sofa-0", sides(0.4, 1.33, 1.8), exposure=0.6)
+    seat = [(-0.4, 1.33), (0.2, 1.33), (0.2, 1.8), (-0.4, 1.8)]  # the arm is at the right
+    shoot("sofa-0", seat, exposure=0.6)
 
 
 def leather(colour: Colour) -> Any:
