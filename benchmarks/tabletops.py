@@ -4,7 +4,8 @@ Cycles of `pip install bpy==5.0.1` draws them into FOLDER/renderings, as `benchm
 does, of the same panoramas and furniture. Woods, weave and leather are pictures that NumPy draws
 here: they have more scales than a few nodes have, and cost one look-up a ray. Panoramas behind the
 table are blurred by a disc first, as by a lens of a large aperture, which hides how few pixels they
-have. A place takes one or two minutes of one core.
+have. Framed pictures are parts of the panoramas that `benchmarks.streets` needs. A place takes one
+or two minutes of one core.
 """
 # ruff: noqa: ANN401 - Blender has no types.
 
