@@ -63,10 +63,9 @@ UNSEEN_ARTS = frozenset(("oil", "pixel art", "paper cut"))
 # Looks of a subject's own pixels. The drawing shows others, as wood, on a subject that is grey.
 OWN_LOOKS = COLOURS.keys() | MATERIALS.keys()
 MOST_COVER = 63 / 576  # share of its height by which what grows is seen before its foot at most
-# Chosen by eye on 14 pictures: how steeply the ground behind a foot rises in a picture, over what
-# part of its height what is as far away as the foot fades, and how many times as far as the foot of
-# a blade the ground lies whose light it has.
-RISES, SOFT, OUT_OF_SHADE = 0.4, 8 / 576, 2.5
+# Chosen by eye on 14 pictures: how steeply the ground behind a foot rises in a picture, and over
+# what part of its height what is as far away as the foot fades.
+RISES, SOFT = 0.4, 8 / 576
 # Blur of what is far behind a portrait, and the row of its feet, in heights; rows, discs, gamma.
 FAR_BLUR, FEET_AT, SOFT_PX, NUM_DISCS, GAMMA = 0.045, 1.45, 216, 4, 2.2
 
@@ -510,8 +509,8 @@ def _look_of(plan: ScenePlan, row: int, number: int) -> str:
 def _darken(picture: Tensor, light: Tensor, cover: Tensor | None, clear: Tensor) -> None:
     """Leave bytes (1, 3, H, W) a share (1, 1, h, w) of their light, at half of their size.
 
-    What grows has the light of ground before its foot, for it rises out of a shade. Where the sky
-    is `clear`, from 0 to 1, shades are lit by its blue.
+    What grows has the light of the ground at its root. Where the sky is `clear`, from 0 to 1,
+    shades are lit by its blue.
     """
     shaded = extent_of((light < UNSHADED).to(light))
     if shaded is None:
@@ -525,7 +524,7 @@ def _darken(picture: Tensor, light: Tensor, cover: Tensor | None, clear: Tensor)
     part = picture[where]
     share = share[..., : part.shape[2], : part.shape[3]]
     if cover is not None:
-        lit = torch.arange(part.shape[2])[:, None] + OUT_OF_SHADE * cover[where]
+        lit = torch.arange(part.shape[2])[:, None] + cover[where]
         share = share.gather(2, lit.long().clamp_max(part.shape[2] - 1))
     if clear > 0:
         blue = clear * torch.tensor(SKYLIGHT).view(3, 1, 1)
