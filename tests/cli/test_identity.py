@@ -74,7 +74,7 @@ def cut(call, source, out, form, cutout="auto"):
 
 
 def test_a_cut_out_is_written_at_full_size_and_can_be_given_back(call, on_white, tmp_path):
-    source = tmp_path / "dog.png"
+    source, on_white = tmp_path / "dog.png", on_white.resize((384, 384))
     on_white.save(source)
     whole = cut(call, source, tmp_path / "rgba.png", "rgba")
     mask = cut(call, source, tmp_path / "mask.png", "mask").convert("L")
