@@ -15,6 +15,7 @@ from swiftpie.geometry.ground import (
     WIDEST,
     Member,
     at_borders,
+    height_seen,
     heights,
     heights_in,
     stand,
@@ -155,6 +156,7 @@ def test_words_name_heights_in_their_order():
     known = {"a dog and an elephant": "dog elephant", "two cats": "cat", "a teddy bear": "teddy"}
     for words, expected in (known | {"a thing": ""}).items():
         assert heights_in(words.split()) == [heights()[name] for name in expected.split()]
+    assert height_seen(["shoe"], (1.0, 0.5)) == 0.14 > height_seen(["cup", "shoe"], (1.0, 0.5))
 
 
 def test_a_mug_is_small_and_a_bull_is_not():

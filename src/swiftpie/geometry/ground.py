@@ -140,8 +140,9 @@ def heights_in(words: Sequence[str]) -> list[float]:
 
 def height_seen(words: Sequence[str], extent: tuple[float, float]) -> float | None:
     """Return the height in metres of what words name first; any view of a shoe shows its length."""
-    height = next(iter(heights_in(words)), None)
-    return LONG_M * min(1.0, extent[1] / extent[0]) if height and LONG & {*words} else height
+    if next((word for word in words if heights_in([word])), "") in LONG:
+        return LONG_M * min(1.0, extent[1] / extent[0])
+    return next(iter(heights_in(words)), None)
 
 
 def fitting(height: float, extent: tuple[float, float]) -> tuple[float, float]:
