@@ -505,7 +505,7 @@ def cushion(
     made.data.polygons.foreach_set("use_smooth", [True] * len(made.data.polygons))
     made.data.materials.append(surface)
     side = np.linspace(-1, 1, 60)[:-1]
-    around = np.concatenate([np.roll(np.stack([side, 0 * side - 1], 1), 0, 1)])
+    around = np.stack([side, 0 * side - 1], 1)
     around = np.concatenate([around, np.stack([0 * side + 1, side], 1), -around])
     around = np.concatenate([around, np.stack([0 * side - 1, -side], 1)])
     for up in (-1, 1):
