@@ -98,7 +98,9 @@ def draw_files(
         seeds = (result.seed,) if isinstance(result, EditResult) else result.seeds
         scores = result.scores or (NO_FACTS,) * len(seeds)
         for target, seed, score in zip(drawing.targets, seeds, scores, strict=True):
-            report_written(target, seed, score)
+            said = (f"{name.replace('_', ' ')} {value:.3f}" for name, value in score.items())
+            about = ", ".join([f"seed {seed}", *said])
+            console.say(f"wrote {target.picture or 'the picture to standard output'} ({about})")
             files = {"path": target.picture, "region" if is_edit else "subject_mask": target.mask}
             rows.append({**files, "seed": seed, "prompt": drawing.request.prompt, **score})
             if result.named:
@@ -203,12 +205,6 @@ def _write_edit(
     finished = composite(read_original(drawing.photo), result.edited, result.blend)
     source = drawing.photo
     write(finished, result.region, target, output, metadata=metadata, source=source)
-
-
-def report_written(target: Target, seed: int, scores: Mapping[str, float]) -> None:
-    facts = (f"{name.replace('_', ' ')} {score:.3f}" for name, score in scores.items())
-    shown = ", ".join([f"seed {seed}", *facts])
-    console.say(f"wrote {target.picture or 'the picture to standard output'} ({shown})")
 
 
 def warn_of_losses(drawing: FileDrawing, *, is_signed: bool) -> None:

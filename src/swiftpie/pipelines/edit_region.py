@@ -99,9 +99,8 @@ class Canvas:
         left, top, right, bottom = self.window
         across = self.content[1] / (self.padded[1] * (right - left))
         down = self.content[0] / (self.padded[0] * (bottom - top))
-        (x1, y1), (x2, y2) = (
-            ((x - left) * across, (y - top) * down) for x, y in (box[:2], box[2:])
-        )
+        corners = (((x - left) * across, (y - top) * down) for x, y in (box[:2], box[2:]))
+        (x1, y1), (x2, y2) = corners
         return x1, y1, x2, y2
 
     def _pad(self, pixels: Tensor) -> Tensor:

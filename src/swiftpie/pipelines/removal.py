@@ -127,7 +127,9 @@ def with_surroundings(photograph: Image.Image, thing: Tensor) -> Tensor:
 
     Some of the photograph has to be the thing.
     """
-    left, top, right, bottom = extent_of(thing) or (0, 0, 0, 0)
+    extent = extent_of(thing)
+    assert extent is not None, "a subject was found"
+    left, top, right, bottom = extent
     side, (width, height) = max(right - left, bottom - top), photograph.size
     beyond = math.ceil(AROUND * side)
     low, high = (max(0, left - beyond), max(0, top - beyond)), (right + beyond, bottom + beyond)
@@ -157,7 +159,9 @@ def with_surroundings(photograph: Image.Image, thing: Tensor) -> Tensor:
 
 def sticking_out(pixels: Tensor, gone: Tensor) -> Tensor:
     """Return what is thin or small, touches what goes and unlike that ends in what is around it."""
-    left, top, right, bottom = extent_of(gone) or (0, 0, 0, 0)
+    extent = extent_of(gone)
+    assert extent is not None, "a thing goes"
+    left, top, right, bottom = extent
     side = max(right - left, bottom - top)
     known = ground = 1 - gone
     for _ in range(3):  # what stands out does not count as ground
@@ -170,8 +174,7 @@ def sticking_out(pixels: Tensor, gone: Tensor) -> Tensor:
     for number in np.setdiff1d(parts[(near[0, 0] > 0).numpy()], [0, *ends]):
         part = torch.from_numpy(parts == number)[None, None]
         left, top, right, bottom = extent_of(part) or (0, 0, 0, 0)
-        length, foot = max(right - left, bottom - top), float(near[part].sum())
-        area = int(part.sum())
+        length, foot, area = max(right - left, bottom - top), near[part].sum(), part.sum()
         is_thin = LONG * side < length and area < THIN * length**2 and foot < FOOTED * length
         if is_thin or REST_PX < area < MOST_REST * gone.sum():
             likely.append((part.to(gone), CLEARER if is_thin else REST_CLEARER))
@@ -221,7 +224,9 @@ def resting_on(photograph: Image.Image, thing: Tensor) -> Tensor:
     size = shrunk_to(THIN_PX, (thing.shape[2], thing.shape[3]))
     small = photograph.convert("RGB").resize(size[::-1], Image.Resampling.BOX)
     pixels, solid = in_unit(to_tensor(small)), (resized(thing.float(), size) > 0).float()
-    left, top, right, bottom = extent_of(solid) or (0, 0, 0, 0)
+    extent = extent_of(solid)
+    assert extent is not None, "a thing was found"
+    left, top, right, bottom = extent
     gone = grow(solid, math.ceil(ROOM * max(right - left, bottom - top)) + 1)
     odds = thing_odds(torch.where(gone > 0, extrapolate(pixels, 1 - gone), pixels))
     parts = connected_parts(((odds > 0) & (gone <= 0))[0, 0].numpy())
