@@ -126,9 +126,6 @@ SILENCED = {
     "mini 6": lambda session: replace(CASES["mini 6"][1](session), without={*ConditionPart}),
 }
 UNMARKED = {"animate": lambda session: replace(animation(session), size_px=None)}
-INSTALLING = {
-    "inversion": lambda _: edit(source_prompt=SOURCE, settings=EditSettings(mode="released"))
-}
 
 FOUND = "without a mask, the region is found and is a part of the picture"
 GOES = "a mask says what goes, and without one nothing does"
@@ -302,7 +299,9 @@ def parts_of(components):
     networks = [each for each in vars(components).values() if isinstance(each, nn.Module)]
     networks.append(components.denoiser.installation.network)
     modules = [module for network in networks for module in network.modules()]
-    hooks = [(*each._forward_hooks, *each._forward_pre_hooks) for each in modules]
+    hooks = [[*each._forward_hooks.values(), *each._forward_pre_hooks.values()] for each in modules]
+    # The first call of a tower of transformers leaves its own hooks there, which capture outputs.
+    hooks = [hook for each in hooks for hook in each if "transformers" not in hook.__module__]
     changes = [weight._version for network in networks for weight in network.parameters()]
     return [*map(id, modules), *hooks, *changes, *networks[-1].attn_processors.values()]
 
@@ -310,7 +309,8 @@ def parts_of(components):
 @asked("undo", quick=("personalize", "inversion", "reference", "mini 0"))
 def test_a_drawing_leaves_the_networks_which_can_be_undone(case):
     name, session, request = case
-    request = INSTALLING.get(name, lambda _: request)(session)
+    if name == "inversion":
+        request = replace(request, settings=EditSettings(mode="released"))
     parts = parts_of(session.components)
     first = draw(session.components, request)
     assert parts_of(session.components) == parts
