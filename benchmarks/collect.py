@@ -11,9 +11,9 @@ and of the folder `renderings` that `benchmarks.near_places`, `benchmarks.tablet
 `benchmarks.streets`, `benchmarks.halls`, `benchmarks.shores` and `benchmarks.fields` make.
 `places.json` next to the library says which file each photograph is made from and how it is cut,
 who made it, and where its ground and horizon are: polygons and heights are shares of its sides, and
-`metre` gives how much of the height a metre takes at two heights. Beside grass and snow lies
-`Scenes.cover`: renderings of lawns have it of their shapes, others by a guess, and snow has it of
-how far things sink.
+`metre` gives how much of the height a metre takes at two heights. Beside grass, stones and snow
+lies `Scenes.cover`: renderings of lawns have it of their shapes, others by a guess, and snow has it
+of how far things sink.
 Panoramas of light (.exr) need `pip install OpenEXR`. Views of panoramas of few pixels a degree are
 `enlarged` by Real-ESRGAN x4plus (Xintao Wang et al., arXiv:2107.10833, weights BSD-3-Clause) with
 `pip install ncnn`, each in 20 seconds of a core.
@@ -265,8 +265,9 @@ def cover_of(folder: Path, photograph: dict[str, Any], picture: bytes) -> bytes 
     """Return `Scenes.cover` of a photograph as a WebP file, if its ground is grown over.
 
     Of some renderings it is drawn. Of others it is a guess from `cover_m`, the height in metres of
-    what grows: what is light among what is around it stands in front. Into snow things sink by
-    `sinks_m` metres, here a little more, there a little less.
+    what grows or of stones: what is light among what is around it stands in front. Far places have
+    two to four times the true height, by which `times_larger` enlarges a dog there. Into snow
+    things sink by `sinks_m` metres, here a little more, there a little less.
     """
     top = round(min((y for _, y in photograph["ground"]), default=1.0) * PHOTOGRAPH_PX[1])
     if "sinks_m" in photograph:
