@@ -434,13 +434,10 @@ def pictures(session: swiftpie.Session, folder: Path, *, seed: int) -> Iterator[
                 brightness(result.images[0], result.subject_masks[0]) for result in (dim, drawn)
             )
             dark[time] = (subject / lit) / (place / lit_place)
-        picture, stands_on = drawn.images[0].copy(), "on" if is_on else "OFF"
-        if identity.is_cut:  # a portrait, whose feet are below the picture
-            stands_on = "cut"
-        elif not is_on:
-            ImageDraw.Draw(picture).rectangle((0, 0, 20, 20), fill="red")
+        # A portrait's feet are below the picture.
+        stands_on = "cut" if identity.is_cut else "on" if is_on else "OFF"
         title = f"{prompt}: {stands_on}, {tall:.2f}"
-        pair = Pair(title, open_photo(folder, outline), picture)
+        pair = Pair(title, open_photo(folder, outline), drawn.images[0])
         yield Standing(pair, is_on, tall, dark)
 
 
