@@ -36,9 +36,6 @@ AROUND_PX = 8  # Ground so near tells how uneven it is, in a thumbnail of lines.
 # Before a plain backdrop, where that share of the ground around is less uneven, in Lab, tones and
 # texture go level through a gap. Of 39 removals it is two, with .5 and .9; the next one has 2.2.
 WELL_AROUND, STUDIO = 0.9, 1.5
-# Levels of a colour, how much more often it is in what goes than in what stays, the least share of
-# the latter, and the most that may be alike; chosen by eye on 12 removals.
-COLOURS, MORE_OFTEN, SELDOM, MOST_ALIKE = 6, 4.0, 0.002, 0.03
 # Longer side of what things are looked for in; half of the width of what is none, as a joint; how
 # much of the border of what goes a hidden thing has, over its own size; the most that things take.
 SEEN_PX, THICK_PX, TOUCHES, MOST_THINGS = 256, 3, 0.7, 0.4
@@ -49,6 +46,9 @@ SEEN_PX, THICK_PX, TOUCHES, MOST_THINGS = 256, 3, 0.7, 0.4
 STEP, NEAREST, FARTHEST, MOST_FOUND, NUM_SHIFTS = 16, 12, 96, 64, 16
 DIFFERS, UNLEVEL, SMOOTH_PX = 2.5, 0.2, 4.0
 ALONE, ALONE_PX, AGAIN, ROUNDS = 0.3, 5.0, 0.1, 6
+# What stands out of texture, as a twig on asphalt, would be seen again: how many times as far from
+# the mean so near as is usual, of which medians count so many; what it costs to copy it.
+OUT, MEAN_PX, MEDIANS, OUTSTANDING = 3.0, 5.0, 4.0, 1.0
 LINES_PX = 320  # longer side at which thin lines are continued
 UNFIT = 2.0  # what a shift costs where it leads to nothing known
 BAND_PX = 256  # rows, or columns, that are enlarged at once
@@ -89,7 +89,7 @@ def inpaint(
             found = enlarged(found, _size(patch), there, on_band=on_band)
             torch.where(missing, found, result[..., *there], out=result[..., *there])
             return result
-    alike = torch.maximum(like_what_goes(patch, gone), things_beside(patch, gone))
+    alike = things_beside(patch, gone)
     on_band()
     small, known = _shrunk(patch, torch.maximum(gone, alike), TONE_PX)
     if not bool(known.any()):
@@ -145,27 +145,6 @@ def doubt_of(shown: Tensor, known: Tensor, lines: Tensor) -> tuple[float, float]
     if not len(near):
         return math.inf, math.inf
     return float(apart / (near.median() + 1)), float(near.quantile(WELL_AROUND))
-
-
-def like_what_goes(patch: Tensor, gone: Tensor) -> Tensor:
-    """Return what has colours of what is `gone` and hardly else occurs, (1, 1, H, W), 0 or 1.
-
-    Others of its kind, as the rest of a herd, would be copied to its place. Where much is like
-    it, as its ground is, nothing is.
-    """
-    size = shrunk_to(TONE_PX, _size(patch))
-    share, pixels = resized(gone, size)[0, 0], resized(patch, size)[0].clamp(0, 1)
-    goes, stays = share > 1 - SURE, share < SURE
-    steps = pixels.mul(COLOURS - SURE).long()
-    colours = (steps[0] * COLOURS + steps[1]) * COLOURS + steps[2]
-    there, here = (
-        torch.bincount(colours[part], minlength=COLOURS**3) / part.sum().clamp_min(1)
-        for part in (goes, stays)
-    )
-    alike = stays & (there[colours] > MORE_OFTEN * here[colours].clamp_min(SELDOM))
-    solid = F.avg_pool2d(alike[None, None].to(gone), 3, 1, 1) > HALF  # specks are texture
-    solid &= solid.sum() <= MOST_ALIKE * stays.sum()
-    return (resized(grow(solid.to(gone), 2), _size(patch)) > 0).to(gone) * (1 - gone)
 
 
 def things_beside(patch: Tensor, gone: Tensor) -> Tensor:
@@ -296,7 +275,8 @@ def _shifts(seen: Tensor, known: Tensor, usual: Tensor, *, level: bool) -> tuple
     """Return shifts (K, 2) in shares of the sides, and masks of where each applies (1, K, h, w).
 
     They are the most frequent of the `usual` ones (N, 2), or of a grid. A shift costs the
-    difference of colours and texture strength between a place and its source.
+    difference of colours and texture strength between a place and its source, and more if the
+    source alone stands out.
     """
     size = _size(seen)
     reach = torch.arange(-FARTHEST, FARTHEST + 1, STEP)
@@ -307,19 +287,33 @@ def _shifts(seen: Tensor, known: Tensor, usual: Tensor, *, level: bool) -> tuple
     every = every[every[:, 0] == 0] if level else every
     left, top, right, bottom = extent_of(1 - known) or (0, 0, size[1], size[0])
     here = (0, slice(None), slice(top, bottom), slice(left, right))
-    wide = F.pad(torch.cat([seen, known], dim=1), (TONE_PX,) * 4)
+    wide = F.pad(torch.cat([seen, known, standing_out(seen)], dim=1), (TONE_PX,) * 4)
+
+    def source_of(shift: Tensor) -> Tensor:
+        down, across = (shift + TONE_PX).tolist()
+        return wide[0, :, top + down : bottom + down, left + across : right + across]
+
     costs = known.new_empty(1, len(every), bottom - top, right - left)
-    for cost, (down, across) in zip(costs[0], (every + TONE_PX).tolist(), strict=True):
-        source = wide[0, :, top + down : bottom + down, left + across : right + across]
+    for cost, shift in zip(costs[0], every, strict=True):
+        source = source_of(shift)
         apart = (source[:4] - seen[here]).abs()
         apart = torch.where(source[4] > 0, apart[:3].mean(dim=0) + apart[3], UNFIT)
-        apart += UNLEVEL * abs(down - TONE_PX) / TONE_PX
+        apart += UNLEVEL * shift[0].abs() / TONE_PX
         torch.mul(apart, 1 - known[here][0], out=cost)
     less, gaps = (F.avg_pool2d(each, 2, ceil_mode=True) for each in (costs, 1 - known[here]))
     best = _best_shifts(blurred(less, SMOOTH_PX / 2)[0, :, gaps[0] > 0])
     costs, shares = blurred(costs[:, best], SMOOTH_PX), seen.new_zeros(1, len(best), *size)
+    odd = torch.stack([source_of(shift)[5] for shift in every[best]])
+    costs += OUTSTANDING * (odd - source_of(torch.zeros(2).long())[5]).clamp_min(0)
     shares[here] = in_pieces(costs, every[best], gone=1 - known[here])[0]
     return every[best] / torch.tensor(size), shares
+
+
+def standing_out(seen: Tensor) -> Tensor:
+    """Return how far places stand out of the texture around them, (1, 1, h, w) in [0, 1]."""
+    apart = (seen - blurred(seen, MEAN_PX)).abs().amax(dim=1, keepdim=True)
+    usual = blurred(apart.clamp_max(MEDIANS * float(apart.median())), 2 * MEAN_PX) + 2 * UNSEEN
+    return F.max_pool2d((apart / (OUT * usual) - 1).clamp(0, 1), 3, 1, 1)
 
 
 def in_pieces(costs: Tensor, shifts: Tensor, *, gone: Tensor) -> Tensor:
