@@ -10,6 +10,7 @@ from swiftpie.geometry.layout import from_box, to_affine, warp
 from swiftpie.geometry.stance import is_flat, laid_flat, stance_of, turned_upright
 from swiftpie.imageio.images import mask_to_pil
 from swiftpie.mini.placing import place_subjects
+from swiftpie.pipelines.techniques import repaint
 
 BOX = (0.2, 0.3, 0.8, 0.9)
 
@@ -69,6 +70,7 @@ def test_it_is_turned_beside_another_as_well_which_may_be_no_thing(session, lean
     placed = place_subjects(session.components, request, *drawn, boxes=[[BOX], [BOX]])
     turned = [abs(float(layout.rotation)) for layout in placed.layouts]
     assert turned == pytest.approx([0.0, math.radians(12)], abs=0.06)
+    assert [repaint.leaning(leaning, x) for x in ("glasses", "bag", "rug")] == [0.4, None, None]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ LEAST, MOST = 0.12, 0.86  # least and greatest height of a subject, as shares of
 UNKNOWN = 0.42  # height of a subject whose real size is unknown, as such a share
 MARGIN = 0.02  # share of the picture that stays free around a subject
 PORTRAIT = (0.8, 0.92)  # height of a subject that the lower border cuts, by seed
-GROUP = (0.42, 0.52)  # the same beside one that stands in the picture
+GROUP = (0.54, 0.66)  # the same beside one that stands in the picture
 BELOW, UNDER = 0.05, 0.1  # share of its size beyond the side that cuts a subject, and below
 BASE = 0.6  # share of a subject's width on which it rests
 NEAR_BASE = 0.9  # the same share in a near place, such as a wall, which ends at an edge
@@ -35,7 +35,7 @@ NEAR_DEPTH = 0.2  # share of a subject's height over which near ground must go o
 LARGER = 8.0  # a subject is enlarged so many times at most, as if the camera were nearer
 NEAR_LARGER = 1.6  # the same in a near place, whose camera is near
 GAP = 0.25  # distance between subjects, as a share of their mean width
-LEAST_PART = 0.16  # least height of a subject, as a share of the tallest's
+LEAST_PART = 0.16  # least height of a subject, as a share of the tallest's; less of what lies
 BUST = 0.62  # share of its height that a portrait shows, larger since the others stand behind it
 SKY = 0.45  # share of a wide picture's height that lies above the ground
 ABOVE = 0.3  # share of its height that lies above the horizon
@@ -43,8 +43,10 @@ LOWEST = 0.8  # greatest share above the ground, where the horizon is much highe
 ROOM, LEAST_DEPTH = 0.03, 0.06  # shares above a summit, and of ground that stays below it
 FOCAL = 1.2  # usual focal length of a photograph, over its height
 SHALLOWEST, DEEPEST = 0.15, 0.7  # how tall what lies is seen, over how deep it is
-FLAT = frozenset(("pizza", "plate", "dish", "pancake", "omelette", "frisbee", "record", "rug"))
-FLAT |= {"carpet", "coin", "coaster"}  # names of what lies
+# By how much taller than flat what lies is seen, by name: folded arms hold up the front of glasses.
+LEANS = {"glasses": 0.4, "sunglasses": 0.4, "spectacles": 0.4, "coin": 0.0, "coaster": 0.0}
+LEANS |= dict.fromkeys(("pizza", "plate", "dish", "pancake", "omelette", "frisbee", "rug"), 0.0)
+LEANS |= {"record": 0.0, "carpet": 0.0}
 LONG, LONG_M = frozenset(("shoe", "sneaker", "shoes", "sneakers")), 0.28  # and their length
 ROWS = 24  # number of rows of the ground that are tried
 LEAST_GROUP = 0.5  # how much smaller subjects are drawn at least, so that the ground holds them all
@@ -72,9 +74,9 @@ class Ground(NamedTuple):
         near = min(1 - MARGIN, max(ys))
         return near, min(near, max(MARGIN + LEAST, min(ys)))
 
-    def depth_at(self, y: float) -> float:
-        """Return how tall what lies flat at `y` is seen, over how deep it is."""
-        return min(DEEPEST, max(SHALLOWEST, (y - self.horizon) / FOCAL))
+    def depth_at(self, y: float, lean: float = 0.0) -> float:
+        """Return how tall what lies at `y` is seen, over how deep it is; see `LEANS`."""
+        return min(DEEPEST, max(SHALLOWEST, (y - self.horizon) / FOCAL)) + lean
 
     @property
     def horizon(self) -> float:
@@ -305,11 +307,12 @@ def stand_together(
 
     For `share`, `x` and `way` see `stand`. The borders of the picture cut what is cut.
     """
-    count, known = len(members), max(each.height_m or 0.0 for each in members)
+    count, known = len(members), max(each.height_m or 0.0 for each in members) or None
+    tall, lies = known or 1.0, count == 1 and members[0].lies
     highs = [
         each.times
         * (BUST if each.is_bust else 1.0)
-        * (max(LEAST_PART, (each.height_m or known) / known) if known else 1.0)
+        * max(LEAST_PART / each.shape ** (each.lies / 2), (each.height_m or tall) / tall)
         for each in members
     ]
     if busts := [high for high, each in zip(highs, members, strict=True) if each.is_bust]:
@@ -322,8 +325,7 @@ def stand_together(
         size = fitting(least + (most - least) * share, extent)
         box = box_on(1 + UNDER * size[1], x, size)
     else:
-        tall, lies = known or None, members[0].lies
-        box = stand(ground, extent, tall, share=share, x=x, way=way, lies=lies, count=count)
+        box = stand(ground, extent, known, share=share, x=x, way=way, lies=lies, count=count)
         box = scaled(box, high)
     if count == 1:
         return [at_borders(box, members[0].cut_at, ground=ground)]

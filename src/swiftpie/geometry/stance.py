@@ -81,11 +81,8 @@ def _mirror_of(mask: Tensor) -> float | None:
 
 def is_flat(mask: Tensor, extent: tuple[float, float]) -> bool:
     """Whether a thing that lies (1, 1, h, w), so large in its frame, is seen from above."""
-    wide, high = extent
-    if high <= FROM_ABOVE * wide:
-        return False
-    least, most = ROUND
-    return least < float(mask.mean()) / (wide * high) < most
+    (wide, high), (least, most) = extent, ROUND
+    return high > FROM_ABOVE * wide and least < float(mask.mean()) / (wide * high) < most
 
 
 def laid_flat(layout: Layout, *, foot: float, share: float) -> Layout:

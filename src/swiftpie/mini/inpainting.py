@@ -41,7 +41,7 @@ from swiftpie.pipelines.techniques.repaint import (
     RepaintPlan,
     extent_in_frame,
     finish,
-    lies_flat,
+    leaning,
     noise_of,
     open_window,
     prepare_repainting,
@@ -151,7 +151,7 @@ def begin_in_place(components: Components, plan: RepaintPlan) -> RepaintPlan:
     text = components.text.encode([plan.prompt, ""])
     start = components.schedule.initial_latents(noise[0]).expand(2, -1, -1, -1)
     is_free = request.box is None and request.mask is None and request.view is None
-    lies = is_free and lies_flat(identity, request.prompt)
+    lies = is_free and leaning(identity, request.prompt) == 0
     stance = stands_on_base(identity, request.prompt) if is_free else None
     layout = _standing(plan, identity, plan.box, stance, lies=lies)
     layout = Layout(*(values.to(pixels).expand(2, *values.shape[1:]) for values in layout))

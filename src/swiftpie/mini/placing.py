@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -42,7 +43,7 @@ from swiftpie.mini.words import tokens_in
 from swiftpie.models.network import Network, keep_settings
 from swiftpie.noise import NUM_STATISTICS, noise_statistics, share_of
 from swiftpie.pipelines.request import PersonalizeRequest, Subject, cells_of
-from swiftpie.pipelines.techniques.repaint import lies_flat, proposed_box, stands_on_base
+from swiftpie.pipelines.techniques.repaint import leaning, proposed_box, stands_on_base
 from swiftpie.types import Identity, TextCondition
 
 SPREAD_FLOOR = 0.9  # where several subjects stand, in [0, 1] from the top
@@ -142,7 +143,7 @@ def _placed(
     is_free = is_drawn or None in boxes
     predicted = _predicted(components, request, subject, noise, text, size) if is_free else None
     turned, extent = subject.view or (0.0, 0.0), subject_extent(subject.identity.mask[:1])
-    stance, lies = (None, False) if is_boxed else _stance(components, request, subject)
+    stance, lean = (None, None) if is_boxed else _stance(components, request, subject)
     if stance is not None:
         extent = extent.new_tensor([stance.extent])
     rows = []
@@ -150,11 +151,11 @@ def _placed(
         if box is not None:
             left, top, right, foot = box
             high = (right - left) * size[1] / size[0] * float(extent[0, 1] / extent[0, 0])
-            place = (left, foot - high if lies else top, right, foot)
+            place = (left, top if lean is None else foot - high, right, foot)
             row = from_box(place, size=size, view=turned, extent=extent)
             row = upright(row, flip=request.flip, tilt=request.tilt)
             row = row if stance is None else turned_upright(row, stance)
-            row = laid_flat(row, foot=foot, share=(foot - box[1]) / high) if lies else row
+            row = row if lean is None else laid_flat(row, foot=foot, share=(foot - box[1]) / high)
             if is_drawn and predicted is not None:
                 turned_by = predicted.pose[index : index + 1, :2].to(row.pose)
                 row = row._replace(pose=torch.cat([turned_by, row.pose[:, 2:]], dim=1))
@@ -241,23 +242,25 @@ def are_small(request: PersonalizeRequest, reading: Reading) -> bool:
 
 def _stance(
     components: Components, request: PersonalizeRequest, subject: Subject
-) -> tuple[Stance | None, bool]:
+) -> tuple[Stance | None, float | None]:
     """Return how a thing stands upright that its photograph shows leaning; None for all others.
 
-    And whether it lies flat, which its photograph shows from above.
+    And how it lies; see `leaning`.
     """
     identity = subject.identity
     if request.tilt or subject.view or identity.named or identity.is_cut:
-        return None, False
-    mentions = [each for reading in read_all(components, request)[:1] for each in reading.mentions]
+        return None, None
+    said = [word for reading in read_all(components, request)[:1] for word in reading.said]
+    runs = groupby(said, key=lambda word: bool(heights_in([word])))
+    things = [" ".join(run) for is_known, run in runs if is_known]  # as `heights_in` counts them
     order = [each.identity is identity for each in request.subjects]
-    is_one_each = sum(each.number for each in mentions) == len(mentions) == len(order) > 1
-    said = mentions[order.index(True)].words if is_one_each else " ".join(request.texts[:1])
-    text = " ".join(tokens_in(subject.name or said))
+    is_one_each = len(things) == len(order) > 1
+    thing = things[order.index(True)] if is_one_each else " ".join(request.texts[:1])
+    text = " ".join(tokens_in(subject.name or thing))
     return components.keep(
         f"stance {text}",
         identity,
-        lambda: (stands_on_base(identity, text), lies_flat(identity, text)),
+        lambda: (stands_on_base(identity, text), leaning(identity, text)),
     )
 
 
@@ -338,18 +341,17 @@ def _members(
         times = times_larger(ground, tallest, share=near) if ground else usual / tallest
         heights = [None if each is None else times * each for each in heights]
     for number, subject in enumerate(request.subjects):
-        identity, (stance, lies) = subject.identity, _stance(components, request, subject)
+        identity, (stance, lean) = subject.identity, _stance(components, request, subject)
         wide, high = stance.extent if stance else subject_extent(identity.mask[:1])[0].tolist()
         shape = max(wide, THINNEST) * size[1] / (max(high, THINNEST) * size[0])
-        if ground is not None and lies:
-            depth = ground.depth_at(sum(ground.near_and_far()) / 2)
-            shape /= depth
-            heights[number] = (heights[number] or 0.0) * depth * high / wide or None
+        if lies := ground is not None and lean is not None:
+            depth = ground.depth_at(sum(ground.near_and_far()) / 2, lean)
+            shape, deep = shape / depth, depth if lean else depth * high / wide
+            heights[number] = (heights[number] or 0.0) * deep or None
         turned = {"left": "right", "right": "left"} if request.flip else {}
         cut_at = " ".join(turned.get(border, border) for border in identity.cut_at.split())
         said = (*reading.placed, *reading.sizes[number : number + 1])
         times = math.prod(TIMES[name] for name in said if name in TIMES)
-        lies = lies and ground is not None
         members.append(Member(shape, heights[number], times, identity.is_cut, cut_at, lies))
     return members
 

@@ -555,13 +555,14 @@ def _light_on_ground(
 
 
 def _share_on(ground: Ground, size: Sequence[int]) -> Tensor:
-    """Return how far a picture shows its ground, and not what is behind, (1, 1, h, w) in [0, 1]."""
+    """Return how far a picture shows its ground, not what is behind or below it, (1, 1, h, w)."""
     across = ground._replace(corners=tuple((y, x) for x, y in ground.corners))
     ends = [across.span_at(x / EDGES)[0] for x in range(EDGES + 1)]
     far = torch.tensor(ends if ground.is_near else [ground.near_and_far()[1]]).view(1, 1, -1)
     far = F.interpolate(far, size[1], mode="linear", align_corners=True)[:, None]
     y = (torch.arange(size[0]) + 0.5)[:, None] / size[0]
-    return ((y - far) / BEHIND + 1).clamp(0, 1)
+    near = (ground.near_and_far()[0] - y) / BEHIND
+    return ((y - far) / BEHIND + 1).clamp(0, 1) * (near + 2).clamp(0, 1)
 
 
 def _grown_before(opacity: Tensor, patch: Part, cover: Tensor) -> Tensor:

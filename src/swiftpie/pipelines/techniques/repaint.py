@@ -13,7 +13,7 @@ from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.geometry.ground import FLAT, at_borders, height_seen, heights_in
+from swiftpie.geometry.ground import LEANS, at_borders, height_seen, heights_in
 from swiftpie.geometry.shading import Lighting
 from swiftpie.geometry.stance import Stance, is_flat, stance_of
 from swiftpie.imageio.images import (
@@ -224,10 +224,11 @@ def _changed_in(
     return whole
 
 
-def lies_flat(identity: Identity, text: str) -> bool:
-    """Whether a photographed subject lies, as `text` names it first and its picture shows it."""
-    named = next((word for word in _words(text) if heights_in([word])), "") in FLAT
-    return named and identity.is_whole and is_flat(identity.mask[:1], extent_in_frame(identity))
+def leaning(identity: Identity, text: str) -> float | None:
+    """Return how a subject lies, of `LEANS`, as `text` names and its picture shows it, or None."""
+    lean = LEANS.get(next((word for word in _words(text) if heights_in([word])), ""))
+    lies = identity.is_whole and (lean or is_flat(identity.mask[:1], extent_in_frame(identity)))
+    return lean if lies else None
 
 
 def stands_on_base(identity: Identity, text: str) -> Stance | None:
@@ -251,11 +252,11 @@ def proposed_box(
 
     The name is that of the library, or the first in the prompt; without one the height is
     estimated. What a border of its photograph cuts off stands at that of this one, as in a
-    portrait, beside what this one shows from near. What `lies_flat` does so if it `is_free` to be
+    portrait, beside what this one shows from near. What lies flat does so if it `is_free` to be
     turned.
     """
     text = prompt if identity.named is None else identity.named.name
-    lies = is_free and lies_flat(identity, text)
+    lies = is_free and leaning(identity, text) == 0
     stance = stands_on_base(identity, text) if is_free else None
     extent = extent_in_frame(identity) if stance is None else stance.extent
     height_m = height_seen(_words(text), extent)
