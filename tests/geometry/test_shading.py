@@ -143,8 +143,9 @@ def test_light_of_coloured_ground_is_taken_off_a_subject_and_its_brightness_stay
     grey = 2 * torch.lerp(torch.full_like(shown, 0.6), shown, mask) - 1
     assert torch.allclose(without_bounce(grey, mask), grey, atol=1e-4)
     assert torch.equal(without_bounce(photo, torch.ones_like(mask)), photo)
-    shade = torch.lerp(torch.tensor(0.0), torch.tensor([0.3, 0.4, 0.5]).view(1, 3, 1, 1), mask)
-    assert without_bounce(shade, mask)[0, :, 64, 64].std() < 0.05  # it is white below a blue sky
+    sky = torch.linspace(0.2, 0, 128)[:, None] * torch.tensor([-1.0, 0.0, 1.0]).view(1, 3, 1, 1)
+    white = without_bounce(torch.lerp(torch.tensor(0.0), 0.4 + sky, mask), mask)
+    assert white[0, :, (32, 64, 96), 64].std(dim=0).max() < 0.05  # below a blue sky
 
 
 def test_low_parts_lose_more_of_the_hue_of_ground_than_upper_parts_have():
@@ -175,7 +176,6 @@ def test_nothing_leaves_the_outline_or_the_range():
     dark = Illumination(torch.full((1, 3), 0.02), torch.full((1, 3), 0.1), FROM_LEFT.direction)
     for lighting in (Lighting(dark, FROM_LEFT), Lighting(FROM_LEFT, dark)):
         lit = relit(pixels, mask, lighting, whole_frame(pixels))
-        assert lit.isfinite().all()
         assert lit.abs().max() <= 1 + 1e-5
         assert (lit * (mask == 0)).abs().max() == 0
     plain = relit(pixels, mask, Lighting(dark, EVEN), whole_frame(pixels))

@@ -241,7 +241,8 @@ def _paint(
         around = _sample(_continued(frame), place, padding="border")
         lacking = lacking * torch.cat([around, torch.ones_like(lacking)], dim=1)
     filled = seen + lacking
-    pixels_inside = depth / _steepness(depth).clamp_min(1e-3 * squared_peak)
+    steepness = _slopes(depth, padding="replicate").norm(dim=1, keepdim=True) / (depth.shape[3] / 2)
+    pixels_inside = depth / steepness.clamp_min(1e-3 * squared_peak)
     return filled * (1 + pixels_inside).clamp(0, 1)
 
 
@@ -340,14 +341,6 @@ def _sample(field: Tensor, places: Tensor, *, padding: str = "zeros") -> Tensor:
     return sample(field, places.movedim(1, -1), padding=padding)
 
 
-def _steepness(field: Tensor) -> Tensor:
-    """Return by how much a field (B, 1, H, W) changes a pixel."""
-    padded = F.pad(field, (1, 1, 1, 1), mode="replicate")
-    across = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
-    down = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
-    return torch.hypot(across, down) / 2
-
-
 def _means(field: Tensor, cells: int) -> Tensor:
     """Return the means of a field (B, C, H, W) over as many cells a side."""
     height, width = field.shape[-2:]
@@ -363,9 +356,9 @@ def _neighbours(field: Tensor) -> Tensor:
     return across + padded[..., 2:, 1:-1] + padded[..., :-2, 1:-1]
 
 
-def _slopes(field: Tensor) -> Tensor:
+def _slopes(field: Tensor, *, padding: str = "constant") -> Tensor:
     """Return the derivatives (B, 2, h, w) of a field (B, 1, h, w) in x and y, a half side long."""
-    padded = F.pad(field, (1, 1, 1, 1))
+    padded = F.pad(field, (1, 1, 1, 1), mode=padding)
     across = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
     down = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
     height, width = field.shape[-2:]

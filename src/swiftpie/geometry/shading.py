@@ -241,9 +241,9 @@ def _least_received(shown: Tensor, mask: Tensor, like: Tensor) -> Tensor:
 def without_bounce(pixels: Tensor, mask: Tensor) -> Tensor:
     """Take off the light that coloured ground throws on a subject, most where that faces down.
 
-    Low parts also lose what they have of its hue beyond upper parts. Brightness stays.
-    `pixels` (1, 3, H, W) in [-1, 1] show the ground around the lower quarter of the `mask`
-    (1, 1, H, W). Where they show none, they stay as they are.
+    Low parts also lose what they have of its hue beyond upper parts, and white upper sides the blue
+    of the sky. Brightness stays. `pixels` (1, 3, H, W) in [-1, 1] show the ground around the lower
+    quarter of the `mask` (1, 1, H, W). Where they show none, they stay as they are.
     """
     relief, shown = height(mask), pixels / 2 + 0.5
     cells = torch.cat([mask, shown, shown * mask], dim=1)
@@ -262,7 +262,7 @@ def without_bounce(pixels: Tensor, mask: Tensor) -> Tensor:
     along = (colours.clamp_min(_BLACK).log() * hue).sum(dim=1, keepdim=True)
     usual = F.pad(along[(cover > FEET) & (above < 0.5)], (0, 1)).quantile(_USUAL).clamp_min(0)
     excess = (along - usual).clamp_min(0).minimum((most * hue).sum()) * (cover > FEET)
-    lent = _lent(colours[..., (cover > 1 - _MIXED)[0, 0], None], most)
+    lent = _lent(colours, cover > 1 - _MIXED, most, down)
     light = light * (excess * _eased(above) * hue + lent).exp()
     light = F.interpolate(light, (mask.shape[2], mask.shape[3]), mode="bilinear").pow(1 / _GAMMA)
     plain = shown / light
@@ -270,15 +270,20 @@ def without_bounce(pixels: Tensor, mask: Tensor) -> Tensor:
     return 2 * (plain * kept).clamp(0, 1) - 1
 
 
-def _lent(colours: Tensor, most: Tensor) -> Tensor:
-    """Return the logarithm of the hue that light lends nearly white `colours` (1, 3, n, 1)."""
-    hue, near = (each - each.mean(1, True) for each in (colours.clamp_min(_BLACK).log(), most))
-    bright = colours.mean(dim=1, keepdim=True) ** 6
-    hue = bright * hue / (1 + (hue.norm(dim=1, keepdim=True) / _WHITISH) ** 4)
-    hue = hue.sum(dim=2, keepdim=True) / bright.sum().clamp_min(_DARK)
+def _lent(colours: Tensor, solid: Tensor, most: Tensor, down: Tensor) -> Tensor:
+    """Return the logarithm of the hue (1, 3, h, w) that light lends `solid` white `colours`."""
+    hues, near = (each - each.mean(1, True) for each in (colours.clamp_min(_BLACK).log(), most))
+    white = solid / (1 + (hues.norm(dim=1, keepdim=True) / _WHITISH) ** 4)
+    bright = solid * colours.mean(dim=1, keepdim=True) ** 6
+    hue = (bright * white * hues).sum((2, 3), keepdim=True) / bright.sum().clamp_min(_DARK)
     # The sky makes it blue in shade. Another hue may be its own, unless the ground lends the same.
     shared = (hue * near).sum() / hue.square().sum().clamp_min(_DARK**2)
-    return hue * (1.0 if hue.diff(dim=1).min() > 0 else shared.clamp(0, 1))
+    lent = hue * (1.0 if hue.diff(dim=1).min() > 0 else shared.clamp(0, 1))
+    # Of a thing that is white by half, it also makes upper sides blue, and lower ones less so.
+    apart = white * (down - (white * down).sum() / white.sum().clamp_min(_DARK))
+    slope = (apart * hues).sum((2, 3), keepdim=True) / (apart * down).sum().clamp_min(_DARK)
+    is_sky = slope.diff(dim=1).max() < 0 and white.sum() > solid.sum() / 2
+    return lent + is_sky * slope * down
 
 
 def lit(subject: Unlit, scene: Illumination, layout: Layout) -> Tensor:
