@@ -15,6 +15,7 @@ from swiftpie.pipelines.filling import (
     in_pieces,
     inpaint,
     match_border,
+    steps_at_border,
     things_beside,
 )
 
@@ -48,8 +49,7 @@ def test_what_is_known_stays_and_is_carried_on_smoothly(carry_on):
     known = (torch.rand(1, 1, 33, 20, generator=generator) > 0.5).float()
     found = carry_on(values, known)
     assert torch.equal(found * known, values * known)
-    assert found.min() >= 0
-    assert found.max() <= 1
+    assert 0 <= found.min() <= found.max() <= 1
     even = flat(0.3, 64)
     assert torch.allclose(carry_on(even, box(3, 3, 6, 6, side=64)), even, atol=1e-3)
 
@@ -67,7 +67,7 @@ def test_a_plain_backdrop_and_its_horizon_go_level_through_a_gap():
     vase = (across - 80).abs() < 8 + 22 * ((down - 30) / 90).clamp(0, 1)
     hole = (vase * (down >= 30) * (down < 120))[None, None].float()
     photo = torch.where(down < 100, torch.linspace(1.0, 0.9, SIDE), 0.8).expand(1, 3, -1, -1)
-    assert (inpaint(photo * (1 - hole), hole) - photo)[..., 80:120, :].abs().mean() < 1e-3
+    assert (inpaint(photo * (1 - hole), hole) - photo)[..., 80:120, :].abs().mean() < 2e-3
 
 
 def test_what_fills_has_no_step_at_its_border(hole):
@@ -98,6 +98,7 @@ def test_both_surfaces_go_on_where_little_stays_beside_what_went():
     shown = textured(0.3, 0.03) + 0.5 * box(0, 80, SIDE, SIDE)
     filled = inpaint(shown, hole)
     assert float(((filled - shown).abs() * hole).sum() / (3 * hole.sum())) < 0.06
+    assert steps_at_border(filled, hole) < 0.05 < steps_at_border(filled + 0.2 * hole, hole)
 
 
 def test_texture_is_borrowed_as_strong_as_it_is_around(hole):
@@ -131,8 +132,7 @@ def test_each_ground_keeps_its_own_texture_where_both_are_as_bright():
         float(part.diff(dim=3).abs().mean() / part.diff(dim=2).abs().mean())
         for part in (result[..., 55:75, 35:125], result[..., 85:120, 35:125])
     )
-    assert above < 0.5
-    assert below > 0.85
+    assert above < 0.5 < 0.85 < below
 
 
 def test_texture_has_colours_and_reaches_every_part_of_what_went():

@@ -80,17 +80,17 @@ def complete(
     return shown, moves.round().long(), lines[:, :3]
 
 
-def straight_on(pixels: Tensor, known: Tensor, num_angles: int = NUM_ANGLES) -> Tensor:
+def straight_on(pixels: Tensor, known: Tensor) -> Tensor:
     """Return `pixels` (1, 3, h, w) where they are `known`, and lines that go straight on elsewhere.
 
-    A gap gets the colours of both ends of a chord, whose ends are most alike; one angle is level.
+    A gap gets the colours of both ends of a chord, whose ends are most alike.
     """
     reach, rest = max(known.shape[2:]), 1 - known
     result = extrapolate(pixels, known)
     wide = F.pad(_blurred(result), (reach,) * 4, mode="replicate")[0].flatten(1)
     ends = (F.pad(known, (reach,) * 4) > 0).flatten()
     (down, right), stride = rest[0, 0].nonzero().T, known.shape[3] + 2 * reach
-    angles = torch.arange(num_angles) * math.pi / num_angles
+    angles = torch.arange(NUM_ANGLES) * math.pi / NUM_ANGLES
     along = torch.stack([angles.sin(), angles.cos()])[..., None] * torch.arange(1, reach + 1)
     steps = along.round().long()[0] * stride + along.round().long()[1]
     start, colours, away = (down + reach) * stride + right + reach, [], []
@@ -102,7 +102,7 @@ def straight_on(pixels: Tensor, known: Tensor, num_angles: int = NUM_ANGLES) -> 
         away.append(torch.where(is_end.any(dim=2), first[..., 0] + 1.0, NOWHERE))
     length = (away[0] + away[1]).clamp_max(2 * reach)
     apart = (colours[0] - colours[1]).abs().mean(dim=0).where(away[0] + away[1] < NOWHERE, OPEN)
-    costs = known.new_zeros(1, num_angles, *known.shape[2:])
+    costs = known.new_zeros(1, NUM_ANGLES, *known.shape[2:])
     costs[0][:, down, right] = apart + (LEVEL + STEEP * angles.sin())[:, None] * length / reach
     best = (_blurred(costs) / _blurred(rest))[0][:, down, right].argmin(dim=0)[None]
     share = (away[1] / (away[0] + away[1])).gather(0, best)

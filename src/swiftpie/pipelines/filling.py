@@ -22,7 +22,7 @@ from swiftpie.masks import HALF, grow
 from swiftpie.models.cutout import thing_odds
 from swiftpie.models.outline import connected_parts, to_lab
 from swiftpie.noise import generator_of
-from swiftpie.pipelines.completion import complete, lines_through, straight_on
+from swiftpie.pipelines.completion import complete, lines_through
 
 FINEST_PX = 2048  # longer side of what anything is looked for in; what is larger is enlarged
 TONE_PX = 128  # longer side of what tones and shifts are found in
@@ -32,10 +32,11 @@ FINE_PX = 1.5  # deviation of the blur that parts tone and texture, in pixels of
 MEETS_PX = 3.0  # likewise: so far inside a tone yields to that of the border
 # Likewise where texture hides seams, as it is so many times what is between both; too faint to see.
 EVEN_PX, ROUGH, UNSEEN = 4.0, 2.0, 0.004
+# At the border of what goes ends what stays of a thing or its shadow, or a filling that does not
+# fit. It is looked at in a copy of that longer side, beside others so far off. A step counts where
+# it is so many times that of four-fifths of those; how much the share of steps says of a doubt.
+BORDER_PX, APART_PX, MORE, MOSTLY, FAINT, WEIGHT = 160, 6, 1.5, 0.8, 0.02, 3.0
 AROUND_PX = 8  # Ground so near tells how uneven it is, in a thumbnail of lines.
-# Before a plain backdrop, where that share of the ground around is less uneven, in Lab, tones and
-# texture go level through a gap. Of 39 removals it is two, with .5 and .9; the next one has 2.2.
-WELL_AROUND, STUDIO = 0.9, 1.5
 # Longer side of what things are looked for in; half of the width of what is none, as a joint; how
 # much of the border of what goes a hidden thing has, over its own size; the most that things take.
 SEEN_PX, THICK_PX, TOUCHES, MOST_THINGS = 256, 3, 0.7, 0.4
@@ -59,7 +60,7 @@ Area = tuple[float, float, float, float]
 OnBand = Callable[[], object]
 """Called after each part of the work, as a band of rows of a large picture; may raise to stop."""
 
-OnDoubt = Callable[[float], object]  # gets what `doubt_of` says, and may raise to stop
+OnDoubt = Callable[[float], object]  # gets how doubtful a filling is, and may raise to stop
 Size = tuple[int, int]
 Part = tuple[slice, slice]  # rows and columns of a picture
 DARKEST = 0.03  # added to both colours of a ratio, so that black gives no infinity
@@ -108,12 +109,9 @@ def inpaint(
     few = torch.cat([small, DIFFERS * seen], dim=1)
     completed = complete(few, known, on_round=on_band)
     few, usual, lines = completed or (extrapolate(few, known), gone.new_zeros(0, 2).long(), None)
-    doubt, most = (0.0, math.inf) if lines is None else doubt_of(few[:, :3], known, lines)
-    on_doubt(doubt)
-    if is_plain := most < STUDIO:
-        few, rough = straight_on(few, known, num_angles=1), 0 * rough
     shown = few[:, :3]
-    shifts, shares = _shifts(few, known, usual, level=is_plain)
+    doubt = 0.0 if lines is None else doubt_of(shown, known, lines)
+    shifts, shares = _shifts(few, known, usual)
     on_band()
     inner, there = patch.clone(), _near(gone)
     tone = torch.lerp(blurred(shown, FINE_PX), blurred(shown, EVEN_PX), rough)
@@ -125,14 +123,13 @@ def inpaint(
         for each in lines_through(less, known)
     )
     inner[..., *there] = tone + (1 - share) * texture + lines
-    return meet_border(inner, patch, gone, alike, rough)
+    filled = meet_border(inner, patch, gone, alike, rough)
+    on_doubt(doubt + WEIGHT * steps_at_border(filled, gone))
+    return filled
 
 
-def doubt_of(shown: Tensor, known: Tensor, lines: Tensor) -> tuple[float, float]:
-    """Return how far gaps are from smaller `lines`, over how uneven the ground is; and how uneven.
-
-    The first takes the median of the ground around, and the second all but a tenth of it, in Lab.
-    """
+def doubt_of(shown: Tensor, known: Tensor, lines: Tensor) -> float:
+    """Return how far gaps are from smaller `lines`, over how uneven ground around is, in Lab."""
     size = _size(lines)
     gap = (resized(known, size) < 1 - SURE).to(known)
     told, straight = (
@@ -142,9 +139,24 @@ def doubt_of(shown: Tensor, known: Tensor, lines: Tensor) -> tuple[float, float]
     apart = (told - straight).norm(dim=1, keepdim=True)[gap > 0].mean()
     uneven = (told - blurred_within(told, 1 - gap, 2.0)).norm(dim=1, keepdim=True)
     near = uneven[grow(gap, AROUND_PX) > gap]
-    if not len(near):
-        return math.inf, math.inf
-    return float(apart / (near.median() + 1)), float(near.quantile(WELL_AROUND))
+    return float(apart / (near.median() + 1)) if len(near) else math.inf
+
+
+def steps_at_border(filled: Tensor, gone: Tensor) -> float:
+    """Return on which share of the border of what is `gone` colours step as hardly elsewhere."""
+    size = shrunk_to(BORDER_PX, _size(filled))
+    pixels, mask = resized(filled, size), (resized(gone, size) > HALF).to(gone)
+    masks = mask, grow(mask, APART_PX), -grow(-mask, APART_PX)
+    steps, *others = (steps_along(pixels, each) for each in masks)
+    usual = torch.cat([*others, steps.new_zeros(1)]).quantile(MOSTLY)
+    return float((steps > MORE * (usual + FAINT)).sum() / max(1, len(steps)))
+
+
+def steps_along(pixels: Tensor, mask: Tensor) -> Tensor:
+    """Return how far colours on both sides of the border of a mask (1, 1, h, w) differ, (N,)."""
+    rims = mask + grow(-mask, 2), grow(mask, 3) - grow(mask, 1)
+    inside, outside = (blurred_within(pixels, rim, 2.0) for rim in rims)
+    return (inside - outside).abs().amax(dim=1, keepdim=True)[grow(mask, 1) > mask]
 
 
 def things_beside(patch: Tensor, gone: Tensor) -> Tensor:
@@ -271,12 +283,11 @@ def _shrunk(patch: Tensor, gone: Tensor, side: int) -> tuple[Tensor, Tensor]:
     return pixels, (weight > 1 - SURE).to(weight)
 
 
-def _shifts(seen: Tensor, known: Tensor, usual: Tensor, *, level: bool) -> tuple[Tensor, Tensor]:
+def _shifts(seen: Tensor, known: Tensor, usual: Tensor) -> tuple[Tensor, Tensor]:
     """Return shifts (K, 2) in shares of the sides, and masks of where each applies (1, K, h, w).
 
     They are the most frequent of the `usual` ones (N, 2), or of a grid. A shift costs the
-    difference of colours and texture strength between a place and its source, and more if the
-    source alone stands out.
+    difference of colours, texture strength and standing out between a place and its source.
     """
     size = _size(seen)
     reach = torch.arange(-FARTHEST, FARTHEST + 1, STEP)
@@ -284,7 +295,6 @@ def _shifts(seen: Tensor, known: Tensor, usual: Tensor, *, level: bool) -> tuple
     every = every[every.square().sum(dim=1) >= NEAREST**2]
     far = usual.square().sum(dim=1) >= NEAREST**2
     every = torch.cat([_most_frequent(usual[far]), every])
-    every = every[every[:, 0] == 0] if level else every
     left, top, right, bottom = extent_of(1 - known) or (0, 0, size[1], size[0])
     here = (0, slice(None), slice(top, bottom), slice(left, right))
     wide = F.pad(torch.cat([seen, known, standing_out(seen)], dim=1), (TONE_PX,) * 4)
@@ -435,9 +445,9 @@ def matching_grain(
     generator, grey = generator_of(seed), luma(patch)
     texture, size = torch.zeros_like(grey), grey.shape[-2:]
     for _ in range(num_octaves):
-        band, grey = split(grey)
-        if not (known > 0.5).any():
+        if not (known > 0.5).any() or min(_size(grey)) < 2:
             break  # nothing is known at this scale
+        band, grey = split(grey)
         if is_even:
             blocks = F.avg_pool2d(band.abs(), PLAIN_PX, ceil_mode=True, count_include_pad=False)
             plain = DEVIATION * blocks.flatten().sort().values[int(PLAINEST * blocks.numel())]
@@ -449,8 +459,6 @@ def matching_grain(
         noise = spread * noise / noise.std(correction=0).clamp_min(SURE)
         texture += F.interpolate(noise, size, mode="bilinear", align_corners=False)
         known = (halved(known) > 1 - SURE).to(known)
-        if min(grey.shape[-2:]) < 2:
-            break
     return texture
 
 

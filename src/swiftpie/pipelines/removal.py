@@ -28,7 +28,7 @@ from swiftpie.masks import HALF, Box, box_mask, grow, resize_mask
 from swiftpie.models.cutout import cut_out, cutout_network, find_with, thing_odds
 from swiftpie.models.outline import connected_parts
 from swiftpie.models.search import Search
-from swiftpie.pipelines.filling import FINEST_PX, OnBand, blurred, blurred_within
+from swiftpie.pipelines.filling import FINEST_PX, OnBand, blurred, blurred_within, steps_along
 from swiftpie.types import CutoutMethod
 
 logger = logging.getLogger(__name__)
@@ -113,13 +113,10 @@ def ends_with_thing(picture: Image.Image, gone: Tensor) -> bool:
     """Whether colours change across the border of a mask (1, 1, H, W) of bytes as nowhere near."""
     size = shrunk_to(OUTLINE_PX, (picture.height, picture.width))
     pixels = in_unit(to_tensor(picture.resize(size[::-1], Image.Resampling.BOX)))
-    goes, shares = (resize_mask(gone.float(), size) > HALF * 255).float(), []
-    for mask in (goes, grow(goes, FARTHER_PX)):
-        rims = (mask + grow(-mask, 2), grow(mask, 3) - grow(mask, 1))
-        inside, outside = (blurred_within(pixels, rim, 2.0) for rim in rims)
-        apart = (inside - outside).abs().amax(dim=1, keepdim=True)[grow(mask, 1) > mask]
-        shares.append(float((apart > STEP).float().mean()))
-    return shares[0] - shares[1] > MORE_STEPS
+    goes = (resize_mask(gone.float(), size) > HALF * 255).float()
+    masks = goes, grow(goes, FARTHER_PX)
+    shares = [(steps_along(pixels, mask) > STEP).float().mean() for mask in masks]
+    return float(shares[0] - shares[1]) > MORE_STEPS
 
 
 def with_surroundings(photograph: Image.Image, thing: Tensor) -> Tensor:
