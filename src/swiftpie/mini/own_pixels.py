@@ -424,7 +424,7 @@ def _subject(
     low, high = INSIDE
     inside = ((small[:, 3:] - low) / (high - low)).clamp(0, 1)
     inside = inside * blurred(inside, LIGHT_PX).square()  # thin parts are mixed with the ground
-    light = log_ratio(drawing.after, colours_of(small), inside, LIGHT_PX)
+    light = log_ratio(luma(drawing.after), luma(colours_of(small)), inside, LIGHT_PX)
     light = light.clamp(-MOST_RELIGHTING, MOST_RELIGHTING)
     # Small values become 0, large ones stay: the garrote, https://doi.org/10.1080/00401706.1995.10484371
     light = light * (1 - (UNEXPECTED_LIGHT / light.abs().clamp_min(UNEXPECTED_LIGHT)).square())
