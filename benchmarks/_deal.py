@@ -49,11 +49,10 @@ GROUNDS = (
 SUBJECTS = {
     "backpack": "02 05",
     "bear_plushie": "00 01 02 04",
-    "berry_bowl": "01",
     "can": "00 01 02 03",
     "candle": "00 01 04",
     "cat": "01 02",
-    "clock": "03 04 05",
+    "clock": "04",
     "colorful_sneaker": "00 01 03 04",
     "dog2": "00 03 04",
     "dog3": "01 03 04",
