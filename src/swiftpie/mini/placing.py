@@ -309,7 +309,8 @@ def staged(
     way = next((ALONG[name] for name in reading.placed if name in ALONG), None)
     count, x = len(subjects), across[0] if len(across) == 1 else 0.3 + 0.4 * aside
     if count > 1 and not own and {each.cut_at for each in members} <= {"", "left", "right"}:
-        order = across if len(across) == count else range(count)
+        side = round(1 - sum((ground or FLOOR).span_at(1.0)), 1)  # where busts leave ground free
+        order = across if len(across) == count else [side * each.is_bust for each in members]
         ends = [(each.cut_at == "right") - (each.cut_at == "left") for each in members]
         row = sorted(range(count), key=lambda number: (ends[number], order[number]))
         found = stand_together(ground or FLOOR, [members[n] for n in row], share=near, x=x, way=way)

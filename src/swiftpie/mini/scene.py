@@ -561,8 +561,7 @@ def _share_on(ground: Ground, size: Sequence[int]) -> Tensor:
     far = torch.tensor(ends if ground.is_near else [ground.near_and_far()[1]]).view(1, 1, -1)
     far = F.interpolate(far, size[1], mode="linear", align_corners=True)[:, None]
     y = (torch.arange(size[0]) + 0.5)[:, None] / size[0]
-    near = (ground.near_and_far()[0] - y) / BEHIND
-    return ((y - far) / BEHIND + 1).clamp(0, 1) * (near + 2).clamp(0, 1)
+    return (torch.minimum(y - far, ground.near_and_far()[0] + BEHIND - y) / BEHIND + 1).clamp(0, 1)
 
 
 def _grown_before(opacity: Tensor, patch: Part, cover: Tensor) -> Tensor:
