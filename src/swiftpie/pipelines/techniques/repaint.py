@@ -231,8 +231,9 @@ def _changed_in(
 def leaning(identity: Identity, text: str) -> float | None:
     """Return how a subject lies, of `LEANS`, as `text` names and its picture shows it, or None."""
     lean = LEANS.get(next((word for word in _words(text) if heights_in([word])), ""))
-    lies = identity.is_whole and (lean or is_flat(identity.mask[:1], extent_in_frame(identity)))
-    return lean if lies else None
+    if lean == 0 and not is_flat(identity.mask[:1], extent_in_frame(identity)):
+        return None
+    return lean if identity.is_whole else None
 
 
 def stands_on_base(identity: Identity, text: str) -> Stance | None:
