@@ -52,14 +52,12 @@ NUM_COLOUR_BINS = 20  # a Lab axis
 NUM_ROUNDS = 2  # colour models are refitted this often
 MAX_LOG_ODDS = 4.0  # limit of the guess and of colour: neither overrules the other alone
 GUESS_WEIGHT = 0.7  # the network was trained on collages and is overconfident on photographs
-# Without hints a guess may miss a part: what is less surely ground hardly counts for its colours.
-SURE_GROUND, UNSURE, COLOUR_WEIGHT = -4.0, 1e-3, 0.7
 SEED_LOG_ODDS = 20.0  # weight of what is known; colours and guess together weigh less
 NUM_CUT_STEPS = 80
 CUT_SMOOTHNESS = 1.3  # cost of one pixel of outline on a flat colour, in log-odds
 SMALL_HOLE = 0.02  # holes below this share of the subject are filled: they are spots, not openings
 LEAST_GROUND = 0.05  # share of a picture that tells what its ground is like
-WHITE = 90.0  # lightness of paper, white cloth and clipped light
+WHITE = 97.0  # lightness of paper and clipped light
 PLAINEST = 6.0  # spread of a ground's colours in Lab; more is texture, which a subject may have too
 SPREADS, JUST_SEEN = 2.5, 2.5  # colours within so many spreads, and a just visible one, are alike
 ALIKE = 12.0  # greatest distance in Lab between a seed and the opening around it
@@ -256,16 +254,13 @@ def sharpen(logits: Array, rgb: Array, seeds: Array | None = None) -> Array:
         rgb: picture (h, w, 3) in [0, 1]; cost grows with its area, so shrink it first.
         seeds: what is known (h, w): 1 is the subject, -1 is not, 0 is to be found.
     """
-    bins, costs = _colour_bins(lab := to_lab(rgb)), edge_costs(lab)
+    lab = to_lab(rgb)
+    bins, costs = _colour_bins(lab), edge_costs(lab)
     guess = np.clip(GUESS_WEIGHT * logits, -MAX_LOG_ODDS, MAX_LOG_ODDS)
     known = np.zeros_like(guess) if seeds is None else SEED_LOG_ODDS * seeds
     share = np.asarray(1 / (1 + np.exp(-guess - known)), dtype=np.float32)
-    weight, ground = 1.0, np.ones_like(share)
-    if seeds is None:
-        weight, ground = COLOUR_WEIGHT, np.where(logits < SURE_GROUND, ground, UNSURE)
     for _ in range(NUM_ROUNDS):
-        colour = weight * _colour_odds(bins, share, (1 - share) * ground)
-        share = cut(guess + known + colour, costs)
+        share = cut(guess + known + _colour_odds(bins, share), costs)
     share = main_parts(share, seeds)
     share[openings(share, lab, seeds)] = 0
     return share
@@ -415,9 +410,9 @@ def _colour_bins(lab: Array) -> Labels:
     return bins
 
 
-def _colour_odds(bins: Labels, share: Array, ground: Array) -> Array:
-    """Return log-odds (h, w) by colour, if `share` were the subject and `ground` its ground."""
-    subject, background = _histogram(bins, share), _histogram(bins, ground)
+def _colour_odds(bins: Labels, share: Array) -> Array:
+    """Return log-odds (h, w) of the subject by colour, if `share` (h, w) were the subject."""
+    subject, background = _histogram(bins, share), _histogram(bins, 1 - share)
     odds = np.log((subject + 1e-5) / (background + 1e-5))[bins]
     return np.clip(odds, -MAX_LOG_ODDS, MAX_LOG_ODDS).astype(np.float32)
 
