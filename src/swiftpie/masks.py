@@ -194,9 +194,7 @@ def attention_to_mask(attention: Tensor) -> Tensor:
     mean = _means(maps).clamp(min=torch.finfo(torch.float32).tiny)
     low, high = _quantiles(maps)
     has_structure = (high - low) / mean >= MIN_STRUCTURE
-    maps = F.pad((maps / (ATTENTION_CEILING * mean)).clamp(0, 1), (1, 1, 1, 1), mode="replicate")
-    binomial = maps.new_tensor([0.25, 0.5, 0.25])
-    maps = F.conv2d(maps, (binomial[:, None] * binomial)[None, None])
+    maps = _binomial_blur((maps / (ATTENTION_CEILING * mean)).clamp(0, 1))
     low, high = _quantiles(maps)
     maps = ((maps - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)
     soft = torch.sigmoid(ATTENTION_STEEPNESS * (maps - 0.5))
@@ -288,6 +286,13 @@ def _quantiles(maps: Tensor) -> Tensor:
     values = maps.flatten(1).float()  # CUDA knows no quantiles of shorter numbers
     levels = values.new_tensor([ATTENTION_LOW, ATTENTION_HIGH])
     return torch.quantile(values, levels, dim=1)[..., None, None, None].to(maps)
+
+
+def _binomial_blur(maps: Tensor) -> Tensor:
+    """Blur (B, 1, h, w) by the 3x3 binomial kernel; the edge is repeated."""
+    kernel = torch.tensor([0.25, 0.5, 0.25], device=maps.device, dtype=maps.dtype)
+    padded = F.pad(maps, (1, 1, 1, 1), mode="replicate")
+    return F.conv2d(padded, (kernel[:, None] * kernel[None, :])[None, None])
 
 
 def subject_extent(mask: Tensor) -> Tensor:

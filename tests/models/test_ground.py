@@ -7,7 +7,6 @@ from PIL import Image
 
 import swiftpie
 from swiftpie.errors import InputError
-from swiftpie.geometry.shading import Shadow, footing_under, thrown
 from swiftpie.imageio.decoding import load_image
 from swiftpie.mini.scenes import PHOTOGRAPH_PX, scene_library
 from swiftpie.models.ground import (
@@ -20,7 +19,6 @@ from swiftpie.models.ground import (
     box_on_ground,
     placed,
     sight_of,
-    sun_beside,
 )
 
 FLAT = -torch.ones(3, CELLS, CELLS)  # a horizon at half of the height, and ground below
@@ -131,18 +129,6 @@ def test_a_subject_without_room_beside_a_thing_stands_before_it():
     assert top > 11 / CELLS
 
 
-@pytest.mark.parametrize("right", [-0.8, 0.8])
-def test_the_shadow_of_a_thing_tells_the_sun(right):
-    shown, one, sun = sight(rows=(3, 11), columns=(6, 10)), torch.ones(1), (right, -0.6, 0.3)
-    footing = footing_under(shown.thing[None, None], torch.tensor([32.0]))[0]
-    shade = thrown(footing, Shadow(one, 0.7 * one, torch.tensor([sun]), 0 * one.view(1, 1, 1, 1)))
-    ground = 0.2 + 0.1 * torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    assert sun_beside(shown, ground, 1.0) is None
-    *towards, share = sun_beside(shown, ground - 0.5 * shade, 1.0)
-    assert np.dot(towards, sun) > 0.8 * np.linalg.norm(sun)
-    assert 0.3 < share < 0.8
-
-
 def test_the_height_of_a_thing_is_estimated():
     sheep, hedgehog = (load_image(PHOTOS / f"{name}.jpg") for name in ("sheep", "hedgehog"))
     assert sight_of(sheep).thing_m > 1.2 * sight_of(hedgehog).thing_m
@@ -154,7 +140,7 @@ def test_a_portrait_is_cut_by_the_lower_border_beside_what_is_seen_from_near(cap
 
     def portrait_in(first, last, height_m=0.4):
         part = sheep.crop((int(first * width), 0, int(last * width), height))
-        left, top, right, foot = box_on_ground(part, (1.0, 2.0), height_m, is_cut=True)[0]
+        left, top, right, foot = box_on_ground(part, (1.0, 2.0), height_m, is_cut=True)
         assert foot > 1
         return (left + right) / 2, foot - top
 
@@ -173,8 +159,8 @@ def test_black_bars_of_a_film_are_no_ground():
     width, height = street.size
     film = Image.new("RGB", (width, 2 * height))
     film.paste(street, (0, height // 2))
-    left, top, right, foot = box_on_ground(film, (1, 2), 1.75)[0]
-    alone = box_on_ground(street, (1, 2), 1.75)[0]
+    left, top, right, foot = box_on_ground(film, (1, 2), 1.75)
+    alone = box_on_ground(street, (1, 2), 1.75)
     assert (left, 2 * top - 0.5, right, 2 * foot - 0.5) == pytest.approx(alone, abs=0.02)
 
 
@@ -198,6 +184,6 @@ def test_feet_are_on_the_ground_of_the_packaged_photographs():
 def test_a_subject_stands_before_a_plain_backdrop(ends):
     rows = np.linspace(*ends, 300).round().astype(np.uint8)
     backdrop = Image.fromarray(np.broadcast_to(rows[:, None], (300, 400)).copy()).convert("RGB")
-    _, top, _, foot = box_on_ground(backdrop, (1.0, 1.0), 0.5)[0]
+    _, top, _, foot = box_on_ground(backdrop, (1.0, 1.0), 0.5)
     assert foot > 0.9
     assert foot - top > 0.25

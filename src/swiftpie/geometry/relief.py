@@ -265,11 +265,7 @@ class Bow(NamedTuple):
 
 def bows(height: Tensor, pose: Tensor) -> Bow:
     """Return how subjects of a relief (B, 1, h, w) are bent by a pose of `turn`, (B, 4)."""
-    rows, columns = ((height[:, 0] > 0).any(side) for side in (2, 1))
-    x, y = (pixel_centres(size, like=height) for size in (columns.shape[1], rows.shape[1]))
-    half = ((x.abs() * columns).amax(1) + 1 / len(x)).clamp_min(_SMALLEST)
-    feet, top = torch.where(rows, y, -1).amax(1), torch.where(rows, y, 1).amin(1)
-    top = torch.minimum(top, feet - _SMALLEST)
+    half, top, feet = _extent(height)
     factor = (pose[:, 2] / 2).exp()
     half, tall = half * factor, (feet - top) / factor
     angle = torch.minimum(2 * pose[:, 3].abs(), _BENT_WIDTH * tall / half)
@@ -308,6 +304,15 @@ def _where_posed(pose: Tensor, moved: Tensor, still: Tensor) -> Tensor:
     """Return rows (B, ...) of what is `moved`, and `still` ones where a pose (B, n) is all 0."""
     is_moved = (pose != 0).any(dim=1).view(-1, *[1] * (still.ndim - 1))
     return torch.where(is_moved, moved.to(still), still)
+
+
+def _extent(height: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return half of the width, the top and the feet of each subject, (B,) each."""
+    rows, columns = ((height[:, 0] > 0).any(side) for side in (2, 1))
+    x, y = (pixel_centres(size, like=height) for size in (columns.shape[1], rows.shape[1]))
+    half = (x.abs() * columns).amax(1) + 1 / len(x)
+    feet, top = torch.where(rows, y, -1).amax(1), torch.where(rows, y, 1).amin(1)
+    return half.clamp_min(_SMALLEST), torch.minimum(top, feet - _SMALLEST), feet
 
 
 def _rotated(rotation: Tensor, vectors: Tensor) -> Tensor:

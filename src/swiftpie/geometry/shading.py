@@ -224,16 +224,18 @@ def without_light(pixels: Tensor, mask: Tensor, own: Illumination | None) -> Unl
     """Return reference frames without their `own` light; None leaves it on. Others as `relit`."""
     normal, shown = soften(normals(height(mask))), (pixels + mask) / 2
     if own is not None:
-        # The least light that premultiplied colours prove: none is whiter.
-        seen = torch.cat([shown.amax(1, True), mask], dim=1)
-        seen = F.adaptive_avg_pool2d(seen, 4 * normal.shape[2])
-        bright = F.max_pool2d(seen[:, :1] / seen[:, 1:].clamp_min(FEET), 4)
-        least = F.avg_pool2d(bright, 3, 1, 1, count_include_pad=False).clamp(max=_WHITEST)
-        received = torch.maximum(brightness(normal, own), least / _WHITEST)
+        received = torch.maximum(brightness(normal, own), _least_received(shown, mask, normal))
         factor, lift = _enlarged(gains(received), shown)
         shown = (shown - mask * lift) / factor.clamp_min(_DARKEST)
         shown = torch.minimum(shown.clamp_min(0), mask)
     return Unlit(shown, mask, normal)
+
+
+def _least_received(shown: Tensor, mask: Tensor, like: Tensor) -> Tensor:
+    """Return the least light (B, 1, h, w) that premultiplied colours prove: none is whiter."""
+    seen = F.adaptive_avg_pool2d(torch.cat([shown.amax(1, True), mask], dim=1), 4 * like.shape[2])
+    bright = F.max_pool2d(seen[:, :1] / seen[:, 1:].clamp_min(FEET), 4)
+    return F.avg_pool2d(bright, 3, 1, 1, count_include_pad=False).clamp(max=_WHITEST) / _WHITEST
 
 
 def without_bounce(pixels: Tensor, mask: Tensor) -> Tensor:
@@ -300,11 +302,11 @@ def _enlarged(light: Sequence[Tensor], like: Tensor) -> Iterator[Tensor]:
 
 def cast_on_ground(opacity: Tensor, layout: Layout, cast: Shadow) -> Tensor:
     """Return the share of its light that ground loses by a subject of `opacity`, (1, 1, H, W)."""
-    footing, sky = footing_under(opacity, layout.scale.view(-1)[:1] * opacity.shape[3])
+    footing, sky = _footing(opacity, layout.scale.view(-1)[:1] * opacity.shape[3])
     return _cast(footing, sky, cast)[..., : opacity.shape[2], : opacity.shape[3]]
 
 
-def footing_under(opacity: Tensor, wide_px: Tensor) -> tuple[Footing, Tensor]:
+def _footing(opacity: Tensor, wide_px: Tensor) -> tuple[Footing, Tensor]:
     """Return the footing of one subject in a picture, which becomes a square, and `_hidden_sky`."""
     side = max(opacity.shape[2:])
     square = F.pad(opacity, (0, side - opacity.shape[3], 0, side - opacity.shape[2]))
@@ -373,7 +375,7 @@ def cast_around(
     part = (..., slice(top, bottom), slice(left, right))
     kept, key = {} if kept is None else kept, ("footing", *ends)
     if key not in kept:
-        kept[key] = footing_under(opacity[part], layout.scale.view(-1)[:1] * size[1])
+        kept[key] = _footing(opacity[part], layout.scale.view(-1)[:1] * size[1])
     footing, sky = kept[key]
     return part, _cast(footing, sky, cast)[..., : bottom - top, : right - left]
 
@@ -480,8 +482,7 @@ def thrown(footing: Footing, cast: Shadow) -> Tensor:
 
 def _at_points(values: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Return values (B, C, h, w) at points (B, 1, H, W) of them, in [0, 1] each."""
-    points = 2 * torch.stack([x, y], dim=-1)[:, 0] - 1
-    return sample(values.expand(len(points), -1, -1, -1), points)
+    return sample(values, 2 * torch.stack([x, y], dim=-1)[:, 0] - 1)
 
 
 def _eased(share: Tensor) -> Tensor:

@@ -187,9 +187,7 @@ def crop_square(photo: Image.Image, mask: Tensor, *, fill: float) -> tuple[Tenso
     right, bottom = min(photo.width, right), min(photo.height, bottom)
     box, cover = (left, top, right, bottom), mask[..., top:bottom, left:right]
     if times > 1:
-        part, small = photo.reduce(times, box), F.avg_pool2d(cover, times, ceil_mode=True)
-        is_thin = small.max() <= 0.5  # a line that the mean would take away stays whole
-        cover = F.max_pool2d(cover, times, ceil_mode=True) if is_thin else small
+        part, cover = photo.reduce(times, box), _reduce(cover, times)
     else:
         part = photo.crop(box)
     return to_tensor(part), cover
@@ -244,6 +242,12 @@ def subject_square(mask: Tensor, fill: float) -> tuple[int, int, int, int]:
     side = max(1, round(max(bottom - top, right - left) / fill))
     top, left = (top + bottom - side) // 2, (left + right - side) // 2
     return left, top, left + side, top + side
+
+
+def _reduce(mask: Tensor, times: int) -> Tensor:
+    """Shrink `mask` as Pillow's `reduce` does pictures; a line too thin for that stays whole."""
+    small = F.avg_pool2d(mask, times, ceil_mode=True)
+    return small if small.max() > 0.5 else F.max_pool2d(mask, times, ceil_mode=True)
 
 
 def extrapolate(values: Tensor, weight: Tensor) -> Tensor:

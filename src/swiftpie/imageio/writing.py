@@ -326,9 +326,7 @@ def encode_animation(
             frames[0].save(buffer, "WEBP", **shown, quality=chosen, **notes)
             data = buffer.getvalue()
         case ".gif":
-            ends = [round(100 * number / fps) for number in range(len(frames) + 1)]
-            whole = [10 * (end - start) for start, end in pairwise(ends)]  # that add up rightly
-            shown |= {"duration": whole, "comment": text.encode()}
+            shown |= {"duration": gif_delays(len(frames), fps=fps), "comment": text.encode()}
             first, *rest = in_one_palette(frames)
             first.save(buffer, "GIF", **shown | {"append_images": rest})
             data = buffer.getvalue()[:-1] + XMP_BLOCK + XMP.encode() + XMP_TRAILER + b";"
@@ -337,6 +335,12 @@ def encode_animation(
             data = buffer.getvalue() + boxed(XMP_BOX, XMP.encode())
             data += boxed(RECORD_BOX, text.encode())
     return data if sign is None else signed(data, suffix[1:].upper(), key=sign)
+
+
+def gif_delays(count: int, *, fps: float) -> list[int]:
+    """Return the milliseconds of each frame, whole hundredths of a second that add up rightly."""
+    ends = [round(100 * number / fps) for number in range(count + 1)]
+    return [10 * (end - start) for start, end in pairwise(ends)]
 
 
 def in_one_palette(frames: Sequence[Image.Image]) -> list[Image.Image]:

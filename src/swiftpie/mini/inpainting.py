@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
-from swiftpie.geometry.shading import Lighting, as_dark_as, in_sun
+from swiftpie.geometry.shading import Lighting, as_dark_as
 from swiftpie.geometry.stance import Stance, laid_flat, turned_upright
 from swiftpie.imageio.images import in_unit, mask_to_pil, plane, shrunk_to, to_bytes, to_tensor
 from swiftpie.masks import Box, in_frame, resize_mask
@@ -159,7 +159,7 @@ def begin_in_place(components: Components, plan: RepaintPlan) -> RepaintPlan:
     scene = components.own.layout_predictor.light_there(start, text.pooled, given=given)
     size = shrunk_to(SMALL_PX, (plan.original.height, plan.original.width))[::-1]
     small = to_tensor(plan.original.resize(size, Image.Resampling.BOX, reducing_gap=2.0))
-    scene = as_dark_as(in_sun(scene, [plan.sun] * 2), small.to(pixels), plan.box)
+    scene = as_dark_as(scene, small.to(pixels), plan.box)
     lighting = Lighting(own_light(components, identity).expand(2), scene)
     condition = inpainting_condition(
         components,

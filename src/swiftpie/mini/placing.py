@@ -43,7 +43,7 @@ from swiftpie.mini.words import tokens_in
 from swiftpie.models.network import Network, keep_settings
 from swiftpie.noise import NUM_STATISTICS, noise_statistics, share_of
 from swiftpie.pipelines.request import PersonalizeRequest, Subject, cells_of
-from swiftpie.pipelines.techniques.repaint import leaning, proposed_place, stands_on_base
+from swiftpie.pipelines.techniques.repaint import leaning, proposed_box, stands_on_base
 from swiftpie.types import Identity, TextCondition
 
 SPREAD_FLOOR = 0.9  # where several subjects stand, in [0, 1] from the top
@@ -302,7 +302,7 @@ def staged(
         # In a photograph of the user's own it stands where an insertion puts it. What is no larger
         # than the model's own pictures is a place like those that it draws.
         is_free = subjects[0].view is None and not request.tilt
-        return (proposed_place(own, subjects[0].identity, reading.text, is_free=is_free)[0],)
+        return (proposed_box(own, subjects[0].identity, reading.text, is_free=is_free),)
     near, aside = share_of(noise, 1), share_of(noise, 2)
     members = _members(components, request, reading, ground, near=near, size=size)
     across = [ACROSS[name] for name in reading.placed if name in ACROSS]

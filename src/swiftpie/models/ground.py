@@ -14,9 +14,7 @@ from torch.nn import functional as F
 
 from swiftpie.errors import InputError, warn
 from swiftpie.geometry.ground import ASSETS, BELOW, BUST, MARGIN, SMALL_M, Ground, box_on, fitting
-from swiftpie.geometry.layout import pixel_grid
-from swiftpie.geometry.shading import Shadow, footing_under, thrown
-from swiftpie.imageio.images import bounding_box, luma, to_tensor
+from swiftpie.imageio.images import bounding_box, to_tensor
 from swiftpie.masks import HALF, Box, resize_mask
 from swiftpie.models.cutout import cutout_network
 
@@ -62,12 +60,6 @@ FORWARD = (0.0, 0.06, 0.12, 0.18)
 APART, PLACES = 0.05, 24  # distance from the thing, and places in a row that are tried
 # A backdrop: most steps between so few pixels a side, in [-1, 1], and the greatest of these.
 COARSE_PX, MOST_STEPS, STEP = 64, 0.99, 0.03
-# Azimuths of a sun that are tried, in degrees, and its height over its way along the ground; where
-# its shadow is sought, in heights above and below the foot, on ground of a score at least.
-AROUND, STEEPNESS, NEAR_FOOT, LIKELY = range(0, 360, 30), (0.6, 1.2), 0.35, -0.6
-# Least share of uneven light that it explains, and of light that it takes: so 40 of 78 pictures of
-# the library's places show one, all within 45 degrees of theirs, and 2 of 60 of DreamBench.
-EXPLAINS, LOST = 0.3, 0.25
 BLACK, UNEVEN = 24, 4  # the brightest of black bars, and by how many of 256 rows two may differ
 REMEDY = "Say by a box where it goes, as in `box=(0.3, 0.5, 0.6, 0.9)` or `--box 0.3,0.5,0.6,0.9`."
 UNSURE = "It remains unsure where the photograph has ground on which the subject could stand."
@@ -109,8 +101,8 @@ def box_on_ground(
     *,
     lies: bool = False,
     is_cut: bool = False,
-) -> tuple[Box, tuple[float, ...] | None]:
-    """Return where a subject stands on the estimated ground of a photograph, and `sun_beside`.
+) -> Box:
+    """Return the box of a subject that stands on the estimated ground of a photograph.
 
     It stands beside what the network for cut-outs finds there: in a view from near on the same line
     or a little before it, and as large as the heights of both say. A warning names what is doubtful
@@ -130,8 +122,7 @@ def box_on_ground(
     left, top = across * photograph.width, down * photograph.height
     shown = photograph.crop((left, top, photograph.width - left, photograph.height - top))
     shape = (extent[0] / shown.width, extent[1] / shown.height)
-    sight = sight_of(shown)
-    box, doubt, is_hopeless = placed(sight, shape, height_m, lies=lies, is_cut=is_cut)
+    box, doubt, is_hopeless = placed(sight_of(shown), shape, height_m, lies=lies, is_cut=is_cut)
     small = to_tensor(shown.convert("RGB").resize((COARSE_PX, COARSE_PX), reducing_gap=3.0))
     steps = torch.cat([small.diff(dim=axis).abs().flatten() for axis in (2, 3)])
     if doubt and steps.quantile(MOST_STEPS) > STEP:  # before a plain backdrop anything stands
@@ -139,8 +130,7 @@ def box_on_ground(
             raise InputError(f"{doubt} {REMEDY}")
         warn(logger, f"{doubt} {REMEDY}")
     (left, top, right, foot), wide, high = box, 1 - 2 * across, 1 - 2 * down
-    box = across + wide * left, down + high * top, across + wide * right, down + high * foot
-    return box, sun_beside(sight, small, shown.width / shown.height)
+    return across + wide * left, down + high * top, across + wide * right, down + high * foot
 
 
 def bars_of(photograph: Image.Image) -> tuple[float, float]:
@@ -260,40 +250,6 @@ def _mean_in(values: Tensor, box: Box, *, aside: float = 0.0) -> float:
     left, right = max(0, int(wide * (box[0] - aside))), int(wide * (box[2] + aside))
     top = max(0, min(high - 1, int(high * box[1])))
     return values[top : max(top + 1, round(high * box[3])), left : right + 1].mean().item()
-
-
-def sun_beside(sight: Sight, photo: Tensor, shape: float) -> tuple[float, ...] | None:
-    """Return `Ground.sun` by the shadow of what is seen from near; None if that shows none.
-
-    Shadows of all directions are laid on the ground. A plane and the sky that the thing hides are
-    taken off them, and off the brightness there of the `photo`, (1, 3, h, h) in [-1, 1], by least
-    squares. `shape` is the photograph's width over its height.
-    """
-    box, side = sight.near_thing, photo.shape[2]
-    if box is None or box[3] > 1 - MARGIN:
-        return None
-    ways = product(map(math.radians, AROUND), STEEPNESS)
-    suns = torch.tensor([(math.sin(azimuth), -up, math.cos(azimuth)) for azimuth, up in ways])
-    thing, each = resize_mask(sight.thing[None, None], (2 * side, 2 * side)), torch.ones(len(suns))
-    wide_px = torch.tensor([2 * side * (box[2] - box[0])])
-    footing, sky = footing_under((thing > HALF).float(), wide_px)
-    sharp = Shadow(each, -1 / suns[:, 1], suns, 0.2 * each.view(-1, 1, 1, 1), depth=0.1, fade=0.3)
-    x, y = pixel_grid(side, side, like=photo).unbind(dim=2)
-    shows = (y / 2 + 0.5 - box[3]).abs() < NEAR_FOOT * (box[3] - box[1])
-    shows &= F.interpolate(sight.scores[None, :1], (side, side), mode="bilinear")[0, 0] > LIKELY
-    shows &= resize_mask(thing, (side, side))[0, 0] < 0.05
-    fields = torch.cat([(luma(photo) / 2 + 0.52).log(), thrown(footing, sharp)])[:, 0, shows].T
-    plain = torch.stack([torch.ones_like(x), x, y, (1 - sky[0, 0]).log()])[:, shows].T
-    basis = torch.linalg.qr(plain)[0]
-    light, shades = (fields - basis @ (basis.T @ fields)).split((1, len(suns)), dim=1)
-    power = shades.square().sum(dim=0) + 1e-3
-    slope = -(light * shades).sum(dim=0).clamp(max=0) / power
-    explained, best = (power * slope.square() / (light.square().sum() + 0.1)).max(dim=0)
-    lost = 1 - float((-slope[best]).exp())
-    if not explained > EXPLAINS or lost < LOST:
-        return None
-    towards = F.normalize(suns[best] * suns.new_tensor([shape, 1.0, 1.0]), dim=0)
-    return *towards.tolist(), 0.2 + 0.82 * lost
 
 
 def sight_of(photograph: Image.Image) -> Sight:

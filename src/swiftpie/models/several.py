@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import product
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -52,7 +53,7 @@ def cut_out_all(image: Image.Image) -> list[CutOut]:
     first = [find_with(network, small, search) for search in _searches()]
     first = [seen for seen in first if SMALLEST / 3 < float(seen.mask.mean()) <= MAX_SHARE]
     masks, sure = [seen.mask for seen in first], [seen.how.confidence or 0.0 for seen in first]
-    distinct = _distinct(_overlaps(masks)[0], sure, least=SAME)
+    distinct = _distinct(_overlaps(masks).union, sure, least=SAME)
     again = (_looked_at_again(network, small, masks[number]) for number in distinct)
     found = [seen for seen in again if seen is not None]
     sure = [seen.how.confidence or 0.0 for seen, _ in found]
@@ -62,9 +63,7 @@ def cut_out_all(image: Image.Image) -> list[CutOut]:
             "No subject stands out in this picture.",
             "Name each with a box or a point on it, as in `cutout=0.2,0.1,0.8,0.95`.",
         )
-    columns = [found[number][0].mask.sum(dim=(0, 1, 2)) for number in chosen]
-    across = [float((each * torch.arange(len(each))).sum() / each.sum()) for each in columns]
-    rows = [found[number] for _, number in sorted(zip(across, chosen, strict=True))]
+    rows = sorted((found[number] for number in chosen), key=lambda row: _across(row[0].mask))
     if small is image:
         return [seen for seen, _ in rows]
     return [find_with(network, image, search)._replace(how=seen.how) for seen, search in rows]
@@ -92,15 +91,22 @@ def _looked_at_again(
     return (found, search) if is_whole and is_sure else None
 
 
-def _overlaps(masks: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return of masks intersections over unions, shares of rows in columns, and areas (N,)."""
+class _Overlaps(NamedTuple):
+    """How outlines lie to each other, (N, N)."""
+
+    union: Tensor  # intersection over union
+    within: Tensor  # share of a row that lies in a column
+    area: Tensor  # of each, (N,)
+
+
+def _overlaps(masks: Sequence[Tensor]) -> _Overlaps:
     if not masks:
-        return torch.empty(0, 0), torch.empty(0, 0), torch.empty(0)
+        return _Overlaps(torch.empty(0, 0), torch.empty(0, 0), torch.empty(0))
     size = (COMPARED_PX, COMPARED_PX)
     rows = torch.cat([F.interpolate(mask, size, mode="area").flatten(1) for mask in masks])
     area = rows.sum(dim=1)
     both = torch.stack([torch.minimum(row, rows).sum(dim=1) for row in rows])
-    return both / (area[:, None] + area[None] - both), both / area[:, None], area
+    return _Overlaps(both / (area[:, None] + area[None] - both), both / area[:, None], area)
 
 
 def _distinct(union: Tensor, sure: Sequence[float], *, least: float) -> list[int]:
@@ -153,3 +159,9 @@ def _cut_share(mask: Tensor, box: Box) -> float:
         (bottom < rows, inside[bottom - 1 - RIM, left:right]),
     )
     return max((float(side.float().mean()) for is_within, side in sides if is_within), default=0.0)
+
+
+def _across(mask: Tensor) -> float:
+    """Return how far to the right a mask (1, 1, H, W) lies."""
+    columns = mask.sum(dim=(0, 1, 2))
+    return float((columns * torch.arange(len(columns))).sum() / columns.sum())

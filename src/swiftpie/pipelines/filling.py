@@ -311,12 +311,7 @@ def _shifts(seen: Tensor, known: Tensor, usual: Tensor) -> tuple[Tensor, Tensor]
         apart += UNLEVEL * shift[0].abs() / TONE_PX
         torch.mul(apart, 1 - known[here][0], out=cost)
     less, gaps = (F.avg_pool2d(each, 2, ceil_mode=True) for each in (costs, 1 - known[here]))
-    less = blurred(less, SMOOTH_PX / 2)[0, :, gaps[0] > 0]
-    least, chosen = less.new_full(less.shape[1:], UNFIT), list[Tensor]()
-    for _ in range(min(NUM_SHIFTS, len(less))):  # those that together cost least, found greedily
-        chosen.append((least - less).clamp_min(0).sum(dim=1).argmax())
-        least = torch.minimum(least, less[chosen[-1]])
-    best = torch.stack(chosen)
+    best = _best_shifts(blurred(less, SMOOTH_PX / 2)[0, :, gaps[0] > 0])
     costs, shares = blurred(costs[:, best], SMOOTH_PX), seen.new_zeros(1, len(best), *size)
     odd = torch.stack([source_of(shift)[5] for shift in every[best]])
     costs += OUTSTANDING * (odd - source_of(torch.zeros(2).long())[5]).clamp_min(0)
@@ -360,6 +355,15 @@ def _most_frequent(shifts: Tensor) -> Tensor:
     peaks = ((counts == F.max_pool2d(counts, 3, 1, 1)) * counts).flatten().topk(MOST_FOUND)
     chosen = peaks.indices[peaks.values > 0]
     return torch.stack([chosen // (2 * TONE_PX), chosen % (2 * TONE_PX)], dim=1) - TONE_PX
+
+
+def _best_shifts(costs: Tensor) -> Tensor:
+    """Return the shifts (K,) that together have the least `costs` (S, pixels), found greedily."""
+    left, best = costs.new_full(costs.shape[1:], UNFIT), []
+    for _ in range(min(NUM_SHIFTS, len(costs))):
+        best.append((left - costs).clamp_min(0).sum(dim=1).argmax())
+        left = torch.minimum(left, costs[best[-1]])
+    return torch.stack(best)
 
 
 def _copied_texture(
@@ -468,7 +472,7 @@ def without_model_error(drawing: CanvasDrawing) -> CanvasDrawing:
 
 
 def log_ratio(first: Tensor, second: Tensor, known: Tensor, deviation_px: float) -> Tensor:
-    """Return the smooth logarithm of `first` over `second`, (1, C, h, w), where that is `known`.
+    """Return the smooth logarithm of `first` over `second`, (1, 3, h, w), where that is `known`.
 
     Elsewhere it is carried on.
     """

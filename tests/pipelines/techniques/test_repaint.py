@@ -10,7 +10,7 @@ from swiftpie import InputError, Session
 from swiftpie.mini.scenes import scene_library
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.tasks import RepaintRequest
-from swiftpie.pipelines.techniques.repaint import finish, open_window, proposed_place
+from swiftpie.pipelines.techniques.repaint import finish, open_window, proposed_box
 from tests.parity.edit import photograph, values
 from tests.pipelines.tiny_editor import tiny_editor
 from tests.quick import thorough_but
@@ -143,24 +143,23 @@ def test_models_without_places_insert_and_remove_as_well(random_session, sprite)
 def test_the_prompt_says_how_tall_a_subject_without_a_box_is_or_that_it_is_too_small(identity):
     photo = scene_library().image("city street")
     dog, horse = (
-        proposed_place(photo, identity, f"a photo of a {noun}")[0] for noun in ("dog", "horse")
+        proposed_box(photo, identity, f"a photo of a {noun}") for noun in ("dog", "horse")
     )
     assert horse[3] - horse[1] > 1.5 * (dog[3] - dog[1])
-    first = proposed_place(photo, identity, "a photo of a dog on a horse")[0]
+    first = proposed_box(photo, identity, "a photo of a dog on a horse")
     assert first == dog, "the first of several is the subject"
     with pytest.raises(InputError, match="--box"):
-        proposed_place(photo, identity, "a photo of a ring")
+        proposed_box(photo, identity, "a photo of a ring")
 
 
 def test_what_the_border_of_its_photograph_cuts_off_stands_at_the_border_of_this_one(identity):
     cut = replace(identity, cutouts=(identity.cutouts[0]._replace(is_cut=True),))
-    street = scene_library().image("city street")
-    left, top, right, bottom = proposed_place(street, cut)[0]
+    left, top, right, bottom = proposed_box(scene_library().image("city street"), cut)
     assert bottom == 1
     assert 0.5 < top < 0.7
     assert 0 <= left < right <= 1
     aside = replace(identity, cutouts=(identity.cutouts[0]._replace(cut_at="right"),))
-    assert proposed_place(street, aside)[0][2] == 1
+    assert proposed_box(scene_library().image("city street"), aside)[2] == 1
 
 
 def test_a_replacement_that_its_photograph_cuts_off_needs_a_place_at_that_border(session, identity):

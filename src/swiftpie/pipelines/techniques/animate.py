@@ -55,16 +55,12 @@ def prepare_animation(components: Components, request: AnimateRequest, clock: Cl
     _check_drawable(components, request)
     states, shares = _in_boxes(components, request).states, request.shares()
     prompts = tuple(str(state.prompt) for state in states)
-    channels, num_frames = components.preset.latent_channels, request.num_frames
-    shape = (channels * num_frames, *cells_of(components.preset, request.size_px))
-    noise = draw_step_noise(request.seeds, shape, count=components.schedule.num_draws)[:, 0]
     still = replace(
         states[0],
         # Words that name a subject are those of the state before a frame.
         prompt=tuple(prompts[state] for state, _ in shares) if request.to else prompts[0],
         seeds=request.seeds * len(shares),
-        # diffusers draws the same of such a seed
-        noise=noise.unflatten(1, (channels, num_frames)).transpose(1, 2),
+        noise=_draw_noise(components, request),
     )
     start = prepare_subjects(components, still, clock, place=partial(_stand, request))
     if request.to:
@@ -144,6 +140,15 @@ def _in_boxes(components: Components, request: AnimateRequest) -> AnimateRequest
 
     subjects = tuple(followed(number, subject) for number, subject in enumerate(request.subjects))
     return replace(request, subjects=subjects)
+
+
+def _draw_noise(components: Components, request: AnimateRequest) -> Tensor:
+    """Return the noise of all frames, (n, F, C, h, w): diffusers draws the same of such a seed."""
+    rows, columns = cells_of(components.preset, request.size_px)
+    channels, frames = components.preset.latent_channels, request.num_frames
+    shape = (channels * frames, rows, columns)
+    drawn = draw_step_noise(request.seeds, shape, count=components.schedule.num_draws)
+    return drawn[:, 0].unflatten(1, (channels, frames)).transpose(1, 2)
 
 
 def _stand(

@@ -3,7 +3,7 @@
 import logging
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -65,7 +65,7 @@ DEFAULT_PROMPT = "a photo of a subject"  # every model knows these words
 ROOM = (0.3, 0.1, 0.3, 0.25)  # for shadows: left, above, right and below, in its longer side
 THINGS = frozenset((4, 5, 6, 7))  # groups of emojibase: food, vehicles, games and objects
 MIN_EXTENT = 0.05  # A share of the frame, so that a thin mask has a size.
-MARGIN = (0.15,) * 4  # around the change, likewise: context for compositing
+MARGIN = 0.15  # around the change, in its longer side: context for compositing
 
 
 class Patch(NamedTuple):
@@ -83,7 +83,6 @@ class RepaintPlan(NamedTuple):
     canvas: Canvas
     region: Tensor  # (1, 1, H, W) of bytes where pixels of the original may change
     box: Box | None  # where a subject is inserted
-    sun: tuple[float, ...] | None  # there, as `Ground.sun`; None if unknown
     pixels: Tensor  # (1, 3, h, w) in [-1, 1], the window on the canvas
     changes: Tensor  # (1, 1, h, w) in [0, 1], the region on the canvas
     gone: Tensor  # (1, 1, H, W) of bytes: the part of the region that is removed
@@ -136,7 +135,7 @@ def open_window(
     """Choose the window of the photograph that is redrawn, on a canvas of `side_px`."""
     original = as_rgb(request.picture)
     size = (original.height, original.width)
-    gone, box, sun = torch.zeros(1, 1, *size, dtype=torch.uint8), request.box, None
+    gone, box = torch.zeros(1, 1, *size, dtype=torch.uint8), request.box
     if request.mask is not None:
         clock.lap("window")
         gone, around = _removed(request, original, partial(clock.lap, "window"))
@@ -145,13 +144,11 @@ def open_window(
     if request.identity is None:
         box = None
     elif box is None:
-        is_free = request.view is None
-        box, sun = proposed_place(original, request.identity, request.prompt, is_free=is_free)
+        box = proposed_box(original, request.identity, request.prompt, is_free=request.view is None)
     region = gone.clone()
     clock.lap("window")
     if box is not None:
-        ends = [share * side for share, side in zip(box, 2 * original.size, strict=True)]
-        left, top, right, bottom = _widened(ends, ROOM, (0, 0, *original.size))
+        left, top, right, bottom = _room_for(box, size)
         region[..., top:bottom, left:right] = 255
     side_px = side_px or components.preset.image_size_px
     window = square_around(touched(region), size, least_px=side_px)
@@ -164,15 +161,14 @@ def open_window(
     changes = canvas.enter_mask(region).to(pixels)
     clock.lap("window")
     cells = cells_of(components.preset, (side_px, side_px))
-    return RepaintPlan(original, canvas, region, box, sun, pixels, changes, gone, request, cells)
+    return RepaintPlan(original, canvas, region, box, pixels, changes, gone, request, cells)
 
 
 def finish(*drawn: Drawn, plan: RepaintPlan, compose: Compose, clock: Clock) -> Change:
     """Return the photograph with the drawing in it; pixels outside of the region stay exact."""
     original, canvas = plan.original, plan.canvas
     removes = bool(plan.gone.any())
-    around = canvas.window
-    patch = around if removes else _widened(touched(plan.region), MARGIN, around)
+    patch = canvas.window if removes else _around(touched(plan.region), canvas)
     left, top, right, bottom = patch
     gone = (plan.gone[..., top:bottom, left:right] > 0).float()
     clock.lap("join")
@@ -250,10 +246,10 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[a-z]+", text.lower())
 
 
-def proposed_place(
+def proposed_box(
     photograph: Image.Image, identity: Identity, prompt: str = "", *, is_free: bool = True
-) -> tuple[Box, tuple[float, ...] | None]:
-    """Return a box for a subject without one, at the usual height of its name, and the sun there.
+) -> Box:
+    """Return a box for a subject without one: on the ground, at the usual height of its name.
 
     The name is that of the library, or the first in the prompt; without one the height is
     estimated. What a border of its photograph cuts off stands at that of this one, as in a
@@ -266,9 +262,9 @@ def proposed_place(
     extent = extent_in_frame(identity) if stance is None else stance.extent
     height_m = height_seen(_words(text), extent)
     height_m = height_m or own_height(identity.pixels[:1], identity.mask[:1])
-    box, sun = box_on_ground(photograph, extent, height_m, lies=lies, is_cut=identity.is_cut)
+    box = box_on_ground(photograph, extent, height_m, lies=lies, is_cut=identity.is_cut)
     left, top, right, bottom = at_borders(box, identity.cut_at)
-    return (max(0.0, left), max(0.0, top), min(1.0, right), min(1.0, bottom)), sun
+    return max(0.0, left), max(0.0, top), min(1.0, right), min(1.0, bottom)
 
 
 def begin_from_noise(components: Components, plan: RepaintPlan) -> RepaintPlan:
@@ -348,18 +344,29 @@ def _removed(request: RepaintRequest, original: Image.Image, on_band: OnBand) ->
     return torch.maximum(gone, found), box
 
 
-def _widened(box: Sequence[float], shares: Sequence[float], around: PixelBox) -> PixelBox:
-    """Return a box in pixels, wider by shares of its longer side as far as what is `around` it."""
-    longer = max(box[2] - box[0], box[3] - box[1])
-    left, top = (max(around[n], math.floor(box[n] - shares[n] * longer)) for n in (0, 1))
-    right, foot = (min(around[n], math.ceil(box[n] + shares[n] * longer)) for n in (2, 3))
-    return left, top, right, foot
+def _room_for(box: Box, size: Size) -> PixelBox:
+    """Return the pixels of a picture of `size` that a subject in `box` may change."""
+    height, width = size
+    longer = max((box[2] - box[0]) * width, (box[3] - box[1]) * height)
+    left, above, right, below = (share * longer for share in ROOM)
+    low = max(0, math.floor(box[0] * width - left)), max(0, math.floor(box[1] * height - above))
+    high = math.ceil(box[2] * width + right), math.ceil(box[3] * height + below)
+    return (*low, min(width, high[0]), min(height, high[1]))
 
 
 def extent_in_frame(identity: Identity) -> tuple[float, float]:
     """Return width and height of a subject as shares of its frame."""
     wide, tall = subject_extent(identity.mask[:1])[0].clamp_min(MIN_EXTENT).tolist()
     return wide, tall
+
+
+def _around(changes: PixelBox, canvas: Canvas) -> PixelBox:
+    """Return the part of the window with the change and its margin."""
+    left, top, right, bottom = changes
+    margin = math.ceil(MARGIN * max(right - left, bottom - top))
+    first, above, last, below = canvas.window
+    low = max(first, left - margin), max(above, top - margin)
+    return (*low, min(last, right + margin), min(below, bottom + margin))
 
 
 TECHNIQUE = Technique(
