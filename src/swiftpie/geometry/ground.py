@@ -259,7 +259,8 @@ def stand(
             furthest, nearest = NEAR_WAY if ground.is_near else (0.0, 1.0)
             way = min(nearest, max(furthest, fits))
     wanted = far + (near - far) * way
-    least = max(LEAST, NEAR_LEAST * min(1, extent[1] / extent[0])) if ground.is_near else LEAST
+    wide = min(1, extent[1] / extent[0])
+    least = max(LEAST * wide ** (lies / 2), NEAR_LEAST * wide * ground.is_near)
 
     def standing_at(foot: float) -> tuple[float, Box]:
         height = UNKNOWN if height_m is None else ground.metre_at(foot) * height_m
