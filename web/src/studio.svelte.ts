@@ -432,8 +432,7 @@ class Studio {
         sample: samples[one.id] ?? null,
       })),
     );
-    this.subjects = [...this.subjects, ...more];
-    for (const one of more) this.#keepFile(one);
+    for (const one of more) this.#shelve(one);
   }
 
   async #begin(): Promise<void> {
@@ -861,7 +860,7 @@ class Studio {
   /** Add a subject to the shelf, and to the picture. */
   async addCut(sources: readonly Source[], name: string, isBeside = false): Promise<void> {
     const subject = await this.#encode(++this.#lastKey, sources, name, null);
-    this.subjects = [...this.subjects, subject];
+    this.#shelve(subject);
     if (isBeside && this.draft.mode === "draw") this.add(subject.key);
     else this.use(subject.key);
     if (subject.warnings.length) this.correcting = subject; // whose cut-out may be bad
@@ -878,7 +877,7 @@ class Studio {
         const sent = isFace ? await this.fitted(file) : file;
         const name = isFace ? PERSON : await this.#nameOf(file.name);
         const subject = await this.#encodeWhole(what, ++this.#lastKey, sent, name);
-        this.subjects = [...this.subjects, subject];
+        this.#shelve(subject);
         this.use(subject.key);
         this.note = subject.warnings.join(" ") || this.note;
       },
@@ -887,7 +886,6 @@ class Studio {
 
   async #encodeWhole(sent: Sent, key: number, file: Blob, name: string): Promise<Subject> {
     const known = await server.encodeWhole(sent, file, name, this.model);
-    this.#keepFile({ key, id: known.id });
     return {
       key,
       id: known.id,
@@ -921,7 +919,6 @@ class Studio {
     const files = sources.map((one) => one.file);
     const known = await server.encode(files, masks, name, this.model);
     if (sample) remember(known.id, sample);
-    this.#keepFile({ key, id: known.id });
     return {
       key,
       id: known.id,
@@ -936,15 +933,23 @@ class Studio {
     };
   }
 
-  /** Fetch the file of a subject meanwhile, with which another server can go on at once. */
-  #keepFile({ key, id }: Pick<Subject, "key" | "id">): void {
+  /** Put a subject on the shelf, in the place of the one with its key if there is one. */
+  #shelve(subject: Subject): void {
+    const { key, id, isNamed } = subject;
+    this.subjects = this.subject(key)
+      ? this.subjects.map((one) => (one.key === key ? subject : one))
+      : [...this.subjects, subject];
+    if (isNamed) return;
+    // Its file comes meanwhile, with which another server can go on at once.
     server.picture(`/v1/identities/${id}/file`).then(
-      (file) => {
-        const now = this.subject(key);
-        if (now?.id === id) this.#put({ ...now, file });
-      },
+      (file) => this.subject(key)?.id === id && this.#change(key, { file }),
       () => undefined, // its pictures are sent instead
     );
+  }
+
+  /** Change some of a subject, which may have changed otherwise since it was looked up. */
+  #change(key: number, change: Partial<Subject>): void {
+    this.subjects = this.subjects.map((one) => (one.key === key ? { ...one, ...change } : one));
   }
 
   /** Send the file of a subject that a server does not know; false if that is no use. */
@@ -959,7 +964,7 @@ class Studio {
         sources: [{ file: old.file, mask: null }],
         kept: [],
       } as const;
-      this.#put({ ...old, id, ...(!old.sources.length && whole) });
+      this.#change(old.key, { id, ...(!old.sources.length && whole) });
       return true;
     } catch (error) {
       if (error instanceof Refused && error.status === 400) return false; // of other weights
@@ -977,13 +982,8 @@ class Studio {
         mask: mask === null ? null : await server.picture(mask),
       })),
     );
-    this.#put({ ...subject, sources });
+    this.#change(key, { sources });
     return sources;
-  }
-
-  /** Put a subject in the place of the one with its key. */
-  #put(next: Subject): void {
-    this.subjects = this.subjects.map((one) => (one.key === next.key ? next : one));
   }
 
   /** Call a subject otherwise, in the prompt too. */
@@ -991,7 +991,7 @@ class Studio {
     const old = this.subject(key)!;
     if (this.unnamed === key) this.unnamed = null;
     await server.rename(old.id, name).catch(ignoreGone); // it is encoded under this name then
-    this.#put({ ...old, name });
+    this.#change(key, { name });
     this.set({ prompt: renamed(this.draft.prompt, old.name, name) });
   }
 
@@ -999,7 +999,7 @@ class Studio {
   async recut(key: number, sources: readonly Source[], name: string): Promise<void> {
     const old = this.subject(key);
     if (!old) return;
-    this.#put(await this.#encode(key, sources, name, null));
+    this.#shelve(await this.#encode(key, sources, name, null));
     letGo(old.thumbnail);
     const { prompt } = this.draft;
     this.set({ prompt: name === old.name ? prompt : renamed(prompt, old.name, name) });
@@ -1020,7 +1020,7 @@ class Studio {
       await this.#doing("subject", `Looking at the ${offered.name}`, async () => {
         const subject =
           "words" in offered ? await this.#fetched(offered) : await this.#encoded(offered);
-        this.subjects = [...this.subjects, subject];
+        this.#shelve(subject);
       });
     }
     return this.known(offered)?.key;
@@ -1383,7 +1383,7 @@ class Studio {
       }
       try {
         const sources = await this.sourcesOf(old.key);
-        this.#put(await this.#encode(old.key, sources, old.name, old.sample));
+        this.#shelve(await this.#encode(old.key, sources, old.name, old.sample));
       } catch (error) {
         if (!(error instanceof Refused && error.status === 404)) throw error;
         this.subjects = this.subjects.filter((one) => one.key !== old.key);
@@ -1399,7 +1399,7 @@ class Studio {
     if (sent === "face" && !this.facts?.knows_faces) why = `${this.model} draws no faces.`;
     else if (file) {
       try {
-        this.#put(await this.#encodeWhole(sent, old.key, file, old.name));
+        this.#shelve(await this.#encodeWhole(sent, old.key, file, old.name));
         return;
       } catch (error) {
         if (!(error instanceof Refused && error.code === "identity_of_others")) throw error;
