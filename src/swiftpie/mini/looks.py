@@ -232,7 +232,9 @@ def _metal(form: Form, ramp: Ramp) -> Tensor:
     ground = 0.5 * smoothstep(-0.35, -0.75, up)
     glint = smoothstep(0.93, 0.985, form.facing(-0.45, -0.55, 0.7))
     mirrored = form.enlarge(0.6 * sky + ground - 0.02 + glint)
-    return solid(form, mirrored + 0.4 * form.tone + 0.9 * form.carving, ramp)
+    tone = mirrored + 0.4 * form.tone + 0.9 * form.carving
+    # What shines most bends off gently, so that it keeps its relief.
+    return solid(form, 1.15 * tone / (1 + tone.clamp_min(0).square()).sqrt(), ramp)
 
 
 gold = partial(_metal, ramp=((104, 54, 4), (232, 174, 34), (255, 250, 196)))
@@ -246,11 +248,8 @@ def stone(form: Form) -> Tensor:
     pits = smoothstep(0.8, 0.92, form.lattice(48, 48, 6))
     chips = rough - rough.roll((1, 1), (2, 3))
     speckle = 0.5 * rough + 0.5 * patch + 0.45 * chips - 0.5 * pits
-    return solid(
-        form,
-        speckle + 0.75 * form.tone + 1.8 * form.carving,
-        ((48, 47, 46), (134, 131, 126), (206, 203, 196)),
-    )
+    tone = speckle + 0.75 * form.tone + 1.8 * form.carving
+    return solid(form, tone, ((48, 47, 46), (134, 131, 126), (206, 203, 196)))
 
 
 def marble(form: Form) -> Tensor:
@@ -269,12 +268,8 @@ def chocolate(form: Form) -> Tensor:
     """Draw smooth brown with soft highlights."""
     soft = 0.9 * form.facing(-0.4, -0.6, 0.6) - 0.75
     glint = smoothstep(0.93, 0.99, form.facing(-0.45, -0.6, 0.65))
-    light = form.enlarge(soft + 0.9 * glint)
-    return solid(
-        form,
-        light + 0.3 * form.tone + 1.6 * form.carving,
-        ((38, 16, 8), (96, 50, 26), (214, 160, 122)),
-    )
+    tone = form.enlarge(soft + 0.9 * glint) + 0.3 * form.tone + 1.6 * form.carving
+    return solid(form, tone, ((38, 16, 8), (96, 50, 26), (214, 160, 122)))
 
 
 MATERIALS: Mapping[str, Material] = {
