@@ -43,7 +43,7 @@ def test_a_camera_held_by_people_sees_a_subject_at_its_usual_height(height_m):
 
 
 def test_what_lies_is_as_wide_as_it_is_and_less_tall():
-    (left, top, right, foot), doubt, _ = placed(sight(), (1.0, 1.0), 2.0, lies=True)
+    (left, top, right, foot), doubt, _ = placed(sight(), (1.0, 1.0), 2.0, lean=0.0)
     assert not doubt
     assert (right - left) / (foot - 0.5) * CAMERA_M == pytest.approx(2.0, rel=0.01)
     assert foot - top < 0.5 * (right - left)

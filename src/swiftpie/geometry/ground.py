@@ -76,7 +76,7 @@ class Ground(NamedTuple):
 
     def depth_at(self, y: float, lean: float = 0.0) -> float:
         """Return how tall what lies at `y` is seen, over how deep it is; see `LEANS`."""
-        return min(DEEPEST, max(SHALLOWEST, (y - self.horizon) / FOCAL)) + lean
+        return min(1.0, min(DEEPEST, max(SHALLOWEST, (y - self.horizon) / FOCAL)) + lean)
 
     @property
     def horizon(self) -> float:
@@ -140,9 +140,14 @@ def heights_in(words: Sequence[str]) -> list[float]:
     return [min(each for each in run if each is not None) for is_known, run in runs if is_known]
 
 
+def thing_in(words: Sequence[str]) -> str:
+    """Return the first of the words that names a thing; empty if none does."""
+    return next((word for word in words if heights_in([word])), "")
+
+
 def height_seen(words: Sequence[str], extent: tuple[float, float]) -> float | None:
     """Return the height in metres of what words name first; any view of a shoe shows its length."""
-    if next((word for word in words if heights_in([word])), "") in LONG:
+    if thing_in(words) in LONG:
         return LONG_M * min(1.0, extent[1] / extent[0])
     return next(iter(heights_in(words)), None)
 

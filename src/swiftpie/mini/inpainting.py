@@ -41,11 +41,10 @@ from swiftpie.pipelines.techniques.repaint import (
     RepaintPlan,
     extent_in_frame,
     finish,
-    leaning,
     noise_of,
     open_window,
+    posture_of,
     prepare_repainting,
-    stands_on_base,
 )
 from swiftpie.types import Change, Drawn, Identity
 
@@ -151,9 +150,8 @@ def begin_in_place(components: Components, plan: RepaintPlan) -> RepaintPlan:
     text = components.text.encode([plan.prompt, ""])
     start = components.schedule.initial_latents(noise[0]).expand(2, -1, -1, -1)
     is_free = request.box is None and request.mask is None and request.view is None
-    lies = is_free and leaning(identity, request.prompt) == 0
-    stance = stands_on_base(identity, request.prompt) if is_free else None
-    layout = _standing(plan, identity, plan.box, stance, lies=lies)
+    stance, lean = posture_of(identity, request.prompt) if is_free else (None, None)
+    layout = _standing(plan, identity, plan.box, stance, lies=lean is not None)
     layout = Layout(*(values.to(pixels).expand(2, *values.shape[1:]) for values in layout))
     given = unchanged_frame(components, pixels, changes)
     scene = components.own.layout_predictor.light_there(start, text.pooled, given=given)

@@ -43,7 +43,7 @@ from swiftpie.mini.words import tokens_in
 from swiftpie.models.network import Network, keep_settings
 from swiftpie.noise import NUM_STATISTICS, noise_statistics, share_of
 from swiftpie.pipelines.request import PersonalizeRequest, Subject, cells_of
-from swiftpie.pipelines.techniques.repaint import leaning, proposed_box, stands_on_base
+from swiftpie.pipelines.techniques.repaint import posture_of, proposed_box
 from swiftpie.types import Identity, TextCondition
 
 SPREAD_FLOOR = 0.9  # where several subjects stand, in [0, 1] from the top
@@ -243,10 +243,7 @@ def are_small(request: PersonalizeRequest, reading: Reading) -> bool:
 def _stance(
     components: Components, request: PersonalizeRequest, subject: Subject
 ) -> tuple[Stance | None, float | None]:
-    """Return how a thing stands upright that its photograph shows leaning; None for all others.
-
-    And how it lies; see `leaning`.
-    """
+    """Return how a thing stands upright that its photograph shows leaning, and how it lies."""
     identity = subject.identity
     if request.tilt or subject.view or identity.named or identity.is_cut:
         return None, None
@@ -257,11 +254,7 @@ def _stance(
     is_one_each = len(things) == len(order) > 1
     thing = things[order.index(True)] if is_one_each else " ".join(request.texts[:1])
     text = " ".join(tokens_in(subject.name or thing))
-    return components.keep(
-        f"stance {text}",
-        identity,
-        lambda: (stands_on_base(identity, text), leaning(identity, text)),
-    )
+    return components.keep(f"stance {text}", identity, lambda: posture_of(identity, text))
 
 
 def _heights_of(request: PersonalizeRequest, reading: Reading) -> list[float | None]:

@@ -99,7 +99,7 @@ def box_on_ground(
     extent: tuple[float, float],
     height_m: float,
     *,
-    lies: bool = False,
+    lean: float | None = None,
     is_cut: bool = False,
 ) -> Box:
     """Return the box of a subject that stands on the estimated ground of a photograph.
@@ -112,7 +112,7 @@ def box_on_ground(
         photograph: Any size.
         extent: Width and height of the subject, of which only the ratio matters.
         height_m: Its usual height.
-        lies: It lies flat, and its extent is that from above.
+        lean: By how much taller than flat what lies is seen, see `LEANS`; None: it stands.
         is_cut: The lower border of its photograph cuts it off, and that of this one does so.
 
     Raises:
@@ -122,7 +122,7 @@ def box_on_ground(
     left, top = across * photograph.width, down * photograph.height
     shown = photograph.crop((left, top, photograph.width - left, photograph.height - top))
     shape = (extent[0] / shown.width, extent[1] / shown.height)
-    box, doubt, is_hopeless = placed(sight_of(shown), shape, height_m, lies=lies, is_cut=is_cut)
+    box, doubt, is_hopeless = placed(sight_of(shown), shape, height_m, lean=lean, is_cut=is_cut)
     small = to_tensor(shown.convert("RGB").resize((COARSE_PX, COARSE_PX), reducing_gap=3.0))
     steps = torch.cat([small.diff(dim=axis).abs().flatten() for axis in (2, 3)])
     if doubt and steps.quantile(MOST_STEPS) > STEP:  # before a plain backdrop anything stands
@@ -149,7 +149,7 @@ def placed(
     extent: tuple[float, float],
     height_m: float,
     *,
-    lies: bool = False,
+    lean: float | None = None,
     is_cut: bool = False,
 ) -> tuple[Box, str, bool]:
     """Return the box of a subject in a photograph, what is doubtful about it, and whether too much.
@@ -160,7 +160,7 @@ def placed(
     own, seen = sight.near_thing, (sight.thing > HALF).float()
     area = seen.mean().item() + 1e-6
     ground = _measured(sight, own, height_m)
-    flat = ground.depth_at(LOWEST) if lies else 1.0
+    flat = 1.0 if lean is None else ground.depth_at(LOWEST, lean)
     extent, wide = (extent[0], flat * extent[1]), max(1.0, extent[0] / extent[1])
     least_seen = flat * LEAST_SEEN / math.sqrt(wide)  # what is wide is seen as well
     tall = (BUST if is_cut else flat) * height_m
@@ -180,7 +180,7 @@ def placed(
         foot, middle = 1 + BELOW * size[1] if is_cut else row.y, row.x + row.side * size[0] / 2
         for x in sorted(xs, key=lambda x: abs(x - middle)):
             box = box_on(foot, x, size)
-            below = (box[0], foot - (1.0 if lies else DEEP) * size[1], box[2], foot)
+            below = (box[0], foot - (DEEP if lean is None else 1.0) * size[1], box[2], foot)
             hides = _mean_in(seen, box, aside=gap) * max(1.0, size[0] * size[1] / area)
             if hides <= (TOUCHES if gap else row.hides) and _mean_in(stands, below) >= row.least:
                 return box, *_size_doubt(usual, size[1])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.geometry.ground import LEANS, at_borders, height_seen, heights_in
+from swiftpie.geometry.ground import LEANS, at_borders, height_seen, thing_in
 from swiftpie.geometry.shading import Lighting
 from swiftpie.geometry.stance import Stance, is_flat, stance_of
 from swiftpie.imageio.images import (
@@ -224,22 +224,17 @@ def _changed_in(
     return whole
 
 
-def leaning(identity: Identity, text: str) -> float | None:
-    """Return how a subject lies, of `LEANS`, as `text` names and its picture shows it, or None."""
-    lean = LEANS.get(next((word for word in _words(text) if heights_in([word])), ""))
-    if lean == 0 and not is_flat(identity.mask[:1], extent_in_frame(identity)):
-        return None
-    return lean if identity.is_whole else None
-
-
-def stands_on_base(identity: Identity, text: str) -> Stance | None:
-    """Return how a photographed thing that `text` names stands upright; None for all others."""
+def posture_of(identity: Identity, text: str) -> tuple[Stance | None, float | None]:
+    """Return how a thing that `text` names stands upright, and how it lies, of `LEANS`; or None."""
     known, words = subject_library(), _words(text)
+    if not words or identity.named is not None or identity.is_cut:
+        return None, None
     kind = next((kind for kind in map(known.meant_by, words) if kind is not None), None)
-    is_living = kind is not None and known.entry(kind.name).group not in THINGS
-    if not words or is_living or identity.named is not None or identity.is_cut:
-        return None
-    return stance_of(identity.mask[:1], is_mirrored=kind is None or not identity.is_whole)
+    is_thing = kind is None or known.entry(kind.name).group in THINGS
+    mask, is_whole, lean = identity.mask[:1], identity.is_whole, LEANS.get(thing_in(words))
+    stance = stance_of(mask, is_mirrored=kind is None or not is_whole) if is_thing else None
+    lies = is_whole and (lean or (lean == 0 and is_flat(mask, extent_in_frame(identity))))
+    return stance, lean if lies else None
 
 
 def _words(text: str) -> list[str]:
@@ -257,12 +252,11 @@ def proposed_box(
     turned.
     """
     text = prompt if identity.named is None else identity.named.name
-    lies = is_free and leaning(identity, text) == 0
-    stance = stands_on_base(identity, text) if is_free else None
+    stance, lean = posture_of(identity, text) if is_free else (None, None)
     extent = extent_in_frame(identity) if stance is None else stance.extent
     height_m = height_seen(_words(text), extent)
     height_m = height_m or own_height(identity.pixels[:1], identity.mask[:1])
-    box = box_on_ground(photograph, extent, height_m, lies=lies, is_cut=identity.is_cut)
+    box = box_on_ground(photograph, extent, height_m, lean=lean, is_cut=identity.is_cut)
     left, top, right, bottom = at_borders(box, identity.cut_at)
     return max(0.0, left), max(0.0, top), min(1.0, right), min(1.0, bottom)
 
