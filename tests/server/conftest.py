@@ -65,7 +65,7 @@ class Running:
 
     def __exit__(self, *_):
         self.server.should_exit = True
-        self.thread.join(20)
+        self.thread.join(60)
         assert not self.thread.is_alive()
 
     @property
@@ -143,7 +143,7 @@ def held(worker):
 
     def slow(work, check):
         begun.set()
-        assert gate.wait(20)
+        assert gate.wait(60)
         try:
             return original(work, check)
         except BaseException:
@@ -158,7 +158,7 @@ def held(worker):
         worker.backend.answer = original
 
 
-def until(found, *, seconds=20):
+def until(found, *, seconds=60):
     """Return what `found` returns, as soon as that is true."""
     last = time.monotonic() + seconds
     while not (what := found()):
@@ -240,7 +240,7 @@ class Call:
             self.came.set()
 
     async def answer(self):
-        await asyncio.wait_for(self.done, 20)
+        await asyncio.wait_for(self.done, 60)
         return json.loads(self.content)
 
 
@@ -253,7 +253,7 @@ class Connection:
 
 
 async def turns_until(is_there):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not is_there():
             await asyncio.sleep(0.001)
 
@@ -262,8 +262,7 @@ async def drained(scheduler):
     await turns_until(lambda: not (scheduler.num_queued or scheduler.being_drawn))
 
 
-def to_png(image):
-    return encoded(image)
+to_png = encoded
 
 
 def data_in(answer, number=0):

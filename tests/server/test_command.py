@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from typer.testing import CliRunner
@@ -40,20 +40,14 @@ def test_a_terminated_server_still_draws_what_it_accepted(picture_bytes):
     assert line.startswith("serving on http://127.0.0.1:"), line
     port = int(line.rpartition(":")[2])
     body, kind = form(image=("dog.png", picture_bytes), name="dog")
-    made = ask(port, "/v1/identities", body, kind)
+    made = json.loads(ask(port, "/v1/identities", body, kind))
     subjects = {"subjects": [{"identity_id": made["id"]}]}
     wanted = json.dumps({"prompt": "a dog on a beach", "n": 8, "swiftpie": subjects}).encode()
-    answers = []
-    asking = threading.Thread(
-        target=lambda: answers.append(
-            ask(port, "/v1/images/generations", wanted, "application/json")
-        )
-    )
-    asking.start()
-    until(lambda: busy(port), seconds=240)
-    server.send_signal(signal.SIGTERM)
-    asking.join(240)
-    assert len(answers[0]["data"]) == 8
+    with ThreadPoolExecutor(1) as callers:
+        asked = callers.submit(ask, port, "/v1/images/generations", wanted)
+        until(lambda: busy(port), seconds=240)
+        server.send_signal(signal.SIGTERM)
+        assert len(json.loads(asked.result())["data"]) == 8
     assert server.wait(30) in {0, -signal.SIGTERM}
     server.stderr.close()
 
@@ -67,18 +61,15 @@ def test_a_second_signal_ends_a_server_at_once(session):
     assert seen == [(True, False), (True, True)]
 
 
-def ask(port, path, body, kind):
+def ask(port, path, body=None, kind="application/json"):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=240)
-    connection.request("POST", path, body, {"Content-Type": kind})
-    found = json.loads(connection.getresponse().read())
+    connection.request("POST" if body else "GET", path, body, {"Content-Type": kind})
+    found = connection.getresponse().read().decode()
     connection.close()
     return found
 
 
 def busy(port):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=240)
-    connection.request("GET", "/metrics")
-    text = connection.getresponse().read().decode()
-    connection.close()
+    text = ask(port, "/metrics")
     counts = [f"swiftpie_batch_size_count {count}.0\n" for count in (0, 1)]  # 1: the identity
     return not any(count in text for count in counts)

@@ -48,7 +48,7 @@ ORIGINS = [
 
 @pytest.fixture(scope="module")
 def guarded(session):
-    with serving(session, token=TOKEN, body_mib=0.5, body_s=0.4) as running:
+    with serving(session, token=TOKEN, body_mib=0.5, body_s=1.0) as running:
         yield running
 
 

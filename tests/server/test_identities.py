@@ -219,13 +219,13 @@ def test_cutouts_wait_their_turn_and_words_do_not(session, sprite):
         ]
         with held(small.worker) as (begun, *_):
             asking[0].start()
-            assert begun.wait(20)
+            assert begun.wait(60)
             asking[1].start()
             until(lambda: small.worker.scheduler.num_queued)
             refused = small.upload("/v1/cutouts", **picture)
             words = small.ask("GET", "/v1/models/mini/vocabulary")
         for call in asking:
-            call.join(20)
+            call.join(60)
     assert refused.status == 429
     assert "beach" in words.json["vocabulary"]["words"]
     assert [answer.status for answer in answers] == [200, 200]

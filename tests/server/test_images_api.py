@@ -219,11 +219,11 @@ def test_a_full_queue_says_when_to_come_back_and_reads_no_more(session):
 def test_a_client_that_leaves_is_not_drawn_for(session):
     with serving(session) as alone, held(alone.worker) as (begun, gate, stopped):
         with alone.asked({"prompt": PROMPT}):
-            assert begun.wait(20)
+            assert begun.wait(60)
             (job,) = until(lambda: alone.worker.scheduler.being_drawn)
         until(job.done.cancelled)
         gate.set()
-        assert stopped.wait(20)
+        assert stopped.wait(60)
 
 
 @pytest.mark.usefixtures("identity_id")

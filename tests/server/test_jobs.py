@@ -167,7 +167,7 @@ async def test_what_a_picture_takes_is_its_share_of_a_batch(scheduler, draw):
 async def test_a_late_drawing_stops_without_a_listener(scheduler, draw):
     draw.gate.clear()
     scheduler.job_s = 0.01
-    job = submit(scheduler, "slow", "x", "a", deadline_s=0.02)
+    job = submit(scheduler, "slow", "x", "a", deadline_s=0.2)
     await drained(scheduler)
     assert draw.stopped == [["slow"]]
     with pytest.raises(Expired):
@@ -194,7 +194,7 @@ async def test_seconds_count_and_not_pictures(scheduler, draw):
         await scheduler.result(submit(scheduler, number, "g", "quick"))
     draw.gate.clear()
     slow = submit(scheduler, "slow", "g", "slow")
-    await asyncio.sleep(5 * jobs.LEAST_S)
+    await asyncio.sleep(50 * jobs.LEAST_S)
     draw.gate.set()
     await scheduler.result(slow)
     await busy(scheduler, draw)
@@ -205,14 +205,14 @@ async def test_seconds_count_and_not_pictures(scheduler, draw):
 
 
 async def test_what_would_be_late_is_refused_and_says_when_it_would_not_be(scheduler, draw):
-    scheduler.job_s = 1.0
+    scheduler.job_s = 10.0
     await busy(scheduler, draw)
-    facts = {"group": "g", "deadline_s": 4.5}
+    facts = {"group": "g", "deadline_s": 45}
     kept = [submit(scheduler, 0, key=key, **facts) for key in "ab"]
     long = submit(scheduler, "long", key="c", units=1.25, **facts)
-    with pytest.raises(Overloaded, match=r"after about 5 s, and is given 4\.5 s") as refused:
+    with pytest.raises(Overloaded, match=r"after about 5\d s, and is given 45 s") as refused:
         submit(scheduler, "last", key="d", **facts)
-    assert 0.5 < refused.value.retry_after_s < 1.5
+    assert 5 < refused.value.retry_after_s < 15
     # The second of a key comes after the first ones of all others, which it does not make late.
     with pytest.raises(Overloaded, match="fewer frames"):
         submit(scheduler, "second", key="a", **facts)
@@ -227,16 +227,16 @@ async def test_what_a_kind_takes_is_learned_also_from_what_was_late(scheduler, d
     scheduler.job_s = 0.01
     draw.gate.clear()
     facts = {"group": "g", "key": "a", "kind": "film", "units": 2}
-    late = submit(scheduler, "film", deadline_s=0.05, **facts)
+    late = submit(scheduler, "film", deadline_s=0.2, **facts)
     with pytest.raises(Expired):
         await scheduler.result(late)
     await drained(scheduler)
     draw.gate.set()
     takes = scheduler._taken["film"]
-    assert takes >= 0.025
+    assert takes >= 0.1
     assert scheduler.job_s == 0.01  # others are as quick as before
     with pytest.raises(Overloaded):
-        submit(scheduler, "film", deadline_s=0.04, **facts)
+        submit(scheduler, "film", deadline_s=0.15, **facts)
     assert scheduler._taken["film"] == pytest.approx(takes * jobs.HOPE)
     await scheduler.result(submit(scheduler, "film", deadline_s=20, **facts))
     assert 0.7 < scheduler._taken["film"] / (takes * jobs.HOPE) < 1  # it was quick this time

@@ -160,7 +160,7 @@ def test_a_job_is_seen_and_stopped_by_another_server_and_said_to_be_lost(session
         with serving(session, store=redis_address) as one:
             with held(one.worker) as (begun, gate, _):
                 place = "/v1/jobs/" + one.ask("POST", "/v1/jobs", body=body).json["id"]
-                assert begun.wait(20)
+                assert begun.wait(60)
                 seen = other.ask("GET", place).json
                 assert seen["status"] == "running"
                 assert seen["progress"] == {"drawn": 0, "of": 2, "stage": "elsewhere"}
