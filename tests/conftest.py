@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 gc.set_threshold(COLLECT_EVERY)  # as the command line; looking more often takes a tenth of all time
 
 PARTS = 16  # of the longer tests
-SLOW_S = 1200  # for what takes minutes on a laptop, or loads large weights
+LIMITS_S = {"thorough": 400, "slow": 1200, "gpu": 1200, "weights": 1200}  # CI runs all else first
 
 
 def pytest_addoption(parser):
@@ -27,7 +27,7 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Give slow tests without a time limit of their own a longer one, and keep one part."""
+    """Give longer tests without a time limit of their own a longer one, and keep one part."""
     part = config.getoption("part")
     if part is not None:
         parts = [[] for _ in range(PARTS)]
@@ -36,9 +36,9 @@ def pytest_collection_modifyitems(config, items):
         items[:] = parts.pop(part)
         config.hook.pytest_deselected(items=[item for rest in parts for item in rest])
     for item in items:
-        is_slow = any(item.get_closest_marker(name) for name in ("slow", "gpu", "weights"))
-        if is_slow and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(SLOW_S))
+        limits = [LIMITS_S[mark.name] for mark in item.iter_markers() if mark.name in LIMITS_S]
+        if limits and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(max(limits)))
 
 
 @pytest.fixture(scope="session", autouse=True)
