@@ -150,9 +150,9 @@ class Studio {
   #live = new Live({
     connection: (state, retryInS) => this.#connected(state, retryInS),
     picture: (header, file) => void this.#took(header, file),
-    problem: (_, problem) => this.#refused(problem),
+    problem: (id, problem) => (id === null || id === this.#asked) && this.#refused(problem),
   });
-  #asked = 0;
+  #asked = 0; // the number of the newest request, 0 while the draft is newer
   #isHeld = false; // a mouse or a finger is down
   #isDue = false; // a picture was not asked for because of that
   #frameMs = 0; // that the last picture took
@@ -470,6 +470,7 @@ class Studio {
 
   #soon(): void {
     clearTimeout(this.#later);
+    this.#asked = 0;
     this.isDrawing = this.request(this.draft) !== null;
     const since = performance.now() - this.#sentAt;
     if (since >= FRAME_MS) this.#ask();
@@ -487,6 +488,7 @@ class Studio {
     if (this.#isDue) return;
     this.#sentAt = performance.now();
     const request = this.request(this.draft);
+    this.isDrawing = request !== null;
     if (request) this.#asked = this.#live.ask({ ...request, output_format: "jpeg" });
     else this.#live.forget();
   }
@@ -611,6 +613,7 @@ class Studio {
     clearTimeout(this.#later);
     clearTimeout(this.#settling);
     this.#live.forget();
+    this.#asked = 0;
     this.visit++;
     this.#isDue = false;
     this.isDrawing = false;
