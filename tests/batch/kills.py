@@ -12,6 +12,7 @@ import random
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -30,7 +31,7 @@ SIDE_PX = 64  # the smallest that there is
 BATCH = 4
 LONGEST_S = 0.3  # after the steps of a run
 AIMED = 0.5  # of the kills wait until a file is being written,
-LONGEST_WAIT_S, BETWEEN_LOOKS_S = 1, 0.0002  # so long
+LONGEST_WAIT_S, BETWEEN_LOOKS_S = 3, 0.0002  # so long
 
 
 def main(folder, num_kills=200, num_jobs=1000):
@@ -38,24 +39,24 @@ def main(folder, num_kills=200, num_jobs=1000):
     session = swiftpie.load("mini")
     jobs = jobs_of(folder / "subjects", num_jobs)
     killed, chance = folder / "killed", random.Random(0)
-    most_steps = num_jobs // num_kills  # so that all kills come before the end
+    # The steps are so few that all kills come before the end.
+    amid = partial(wait, chance=chance, most_steps=num_jobs // num_kills, folder=killed)
     started = time.monotonic()
     assert run(jobs, session, folder / "whole")
     assert len(jobs.jobs) == num_jobs  # else every run would end before it is killed
-    whole_s = time.monotonic() - started
     report = {"jobs": len(jobs.jobs), "kills": 0, "while_writing": 0, "runs": 0, "finished": 0}
+    report |= {"undisturbed_s": round(time.monotonic() - started, 1), "differing": []}
     while report["kills"] < num_kills:
-        is_whole = run(jobs, session, killed, kill_at=lambda s: wait(s, chance, most_steps, killed))
+        is_whole = run(jobs, session, killed, kill_at=amid)
         report["runs"] += 1
         report["finished"] += is_whole
         report["kills"] += not is_whole
         report["while_writing"] += is_writing(killed)
         if is_whole:  # all is drawn before enough were killed: once more, elsewhere
-            report["differing"] = report.get("differing", []) + differing(folder, jobs)
+            report["differing"] += differing(folder, jobs)
             killed.rename(folder / f"killed{report['runs']}")
     run(jobs, session, killed)
-    report["differing"] = report.get("differing", []) + differing(folder, jobs)
-    report["undisturbed_s"] = round(whole_s, 1)
+    report["differing"] += differing(folder, jobs)
     report["seconds"] = round(time.monotonic() - started, 1)
     sys.stdout.write(json.dumps(report))
 
@@ -87,7 +88,7 @@ def run(jobs, session, folder, kill_at=None):
     os.close(writer)
     with os.fdopen(reader, "rb", buffering=0) as steps:
         if kill_at is not None:
-            kill_at(steps)
+            kill_at(steps, process)
             os.kill(process, signal.SIGKILL)
         while steps.read(64):
             pass
@@ -96,14 +97,18 @@ def run(jobs, session, folder, kill_at=None):
     return code == 0
 
 
-def wait(steps, chance, most_steps, folder):
+def wait(steps, process, chance, most_steps, folder):
     """Return after some of the process's `steps` and a while, often amid a write."""
     aims, pause_s = chance.random() < AIMED, chance.uniform(0, LONGEST_S)
     for _ in range(chance.randint(0, most_steps)):
         steps.read(1)
     time.sleep(pause_s)
     deadline = time.monotonic() + LONGEST_WAIT_S
-    while aims and not is_writing(folder) and time.monotonic() < deadline:
+    while aims and time.monotonic() < deadline:
+        os.kill(process, signal.SIGSTOP)  # else it may have written before it is killed
+        if is_writing(folder):
+            break
+        os.kill(process, signal.SIGCONT)
         time.sleep(BETWEEN_LOOKS_S)
 
 
@@ -113,20 +118,15 @@ def is_writing(folder):
 
 def differing(folder, jobs):
     """Return what is not as in the undisturbed run: files, and jobs without exactly one line."""
-    whole, killed = folder / "whole", folder / "killed"
-    paths = [path for folder in (whole, killed) for path in folder.iterdir()]
-    names = {path.name for path in paths if not path.match(TEMPORARY)} - {REPORT}
-    found = [
-        name
-        for name in sorted(names)
-        if not ((whole / name).exists() and (killed / name).exists())
-        or (whole / name).read_bytes() != (killed / name).read_bytes()
-    ]
-    lines = [json.loads(line) for line in (killed / REPORT).read_text().splitlines()]
+    whole, killed = (
+        {path.name: path.read_bytes() for path in each.iterdir() if not path.match(TEMPORARY)}
+        for each in (folder / "whole", folder / "killed")
+    )
+    names = {*whole, *killed} - {REPORT}
+    found = [name for name in sorted(names) if whole.get(name) != killed.get(name)]
+    lines = [json.loads(line) for line in killed[REPORT].splitlines()]
     outcomes = [(row["id"], row["status"]) for row in lines]
-    return found + [
-        outcome for outcome in [outcomes] if outcome != [(job.id, "done") for job in jobs.jobs]
-    ]
+    return found + [outcomes] * (outcomes != [(job.id, "done") for job in jobs.jobs])
 
 
 if __name__ == "__main__":
