@@ -133,10 +133,10 @@ def test_servers_with_one_redis_know_what_each_was_sent(session, picture_bytes, 
             job = one.ask("POST", "/v1/jobs", body=body, headers=ANNA).json["id"]
             own = {"subjects": [{"identity_id": made["id"]}]}
             wanted = one.draw(PROMPT, seed=3, swiftpie=own, headers=ANNA)
+            until(lambda: b"completed" in one.ask("GET", f"/v1/jobs/{job}", headers=ANNA).content)
         drawn = other.draw(PROMPT, seed=3, swiftpie=own, headers=ANNA)
         assert picture_in(drawn).tobytes() == picture_in(wanted).tobytes()
-        scene = {"subjects": own["subjects"], "scene": photo["id"]}
-        assert other.draw(PROMPT, swiftpie=scene, headers=ANNA).status == 200
+        assert other.draw(swiftpie=own | {"scene": photo["id"]}, headers=ANNA).status == 200
         (listed,) = other.ask("GET", "/v1/identities", headers=ANNA).json["data"]
         assert listed == made
         assert other.ask("GET", "/v1/identities").json["data"] == []

@@ -229,8 +229,9 @@ class Worker:
 
     async def answer(self, name: str, *, owner: str) -> bytes:
         """Return how far a call is, its pictures once they are there, as JSON."""
-        answer = await reached(self.answers.find, name, owner=owner)
-        if (call := self.running.get(name)) is not None:
+        # Both are looked up in this order: a call may end while the store is asked.
+        call, answer = self.running.get(name), await reached(self.answers.find, name, owner=owner)
+        if call is not None:
             progress: dict[str, Any] = call.progress
         elif answer.startswith(BEGUN):  # by another server
             begun = json.loads(answer.removeprefix(BEGUN))
