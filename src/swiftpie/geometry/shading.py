@@ -5,7 +5,7 @@ subject matches its new surroundings before any network draws it.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import EllipsisType
 from typing import Any, NamedTuple
 
@@ -150,28 +150,30 @@ def as_dark_as(light: Illumination, photo: Tensor, box: Box) -> Illumination:
 
     The brightest tenth shows the light, as in the white balance of a camera: of all of the picture
     and of the ground around the feet, which stays dark below a bright sky at dusk. The hue is what
-    that ground and all above `box` share. A small `photo`, (1, 3, H, W) in [-1, 1], is enough.
+    the whitest of that ground and of all above `box` share, as a yellow toy lends none. A small
+    `photo`, (1, 3, H, W) in [-1, 1], is enough.
     """
     left, top, right, foot = box
     height, width = photo.shape[2:]
     wide, tall = right - left, (foot - top) / 4
     rows = slice(int((foot - tall) * height), math.ceil((foot + tall) * height))
     columns = slice(max(0, int((left - wide) * width)), math.ceil((right + wide) * width))
-    sky = photo[..., : max(1, int(top * height)), :]
-    whole, above, ground = map(_brightest, (photo, sky, photo[..., rows, columns]))
-    in_all, below = whole.mean() / _FULL_LIGHT, ground.mean() / _FULL_LIGHT_BELOW
+    sky, ground = photo[..., : max(1, int(top * height)), :], photo[..., rows, columns]
+    in_all = _brightest(photo).mean() / _FULL_LIGHT
+    below = _brightest(ground).mean() / _FULL_LIGHT_BELOW
     share = torch.minimum(in_all, torch.maximum(below, in_all * _LEAST_BELOW)).clamp(max=1)
-    hue, near = (each / each.mean().clamp_min(_DARK) - 1 for each in (above, ground))
+    whites = (_brightest(part, torch.amin) for part in (sky, ground))
+    hue, near = (each / each.mean().clamp_min(_DARK) - 1 for each in whites)
     tint = hue.clamp(near.clamp(max=0), near.clamp(min=0)).clamp(-_MOST_TINT, _MOST_TINT)
     gain = share * (1 + tint * F.cosine_similarity(hue, near).clamp_min(0))
     return light._replace(ambient=light.ambient * gain, colour=light.colour * gain)
 
 
-def _brightest(photo: Tensor) -> Tensor:
+def _brightest(photo: Tensor, by: Callable[..., Tensor] = torch.mean) -> Tensor:
     """Return the mean colour (1, 3) in [0, 1] of the brightest part of a picture in [-1, 1]."""
     colours = photo.flatten(2) / 2 + 0.5
     count = math.ceil(_BRIGHTEST * colours.shape[2])
-    return colours[..., colours.mean(dim=1)[0].topk(count).indices].mean(dim=2)
+    return colours[..., by(colours, dim=1)[0].topk(count).indices].mean(dim=2)
 
 
 def gains(factor: Tensor, highlight: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
