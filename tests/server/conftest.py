@@ -60,7 +60,7 @@ class Running:
         self.thread.start()
         until(lambda: self.server.started or not self.thread.is_alive())
         self.port = self.server.servers[0].sockets[0].getsockname()[1]
-        until(lambda: self.ask("GET", "/health/ready").status == 200, seconds=60)
+        until(lambda: self.ask("GET", "/health/ready").status == 200, seconds=240)
         return self
 
     def __exit__(self, *_):
