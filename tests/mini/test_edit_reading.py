@@ -1,8 +1,11 @@
 import pytest
 
+from swiftpie.backbones.presets import PRESETS
+from swiftpie.mini.reading import vocabulary_of
 from swiftpie.mini.word_edits import EditReading, NotDrawn, read_edit
 from swiftpie.mini.words import PLAIN
 
+TAUGHT = vocabulary_of(PRESETS.get("mini"))
 NIGHT, WINTER = PLAIN._replace(time=2), PLAIN._replace(season=2)
 
 
@@ -11,6 +14,8 @@ NIGHT, WINTER = PLAIN._replace(time=2), PLAIN._replace(season=2)
     [
         ("", "at night", EditReading(NIGHT)),
         ("", "a dog at night", EditReading(NIGHT)),
+        ("", "in the blue hour", EditReading(NIGHT)),  # and no blue thing
+        ("", "add some snow", EditReading(WINTER)),
         ("", "make it night, in heavy rain", EditReading(PLAIN._replace(time=2, weather=2))),
         ("", "a photo of the same place in winter", EditReading(WINTER)),
         ("", "a golden retriever at night", EditReading(NIGHT)),
@@ -33,8 +38,8 @@ NIGHT, WINTER = PLAIN._replace(time=2), PLAIN._replace(season=2)
         ("a dog in winter", "a dog in winter at night", EditReading(NIGHT)),
     ],
 )
-def test_an_edit_is_what_two_prompts_do_not_share(taught, shown, prompt, expected):
-    assert read_edit(prompt, taught, shown=shown) == expected
+def test_an_edit_is_what_two_prompts_do_not_share(shown, prompt, expected):
+    assert read_edit(prompt, TAUGHT, shown=shown) == expected
 
 
 @pytest.mark.parametrize(
@@ -89,10 +94,5 @@ def test_an_edit_is_what_two_prompts_do_not_share(taught, shown, prompt, expecte
         ("", "day", NotDrawn.OTHER),
     ],
 )
-def test_what_else_words_ask_for_is_told_apart(taught, shown, prompt, expected):
-    assert read_edit(prompt, taught, shown=shown) == expected
-
-
-@pytest.fixture(scope="module")
-def taught(session):
-    return session.components.own.vocabulary
+def test_what_else_words_ask_for_is_told_apart(shown, prompt, expected):
+    assert read_edit(prompt, TAUGHT, shown=shown) == expected

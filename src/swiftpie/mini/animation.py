@@ -112,16 +112,12 @@ def _check_between(
     start: PersonalizeRequest, first: SceneRow, state: PersonalizeRequest, key: SceneRow
 ) -> None:
     """Refuse a state that differs from the first one in more than time, weather and season."""
-    own, other = first.reading, key.reading
-    if first.name != key.name or _content(own.unset) != _content(other.unset):
+    own, other = ({*row.reading.unset} - FILLERS - PREPOSITIONS for row in (first, key))
+    if first.name != key.name or own != other:
         raise InputError(
             f"The frames go from {start.prompt!r} to {state.prompt!r}, and only time, weather and "
             "season are drawn in between. Name the same subject and the same place in both."
         )
-
-
-def _content(tokens: Sequence[str]) -> set[str]:
-    return {*tokens} - FILLERS - PREPOSITIONS
 
 
 def _rows(keys: Sequence[SceneRow], shares: Sequence[Share]) -> tuple[SceneRow, ...]:

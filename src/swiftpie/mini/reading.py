@@ -265,8 +265,7 @@ def read(text: str, vocabulary: Vocabulary | None = None) -> Reading:
     place, skipped = scene_library().place_in(left), list[str]()
     if place is not None:
         within = left[place.start : place.end - len(place.head)]
-        known = PREPOSITIONS | ARTICLES | SETTING_WORDS
-        skipped = [word for word in within if word not in known]
+        skipped = [word for word in within if word not in PREPOSITIONS | ARTICLES | SETTING_WORDS]
         left = [*left[: place.start], *left[place.end :]]
     setting, others = setting_in(left)
     reading = Reading(
@@ -308,16 +307,12 @@ def _with_subjects(reading: Reading, vocabulary: Vocabulary) -> Reading:
     obeyed = (*AS_LARGE.values(), *(PLACED[name] for name in reading.placed))
     where = {word for phrases in obeyed for phrase in phrases for word in phrase.split()}
     lost = (lost - NO_SUBJECT - own - where).union(*(mention.apart for mention in found))
-    words = dict.fromkeys(
-        token
-        for token in WORD_OR_NUMBER.findall(text.lower())
-        if not lost.isdisjoint(words_in(token))
-    )
+    tokens = dict.fromkeys(WORD_OR_NUMBER.findall(text.lower()))
     return replace(
         reading,
         mentions=tuple(found),
         loose=tuple(loose),
-        lost=tuple(words),
+        lost=tuple(token for token in tokens if not lost.isdisjoint(words_in(token))),
         unknown=tuple(vocabulary.unknown_in(text)),
         is_foreign=_is_foreign(text, vocabulary),
     )

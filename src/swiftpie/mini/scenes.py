@@ -9,6 +9,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -272,12 +273,10 @@ class Scenes:
 
 def _head(phrase: str) -> tuple[str, ...]:
     """Return the words of a phrase behind its prepositions and articles."""
-    words = tuple(words_in(phrase))
-    first = next(
-        (i for i, word in enumerate(words) if word not in PREPOSITIONS | ARTICLES), len(words)
-    )
-    is_clear = len(words[first:]) > 1 or not BY_PREPOSITION.intersection(words[first:])
-    return words[first:] if is_clear else words
+    words = words_in(phrase)
+    noun = [*dropwhile((PREPOSITIONS | ARTICLES).__contains__, words)]
+    is_clear = len(noun) > 1 or not BY_PREPOSITION.intersection(noun)
+    return tuple(noun if is_clear else words)
 
 
 def _start_of_phrase(words: Sequence[str], start: int) -> int | None:

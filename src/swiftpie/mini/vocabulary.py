@@ -307,9 +307,8 @@ def _mention(
                 continue
             if (subject := library.meant_by(" ".join(phrase))) is not None:
                 return Mention(" ".join(phrase), subject, count, noun > start), last
-    run = [
-        *islice(_before_verb(takewhile(lambda word: word not in ENDS, tokens[noun:end])), MAX_WORDS)
-    ]
+    until = takewhile(lambda word: word not in ENDS, tokens[noun:end])
+    run = [*islice(_before_verb(until), MAX_WORDS)]
     spans = [
         (last - length, last)
         for length in range(len(run), 0, -1)
@@ -323,16 +322,13 @@ def _mention(
     if span is None:
         return None, end
     first, last = (noun + at for at in span)
-    looks = (
-        word for word in tokens[start:first] if word not in BEFORE_NOUNS and word not in NUMBERS
-    )
+    looks = (word for word in tokens[start:first] if word not in {*BEFORE_NOUNS, *NUMBERS})
     mention = Mention(parts[span], meant.get(span), count, noun > start)
     return mention._replace(before=tuple(looks), after=tuple(tokens[last:end])), end
 
 
 def _before_verb(words: Iterable[str]) -> Iterator[str]:
     """Yield words up to a verb in -ing; the first one names whatever it ends in."""
-    for number, word in enumerate(words):
-        if number and word.endswith("ing"):
-            return
-        yield word
+    rest = iter(words)
+    yield from islice(rest, 1)
+    yield from takewhile(lambda word: not word.endswith("ing"), rest)

@@ -74,6 +74,7 @@ VISIBLE_LEVELS = 5  # a smaller change, in levels of 255, is not seen
 LARGE_PX = 1024  # longer side of what is dyed
 BRINGS, TURNS, SCENERY, COMPOUNDING = map(listed, ("brings", "turns", "scenery", "compounding"))
 INTO = frozenset(("into", "to"))  # before what comes of a turn
+COMES = ("add", "let")  # before weather
 BEFORE_NOUNS = frozenset(("a", "an", "the", "and", "of", "with"))
 # Materials behind the noun: "a chocolate cake" and "a golden retriever" name things.
 LOOKS = {
@@ -329,6 +330,9 @@ def read_edit(
         if not SCENERY.isdisjoint(words_in(prompt)):
             return NotDrawn.OTHER
         prompt = f"{shown} made of {remade[1].lower()}"
+    verb, _, rest = prompt.strip().partition(" ")
+    if verb.lower() in COMES and not _without(read(rest, vocabulary).said, ()):
+        prompt = rest  # "add some fog"
     before, after = read(shown, vocabulary), read(prompt, vocabulary)
     if (more := _more_than_words(before, after)) is not None:
         return more

@@ -61,6 +61,7 @@ IN_THE_AIR = re.compile(
     re.IGNORECASE,
 )
 WITHOUT_IT = str(LISTS["without_it"])
+SAID_AS = re.compile(rf"\b(?:{'|'.join(LISTS['said_as'])})\b")
 
 
 class SceneSetting(NamedTuple):
@@ -104,8 +105,9 @@ def name_of_file(words: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Return a text in lower case, its letters in one spelling."""
-    return unicodedata.normalize("NFKC", text).lower()
+    """Return a text in lower case, its letters in one spelling and its hours in one word."""
+    text = unicodedata.normalize("NFKC", text).lower()
+    return SAID_AS.sub(lambda phrase: LISTS["said_as"][phrase[0]], text)
 
 
 def _one_of(phrases: Iterable[str]) -> str:
