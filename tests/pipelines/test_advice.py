@@ -58,7 +58,7 @@ def test_words_that_mean_nothing_are_named_with_near_ones(session, identity, cal
     ("prompt", "words"),
     [
         ("a dog wearing a straw hat", ["leaves out 'hat'"]),
-        ("a dog in a boat", ["'boat' is not drawn"]),
+        ("a dog in a boat", ["'boat' is not drawn", "shows a backdrop"]),
         ("a dog wearing a crown and a top hat", ["'hat'"]),
         ("cats on a beach", ["'cats' is drawn once"]),
         ("cat, dog, robot, lion, tiger", ["'tiger' is left out"]),
@@ -81,6 +81,13 @@ def test_what_of_a_prompt_is_not_drawn_is_named(session, prompt, words):
     message = " ".join(session.advice_on(request))
     assert all(word in message for word in words)
     assert bool(message) == bool(words)
+
+
+def test_pictures_that_count_as_views_of_one_subject_are_explained(session, identity):
+    views = replace(identity, pixels=identity.pixels.repeat(2, 1, 1, 1))
+    shown = (Subject(views), *session.with_named("a cat"))
+    request = PersonalizeRequest(prompt="a dog and a cat in a park", subjects=shown, seeds=(0,))
+    assert "as another subject (--also)" in " ".join(session.advice_on(request))
 
 
 def test_what_a_prompt_loses_is_quoted_in_its_own_words(session, identity):
@@ -113,14 +120,10 @@ def test_a_picture_much_wider_than_its_photograph_is_reported(session, identity,
     assert bool(message) == bool(words)
 
 
-WITHOUT_A_WORD = [
-    "a gnu on a beach",
-    "a photo of an axolotl in the snow",
-    "a photo of 00 on a beach",
-]
+NAMED = ["a gnu on a beach", "a photo of an axolotl in the snow", "a photo of 00 on a beach"]
 
 
-@pytest.mark.parametrize("prompt", WITHOUT_A_WORD)
+@pytest.mark.parametrize("prompt", NAMED)
 def test_a_prompt_of_taught_words_and_any_name_is_drawn_without_a_word(
     session, identity, prompt, caplog
 ):
@@ -130,8 +133,7 @@ def test_a_prompt_of_taught_words_and_any_name_is_drawn_without_a_word(
 
 def test_a_size_that_it_was_not_trained_for_is_reported(session, identity, caplog):
     session.personalize(identity, "a robot on a beach", seed=0, size=(192, 128), scene="words")
-    (message,) = warnings_of(caplog)
-    assert "192x128 px, and preset" in message
+    assert ["192x128 px, and preset" in message for message in warnings_of(caplog)] == [True]
     caplog.clear()
     for size in ((128, 128), (256, 192)):  # the model chooses its size for a larger scene
         session.personalize(identity, "a robot on a beach", seed=0, size=size)

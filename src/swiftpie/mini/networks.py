@@ -143,12 +143,10 @@ def load(preset: Preset, *, device: str, choices: Choices) -> Components:
     networks = {
         name: _ready(load_network(build, folder / name), device) for name, build in NETWORKS.items()
     }
-    text = TaughtTower(
-        read_tokenizer(folder / "tokenizer", WordTokenizer), networks.pop("text_encoder")
-    )
+    tokenizer = read_tokenizer(folder / "tokenizer", WordTokenizer)
     return _components(
         preset,
-        text,
+        TaughtTower(tokenizer, networks.pop("text_encoder")),
         fingerprint=fingerprint_of(folder, without=INVERSION_FOLDER),
         inversion=_ready(load_network(TinyInversion.built, inversion), device)
         if inversion.is_dir()
@@ -249,11 +247,11 @@ def _advice(components: Components, vocabulary: Vocabulary, request: Request) ->
                 "of the library. For a person, give a photograph that shows the whole of them."
             )
         return
-    if isinstance(request, EditRequest):  # edits are drawn as they are read, or refused
+    if isinstance(request, EditRequest) and word_edits.follows_seed(components, request):
         return
     reading = read(request.prompt, vocabulary)
-    if not reading.unknown:
-        return
+    if reading.is_foreign:
+        yield ENGLISH
     # The picture of what is inserted explains its name.
     shown = {*FILLERS, *HOLDERS, *words_in(" ".join(mention.words for mention in reading.mentions))}
     means = subject_library().meant_by
@@ -300,8 +298,15 @@ def _advice_on_words(
             f"Preset {name!r} leaves out {', '.join(map(repr, worn))}: it draws nothing that a "
             "subject wears or holds. Use a larger model for that."
         )
-    if any(reading.is_foreign for reading in readings):
-        yield ENGLISH
+    foreign = [ENGLISH for reading in readings if reading.is_foreign]
+    yield from foreign[:1]
+    for reading in readings if is_scene and request.scene == "" and (said or foreign) else ():
+        if reading.place is None:
+            yield (
+                "The prompt names no place of the library, so the picture shows a "
+                f"{place_of(request, reading).split()[-1]}. Name one, as 'on a beach', or give a "
+                "picture of the place by `scene=`."
+            )
     if any(reading.art == COLOURLESS for reading in readings):
         yield f"Preset {name!r} draws in colour, so {COLOURLESS!r} is left out."
 
@@ -347,7 +352,9 @@ def _advice_on_drawings(reading: Reading, request: PersonalizeRequest) -> Iterat
     is_drawn = place != shown
     too = f", and so the place ({shown})" if is_drawn else ""
     how = f", or `scene={place!r}` for the place alone" if is_drawn else ""
-    yield f"Drawn: {', '.join(names)}{too}.{wholes} For photographs give a picture of it{how}."
+    views = max(len(each.identity.pixels) for each in request.subjects)
+    own = f" as another subject (--also): the {views} given show one" if views > 1 else ""
+    yield f"Drawn: {', '.join(names)}{too}.{wholes} For photographs give a picture of it{own}{how}."
 
 
 def _advice_on_poses(reading: Reading, request: PersonalizeRequest) -> Iterator[str]:
