@@ -78,7 +78,7 @@ SHOWN_PX = 256  # side of each of several pictures in a notebook
 DOUBTFUL = 0.5
 # Of 36 bad outlines of composites a box whose sides were off by up to 6 % mended 27, and a point
 # mended 10 of these.
-REMEDY = "a box close around it mends most, as in `cutout=0.2,0.1,0.8,0.95`, and a mask mends all"
+REMEDY = "a box close around it mends most, as in `cutout='0.2,0.1,0.8,0.95'`, and a mask mends all"
 
 
 class CutoutMethod(StrEnum):

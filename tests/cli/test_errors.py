@@ -113,6 +113,7 @@ MISTAKES = """
 2 | quotes | personalize a dog on a beach
 2 | quotes | personalize dog.png a dog on a beach
 2 | quotes | edit dog.png a dog made of gold
+2 | remove --help | remove dog.png "the dog"
 2 | sentence | personalize dog.png bear.png
 2 | sentence | personalize dog.png no/where.JPG
 2 | sentence | edit dog.png me.spid

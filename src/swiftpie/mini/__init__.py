@@ -6,7 +6,7 @@ from swiftpie.registry import by_name, later
 
 MINI = Preset(
     name="mini",
-    summary="Ships with SwiftPie; 256 px, drawn places, one step, a laptop CPU is enough.",
+    summary="Ships with SwiftPie; one step, photographed and drawn places; a laptop CPU is enough.",
     source="package:mini",
     licence="Apache-2.0",
     is_commercial=True,

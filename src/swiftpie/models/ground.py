@@ -61,7 +61,7 @@ APART, PLACES = 0.05, 24  # distance from the thing, and places in a row that ar
 # A backdrop: most steps between so few pixels a side, in [-1, 1], and the greatest of these.
 COARSE_PX, MOST_STEPS, STEP = 64, 0.99, 0.03
 BLACK, UNEVEN = 24, 4  # the brightest of black bars, and by how many of 256 rows two may differ
-REMEDY = "Say by a box where it goes, as in `box=(0.3, 0.5, 0.6, 0.9)` or `--box 0.3,0.5,0.6,0.9`."
+REMEDY = "Say by a box where it goes, as in `box=(0.3, 0.5, 0.6, 0.9)`."
 UNSURE = "It remains unsure where the photograph has ground on which the subject could stand."
 NO_ROOM = "Beside what the photograph shows from near is no free ground as wide as the subject."
 
