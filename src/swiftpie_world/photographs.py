@@ -5,18 +5,23 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from swiftpie.geometry.layout import SUBJECT_FILL, Layout, pixel_grid
+from swiftpie.geometry.ground import Ground
+from swiftpie.geometry.layout import SUBJECT_FILL, Layout, pixel_grid, to_affine, warp
 from swiftpie.geometry.relief import Turned, normals
+from swiftpie.geometry.shading import LEVEL, WRAP
 from swiftpie.noise import layout_uniforms
 from swiftpie_world.accessories import Wardrobe
 from swiftpie_world.air import Setting
 from swiftpie_world.captions import SceneSpec
-from swiftpie_world.compositor import GroundTruth, PlacedSprite, base_of, composite, render_on
+from swiftpie_world.compositor import GroundTruth, PlacedSprite, Rendering, base_of, composite
 from swiftpie_world.frames import draw_frames, lowest_point
 from swiftpie_world.grounds import DrawnGround, photographed_ground
 from swiftpie_world.lighting import REFERENCE_NUMBERS, Light, opposite_numbers
 from swiftpie_world.placement import FLOOR, SCALE, X
+from swiftpie_world.places import Background
+from swiftpie_world.rays import Plane, Source, ground_light
 from swiftpie_world.references import draw_references, subject_frames, subject_relief
 
 # Bystanders show what the light of a picture does to subjects, and so tell it.
@@ -25,7 +30,48 @@ BYSTANDER_SCALE, LEAST_BYSTANDER = (0.2, 0.18), 0.1  # smallest frame and how mu
 BYSTANDER_BACK = 0.12  # how much higher it may stand, in sides of the picture
 PHOTO_SCALE = (0.34, 0.2)  # smallest frame in photographs and what is added: others have room
 PHOTO_FLOOR = (0.74, 0.18)  # where subjects stand in photographs, and how much lower at most
+HORIZON = 0.4  # of photographs whose ground is not known, in sides
+LEAST_FOOT, MOST_FOOT = 0.6, 0.96  # rows on which subjects stand on known ground, in sides
 GAP_ROOM = 0.4  # share of a subject's side that may be hidden around its place
+
+
+class Sight(NamedTuple):
+    """What is known of a square photograph: where a subject stands in it, and the light there."""
+
+    across: float  # of the middle of the subject, in sides of the picture
+    plane: Plane
+    light: Light
+
+
+class Photograph(NamedTuple):
+    """A photograph to put subjects into, and its ground if that is known."""
+
+    pixels: Tensor  # (3, H, W) in 8 bit
+    ground: Ground | None = None
+
+    def cut(
+        self, numbers: tuple[float, float, float], *, size_px: int
+    ) -> tuple[Tensor, Sight | None]:
+        """Return a square of it, (1, 3, R, R) in [0, 1], and where a subject stands there.
+
+        `numbers` are left and top as shares of what is free, and the side over the shorter one. A
+        photograph with a ground is cut at its full height, and the first two say where on the
+        ground a subject stands.
+        """
+        left, top, share = numbers
+        tall, wide = self.pixels.shape[1:]
+        if self.ground is None:
+            side, sight = round(share * min(tall, wide)), None
+            row, column = round(top * (tall - side)), round(left * (wide - side))
+        else:
+            x, y = _point_in(self.ground.corners, left, top)
+            side, row = tall, 0
+            column = round(min(max(0.0, x * wide - side * (0.3 + 0.4 * left)), wide - side))
+            plane = Plane(y, self.ground.horizon, (wide / 2 - column) / side)
+            sight = Sight((x * wide - column) / side, plane, _light_of(self.ground))
+        part = self.pixels[None, :, row : row + side, column : column + side] / 255
+        size = (size_px, size_px)
+        return F.interpolate(part, size, mode="bilinear", antialias=True).clamp(0, 1), sight
 
 
 class Insertion(NamedTuple):
@@ -53,10 +99,12 @@ def insert_subject(
     numbers: Tensor,
     reference_px: int,
     seed: int,
+    sight: Sight | None = None,
 ) -> Insertion:
     """Put one subject into a photograph, upright, as a whole and seen as in its reference.
 
-    Smaller bystanders are part of the photograph already.
+    Its light is that of `sight`. Without one, a light is dealt, and smaller bystanders that are
+    part of the photograph already show it. The ground gets the light that rays leave it.
 
     Args:
         photo: The picture (1, 3, R, R) in [0, 1].
@@ -66,20 +114,38 @@ def insert_subject(
         noise: Standard normal, (2, 1, 32, 16, 16), for the subject's place and the bystanders'.
         numbers: Uniform in [0, 1], (G, 16): roundness, and the reference's wall and light.
         reference_px: Side of the reference.
-        seed: Decides the light.
+        seed: Decides a dealt light.
+        sight: Where on its ground the subject stands, and in what light.
     """
     frames = subject_frames(tiles, numbers, augment=False)
     relief = subject_relief(frames, numbers)
-    own = _photo_layout(noise[0], frames)
+    own = _photo_layout(noise[0], frames, sight)
     layout = Layout(*(value.expand(len(tiles), *value.shape[1:]) for value in own))
     everyone = PlacedSprite(frames, relief, layout)
-    others = noise[1].expand(len(tiles), -1, -1, -1)
-    # The first row has all other subjects as bystanders; the other rows are not used.
-    beside = [_first_of(figure) for figure in bystanders(everyone, others, 1, share=1.0)]
-    subject = _first_of(everyone)
-    ground = photographed_ground(photo, base=base_of(subject.frames, subject.layout), seed=seed)
-    rendering = render_on(ground, subject, [SceneSpec(setting)], wardrobe, bystanders=beside)
-    against = opposite_numbers(rendering.light, subject.layout)
+    subject, figures = _first_of(everyone), []
+    base = base_of(subject.frames, subject.layout)
+    if sight is None:
+        others = noise[1].expand(len(tiles), -1, -1, -1)
+        # The first row has all other subjects as bystanders; the other rows are not used.
+        figures = [_first_of(figure) for figure in bystanders(everyone, others, 1, share=1.0)]
+        background = photographed_ground(photo, base=base, seed=seed).background
+    else:
+        background = Background(photo, sight.light, base)
+    pixels, light = background.pixels, background.light
+    plain = background._replace(light=light._replace(shadow=torch.zeros_like(light.shadow)))
+    for figure in (*figures, subject):
+        empty, shaded = pixels, pixels * _shade(figure, light, sight, side=photo.shape[-1])
+        drawn = composite(shaded, figure, [SceneSpec(setting)], wardrobe, plain)
+        pixels = drawn.picture.clamp(0, 1)
+    rendering = Rendering(
+        pixels=pixels * 2 - 1,
+        mask=drawn.mask,
+        background=empty * 2 - 1,
+        worn=torch.zeros_like(drawn.mask),
+        companion_mask=torch.zeros_like(drawn.mask),
+        light=light,
+    )
+    against = opposite_numbers(light, subject.layout)
     numbers = torch.cat([numbers[:1, :-REFERENCE_NUMBERS], against], dim=1)
     turned = Turned(subject.frames, subject.relief, normals(subject.relief))
     reference = draw_references(turned, numbers, size_px=reference_px)
@@ -158,16 +224,63 @@ def bystanders(
     return standing
 
 
-def _photo_layout(noise: Tensor, frames: Tensor) -> Layout:
+def _shade(figure: PlacedSprite, light: Light, sight: Sight | None, *, side: int) -> Tensor:
+    """Return the factor (1, 1, R, R) of the ground beside a figure."""
+    layout = figure.layout
+    solid = draw_frames(figure.frames, layout, size_px=side)[:, 3:]
+    reach = F.interpolate(figure.relief, figure.frames.shape[2:], mode="bilinear")
+    depth = warp(reach, to_affine(layout), (side, side)) * layout.scale.view(-1, 1, 1, 1) / 2
+    plane = Plane(0.0, HORIZON) if sight is None else sight.plane
+    plane = plane._replace(foot=float(base_of(figure.frames, layout)))
+    share = float(light.strength / (light.ambient.mean() / light.colour.mean() + light.strength))
+    return ground_light(solid, depth, plane, Source(light.direction[0], share))
+
+
+def _light_of(ground: Ground) -> Light:
+    """Return the light of a place, in which a grey ball is as bright as was measured there."""
+    assert ground.sun is not None, "its light was measured"
+    *towards, share = ground.sun
+    direction, colour = torch.tensor([towards]), torch.tensor(ground.light).expand(1, 3)
+    direction = F.normalize(direction, dim=1)
+    ball = pixel_grid(32, 32, like=direction)
+    ball = ball[ball.norm(dim=-1) < 1]
+    seen = torch.cat([ball, (1 - ball.square().sum(1, keepdim=True)).sqrt()], dim=1)
+    lit = ((seen @ direction[0] + WRAP).clamp_min(0) / (LEVEL + WRAP)).mean()
+    colour, none = colour / (1 - share + share * lit), torch.zeros(1)
+    return Light(direction, colour, (1 - share) * colour, torch.tensor([share]), none, none)
+
+
+def _point_in(
+    corners: Sequence[tuple[float, float]], across: float, down: float
+) -> tuple[float, float]:
+    """Return a point of a polygon by two numbers in [0, 1], in its lower two thirds."""
+    ys = [y for _, y in corners]
+    low, high = max(LEAST_FOOT, min(ys)), min(MOST_FOOT, max(ys))
+    y = low + (high - low) * (1 + 2 * down) / 3
+    ends = zip(corners, (*corners[1:], corners[0]), strict=True)
+    cuts = sorted(
+        x + (y - v) * (u - x) / (w - v) for (x, v), (u, w) in ends if (v - y) * (w - y) < 0
+    )
+    left, right = (cuts[0], cuts[-1]) if cuts else (0.3, 0.7)
+    return left + (right - left) * (0.2 + 0.6 * across), y
+
+
+def _photo_layout(noise: Tensor, frames: Tensor, sight: Sight | None) -> Layout:
     """Return where one subject stands in a photograph, upright and whole."""
     u = layout_uniforms(noise)
     smallest, more = PHOTO_SCALE
     scale = smallest + more * u[:, SCALE]
     none, half = torch.zeros_like(scale), SUBJECT_FILL * scale / 2
     layout = Layout(u[:, :2], scale, rotation=none, flip=none, pose=u.new_zeros(1, 4))
-    x = half + (1 - 2 * half) * u[:, X]
-    y = PHOTO_FLOOR[0] + PHOTO_FLOOR[1] * u[:, FLOOR] - lowest_point(frames[:1], layout)
-    return layout._replace(centre=torch.stack([x, y], dim=1))
+    x = (
+        half + (1 - 2 * half) * u[:, X]
+        if sight is None
+        else half.maximum(none + sight.across).minimum(1 - half)
+    )
+    foot = (
+        PHOTO_FLOOR[0] + PHOTO_FLOOR[1] * u[:, FLOOR] if sight is None else none + sight.plane.foot
+    )
+    return layout._replace(centre=torch.stack([x, foot - lowest_point(frames[:1], layout)], dim=1))
 
 
 def _first_of(subject: PlacedSprite) -> PlacedSprite:

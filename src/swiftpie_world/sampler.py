@@ -33,7 +33,14 @@ from swiftpie_world.compositor import (
 )
 from swiftpie_world.grounds import DrawnGround, draw_ground
 from swiftpie_world.lighting import REFERENCE_NUMBERS, Light, light_of_reference, opposite_numbers
-from swiftpie_world.photographs import Insertion, Scenery, bystanders, draw_scenery, insert_subject
+from swiftpie_world.photographs import (
+    Insertion,
+    Scenery,
+    Sight,
+    bystanders,
+    draw_scenery,
+    insert_subject,
+)
 from swiftpie_world.placement import place, side_by_side
 from swiftpie_world.places import PLACES, is_held_out, settings
 from swiftpie_world.references import (
@@ -322,15 +329,18 @@ class World:
                 noise, subject, specs, self.wardrobe, size_px=self.size_px, companion=companion
             )
 
-    def insert(self, photo: Tensor, chosen: Sequence[int], *, seed: int) -> Insertion:
+    def insert(
+        self, photo: Tensor, chosen: Sequence[int], *, seed: int, sight: Sight | None = None
+    ) -> Insertion:
         """Put one subject into a photograph, upright, as a whole and seen as in its reference.
 
-        Smaller bystanders are in the photograph already; their shading shows the light.
+        Without a `sight`, smaller bystanders are in it already; their shading shows the light.
 
         Args:
             photo: The picture (1, 3, R, R) in [0, 1].
             chosen: Rows of the subject and of the bystanders.
             seed: Decides place, light, roundness and reference.
+            sight: Where a subject stands in it and in what light, if that is known.
         """
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(2, 1, NOISE_CHANNELS, *NOISE_CELLS, generator=generator)
@@ -343,6 +353,7 @@ class World:
             numbers=torch.rand(len(chosen), SUBJECT_NUMBERS, generator=generator),
             reference_px=self.size_px,
             seed=seed,
+            sight=sight,
         )
 
     def scenery(self, count: int, *, seed: int) -> Scenery:

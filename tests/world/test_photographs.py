@@ -1,3 +1,4 @@
+import math
 from random import Random
 
 import pytest
@@ -7,6 +8,7 @@ from swiftpie.geometry.layout import SUBJECT_FILL, to_affine, warp
 from swiftpie_world.compositor import PlacedSprite
 from swiftpie_world.photographs import bystanders
 from swiftpie_world.places import PLACES
+from swiftpie_world.rays import FOCAL, Plane, Source, ground_light
 from swiftpie_world.sampler import World
 from swiftpie_world.textures import make_textures
 
@@ -68,9 +70,7 @@ def test_an_insertion_changes_a_photograph_by_subject_and_shadow_alone(insertion
         assert (change.abs() * (shown.mask > 0.9)).max() > 0.2
         # Upright, as a whole, and as the reference shows it.
         assert not any(part.any() for part in (layout.rotation, layout.flip, layout.pose))
-        border = torch.ones_like(shown.mask)
-        border[..., 1:-1, 1:-1] = 0
-        assert (shown.mask * border).max() < 0.5
+        assert shown.mask[..., [0, -1], :].max() < 0.5 > shown.mask[..., [0, -1]].max()
         assert ((inserted.unlit > 0).any(dim=1, keepdim=True) <= (shown.mask > 0)).all()
 
 
@@ -95,3 +95,13 @@ def test_the_reference_of_an_insertion_is_lit_from_the_other_side(insertions):
             for pixels in (answer.rendering.pixels, placed)
         )
         assert torch.cosine_similarity(right, wrong, dim=0) < -0.5
+
+
+def test_a_wall_hides_the_sky_from_ground_by_its_form_factor():
+    solid = torch.zeros(1, 1, 128, 128)
+    solid[..., 25:77, :] = 1
+    light = ground_light(solid, 0.02 * solid, Plane(77 / 128, 0.2), Source(torch.zeros(3), 0.0))
+    away = FOCAL - FOCAL * (77 / 128 - 0.2) / (96.5 / 128 - 0.2)
+    top = math.hypot(away, 52 / 128)
+    seen = math.atan(0.5 / away) - away / top * math.atan(0.5 / top)  # as wide as the picture
+    assert light[0, 0, 96, 64] ** 2.2 == pytest.approx(1 - 0.7 * seen / math.pi, abs=0.05)

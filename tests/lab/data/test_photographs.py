@@ -1,11 +1,7 @@
-import shutil
-from pathlib import Path
-
 import pytest
 import torch
 from PIL import Image
 
-import swiftpie
 from swiftpie_lab.data.photographs import (
     MAX_TEXT_BYTES,
     Augmentation,
@@ -17,7 +13,6 @@ from swiftpie_lab.data.photographs import (
     open_photos,
     words_of,
 )
-from swiftpie_lab.evaluation.benchmarks.insertions import BACKGROUND
 from tests.lab.data.photos import make_folder, photo
 
 SIDE = 64
@@ -133,13 +128,6 @@ def test_each_photo_is_on_one_side_of_the_split_whatever_its_name(tmp_path):
     kept = tmp_path / f"{min(levels['held_out']):02}.png"
     kept.rename(tmp_path / "other-name.png")
     assert len(load_photos(tmp_path, "held_out")) == len(levels["held_out"])
-
-
-def test_the_background_of_the_package_is_never_trained_on(tmp_path):
-    photo = Path(swiftpie.__file__).parent / "assets" / "photos" / BACKGROUND
-    shutil.copy(photo, tmp_path)
-    assert not load_photos(tmp_path, "train")
-    assert len(load_photos(tmp_path, "held_out")) == 1
 
 
 def test_subjects_photos_and_masks_are_found(tmp_path):

@@ -1,7 +1,6 @@
 """Subjects put into photographs, with exact answers."""
 
 import hashlib
-import importlib.resources
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,7 +11,6 @@ from typing import ClassVar
 
 import torch
 from PIL import Image
-from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.choices import LoadOptions
@@ -22,11 +20,12 @@ from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import from_box
 from swiftpie.imageio.images import bounding_box, mask_to_pil, to_pil, to_tensor
 from swiftpie.mini.inpainting import begin_in_place, compose_in_place
+from swiftpie.mini.scenes import scene_library
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.tasks import RepaintRequest
 from swiftpie.pipelines.techniques.repaint import finish, open_window
 from swiftpie.types import Drawn
-from swiftpie_lab.data.photographs import load_photo, load_photos
+from swiftpie_lab.data.photographs import load_photos
 from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.bounds import opencv, paste, poisson_blended
 from swiftpie_lab.evaluation.case import METRICS, Evidence, Expected, Row
@@ -41,13 +40,12 @@ from swiftpie_lab.evaluation.judges import Networks, Panel, load_panel
 from swiftpie_lab.evaluation.report import Interval, format_interval, interval
 from swiftpie_lab.evaluation.run import File, Maker, OpenBenchmark, Results, maker_of
 from swiftpie_world.compositor import Rendering
-from swiftpie_world.photographs import Insertion
+from swiftpie_world.photographs import Insertion, Photograph
 from swiftpie_world.sampler import World
 from swiftpie_world.subjects import Subjects
 
 NUM_CASES = 48  # by default; some minutes on a laptop
 PHOTO_PX = 256  # twice what `mini` draws: what comes back has to be as sharp as what was there
-BACKGROUND = "dahlia.jpg"  # a photograph of the package that training never uses
 SMALLEST_CUT = 0.6  # share of a photo's shorter side
 GALLERY_SEED, NUM_LIGHTS = 2**31, 6  # judges know each subject in these lights
 NUM_NEIGHBOURS = 2  # subjects that stand in the photograph already
@@ -71,7 +69,7 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
     """Held-out subjects to put into photographs that training does not use."""
 
     subjects: Subjects
-    photos: tuple[Tensor, ...]  # (3, H, W) in 8 bit
+    photos: tuple[Photograph, ...]
     seed: int = 0  # decides all cases
 
     name = "insertions"
@@ -109,7 +107,7 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
     def fingerprint(self) -> str:
         digest = hashlib.sha256(self.subjects.fingerprint.encode())
         for photo in self.photos:
-            digest.update(photo.numpy().tobytes())
+            digest.update(photo.pixels.numpy().tobytes())
         return digest.hexdigest()
 
     def cases(self, count: int = NUM_CASES) -> list[InsertionCase]:
@@ -131,7 +129,8 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
     def answer(self, case: InsertionCase) -> Insertion:
         chosen = [self.subjects.index(code) for code in (case.code, *case.neighbours)]
         with torch.no_grad():
-            return self.world.insert(self._background(case), chosen, seed=case.seed)
+            photo, sight = self.photos[case.photo].cut(case.cut, size_px=PHOTO_PX)
+            return self.world.insert(photo, chosen, seed=case.seed, sight=sight)
 
     def known(self, case: InsertionCase) -> dict[str, File]:
         inserted = self.answer(case)
@@ -234,16 +233,6 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
             seed=self.seed + number,
         )
 
-    def _background(self, case: InsertionCase) -> Tensor:
-        """Return the square that is cut from the photograph, (1, 3, R, R) in [0, 1]."""
-        photo, (left, top, share) = self.photos[case.photo], case.cut
-        side = round(share * min(photo.shape[1:]))
-        free = (length - side for length in photo.shape[1:])
-        row, column = (round(at * more) for at, more in zip((top, left), free, strict=True))
-        part = photo[None, :, row : row + side, column : column + side] / 255
-        size = (PHOTO_PX, PHOTO_PX)
-        return F.interpolate(part, size, mode="bilinear", antialias=True).clamp(0, 1)
-
     def _each(
         self, case: InsertionCase, known: Evidence, results: Results
     ) -> Iterator[tuple[str, Evidence]]:
@@ -300,20 +289,29 @@ class InsertionDrawer:
         yield "exact", exactly_drawn(self.session, request, answer.rendering)
 
 
-def open_backgrounds(folder: Path | None) -> tuple[Tensor, ...]:
-    """Return the photographs of `folder` that training never uses, or the flower of the package."""
-    if folder is not None:
-        photos = load_photos(folder, "held_out") if folder.is_dir() else []
-    else:
-        inside = importlib.resources.files("swiftpie") / "assets" / "photos"
-        with importlib.resources.as_file(inside) as own:
-            photos = [load_photo(own / BACKGROUND)]
+def open_backgrounds(folder: Path | None) -> tuple[Photograph, ...]:
+    """Return the photographs of `folder` that training never uses, or the library's places."""
+    if folder is None:
+        return library_photographs()
+    photos = load_photos(folder, "held_out") if folder.is_dir() else []
     if not photos:
         raise ConfigError(
             f"'{folder}' holds no photograph for judging. A folder with JPEG, PNG or WebP files is "
             "needed, of which one in five, by its content, is never used in training. Pass more."
         )
-    return tuple(photos)
+    return tuple(map(Photograph, photos))
+
+
+def library_photographs() -> tuple[Photograph, ...]:
+    """Return the library's photographs of places whose light was measured."""
+    scenes, found = scene_library(), []
+    for name in filter(scenes.is_photographed, scenes.names()):
+        for number in range(scenes.count(name)):
+            ground = scenes.ground(name, (number + 0.5) / scenes.count(name))
+            if ground is not None and ground.sun is not None:
+                pixels = (to_tensor(scenes.image(name, number))[0] + 1) * 127.5
+                found.append(Photograph(pixels.round(), ground))
+    return tuple(found)
 
 
 def won(rows: Sequence[Row[InsertionCase]], metric: str, baseline: str) -> Interval | None:

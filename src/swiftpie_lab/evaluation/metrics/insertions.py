@@ -52,16 +52,17 @@ def light_error(picture: Tensor, truth: Tensor, unlit: Tensor, mask: Tensor) -> 
 
 
 def shadow_error(picture: Tensor, truth: Tensor, source: Tensor, mask: Tensor) -> float | None:
-    """Return how far the ground is off, over what the true shadow changes of it.
+    """Return how much of what shades the ground is in one of two pictures alone, 0 to 1.
 
-    0 is exact, 1 as good as no shadow; a wrong one, or a ground that is drawn too light or too
-    dark, is beyond. None where there is next to no shadow.
+    It is the dissimilarity of Bray and Curtis. 0 is exact; 1 is no shadow, or one that lies where
+    the true one does not. None where there is next to no shadow.
     """
     near = grow((mask > 0).to(mask), mask.shape[-1] // SHADE)
     ground = torch.maximum(near, changed(truth, source, mask)) * (mask <= 0)
     if float(((truth - source) / 2 * ground).abs().mean()) < LEAST_SHADOW:
         return None
-    return _in_cells(picture - truth, ground) / _in_cells(source - truth, ground)
+    both = _in_cells(source - truth, ground) + _in_cells(source - picture, ground)
+    return _in_cells(picture - truth, ground) / both
 
 
 def ghost(picture: Tensor, truth: Tensor, source: Tensor, mask: Tensor) -> float:

@@ -17,6 +17,7 @@ from swiftpie_lab.evaluation.case import METRICS
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.page import write_report
 from swiftpie_lab.evaluation.run import Maker, Results, draw, score
+from swiftpie_world.photographs import Photograph
 
 NUM_DRAWN = 2
 
@@ -42,8 +43,8 @@ class Exact:
 @pytest.fixture(scope="module")
 def trials(subjects, tmp_path_factory):
     """Insertions and removals, and a folder of exact pictures of each."""
-    (dark,) = open_backgrounds(None)
-    insertions = InsertionBenchmark(subjects, (255 - dark, dark))
+    first, *_, last = open_backgrounds(None)
+    insertions = InsertionBenchmark(subjects, (first, Photograph(last.pixels)))
     both = []
     for benchmark in (insertions, RemovalBenchmark(subjects, insertions.photos)):
         results = Results(tmp_path_factory.mktemp(benchmark.name))
@@ -102,13 +103,13 @@ INSERTED, REMOVED = range(2)
         ),
         (INSERTED, "light-error", blurred, 0, 0.5),
         (INSERTED, "light-error", unlit, 0.98, 1.02),
-        (INSERTED, "shadow-error", blurred, 0, 0.4),
+        (INSERTED, "shadow-error", blurred, 0, 0.25),
         (INSERTED, "shadow-error", unlit, 0.999, 1.001),
-        (INSERTED, "shadow-error", lambda one: one.source + 2 * shadow(one), 0.999, 1.001),
-        (INSERTED, "shadow-error", mirrored_shadow, 0.3, 9),
+        (INSERTED, "shadow-error", lambda one: one.source + 2 * shadow(one), 0.33, 0.34),
+        (INSERTED, "shadow-error", mirrored_shadow, 0.2, 1),
         (REMOVED, "ghost", lambda one: (one.source + one.truth) / 2, 0.4999, 0.5001),
         (REMOVED, "ghost", lambda one: one.source, 0.9999, 1.0001),
-        (REMOVED, "ghost", another_ground, 0.1, 9),
+        (REMOVED, "ghost", another_ground, 0.05, 9),
         (REMOVED, "ghost", blurred, 0, 0.2),
         (REMOVED, "sharpness-inside", blurred, 0, 0.9),
         (REMOVED, "seam", lambda one: one.truth + 0.5 * (one.mask > 0), 1.2, 99),
