@@ -49,8 +49,8 @@ Backgrounds = Annotated[
     typer.Option(
         "--photos",
         metavar="DIR",
-        help="Photographs to use, of which training leaves one in five alone; by default the one "
-        "inside the package.",
+        help="Photographs to use, of which training leaves one in five alone; by default the "
+        "library's places, whose light was measured.",
     ),
 ]
 Finished = Annotated[
