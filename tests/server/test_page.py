@@ -1,12 +1,13 @@
 """The page in a real browser: what a visitor does, by mouse, touch and keys, and what goes wrong.
 
-Where there is a folder out/page, screenshots are left in it, to be looked at.
+Where there is a folder out/page, screenshots of what is kept and of how visits end are left in it.
 """
 
 import base64
 import io
 import itertools
 import json
+import os
 import re
 import shutil
 from contextlib import contextmanager
@@ -20,7 +21,6 @@ from PIL import Image
 
 from swiftpie.engine.session import Session
 from swiftpie.imageio.writing import read_metadata
-from swiftpie.mini.vocabulary import Vocabulary
 from swiftpie.server import Limits
 from tests.fuzz.pictures import encoded
 from tests.policy.project import ROOT
@@ -45,7 +45,6 @@ PHONE = {"width": 360, "height": 740}
 PROMPT = "What should the picture show?"
 CHANGE = "What should it show?"
 SIDE_PX = 64
-BLOCK = np.ones((3, 3, 1), dtype=np.uint8)
 SIDES = (("x", "width"), ("y", "height"))
 
 pytestmark = [
@@ -59,6 +58,10 @@ REPORTS = """
 window.reports = [];
 addEventListener("securitypolicyviolation",
   (event) => reports.push(`${event.violatedDirective} ${event.blockedURI}`), true);
+"""
+FORBIDS = """
+for (const name of ["localStorage", "sessionStorage", "indexedDB"])
+  Object.defineProperty(window, name, { get() { throw new DOMException("", "SecurityError"); } });
 """
 KEPT = """
 () => {
@@ -190,6 +193,7 @@ class Visit:
         self.settled()
         # Both are read at once: an address read before could be of a picture that is gone since.
         self.page.wait_for_function(KEPT, polling=LOOK_EVERY_MS)
+        self.screenshot()
 
     def stored(self):
         self.page.wait_for_function(STORED, polling=LOOK_EVERY_MS)
@@ -206,13 +210,9 @@ class Visit:
         return self.pixels()
 
     def pixels(self):
-        return self.pixels_of(self.picture)
-
-    def pixels_of(self, shown):
-        source = shown.get_attribute("src")
-        found = self.page.evaluate(
-            """async (url) => {
-              const image = new Image(); image.src = url; await image.decode();
+        height, width, values = self.picture.evaluate(
+            """async (image) => {
+              await image.decode();
               const sheet = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
               const paper = sheet.getContext("2d"); paper.drawImage(image, 0, 0);
               const { data } = paper.getImageData(0, 0, sheet.width, sheet.height);
@@ -221,10 +221,8 @@ class Visit:
               reader.readAsDataURL(new Blob([data]));  // a list of numbers takes seconds
               await read;
               return [sheet.height, sheet.width, reader.result.split(",")[1]];
-            }""",
-            source,
+            }"""
         )
-        height, width, values = found
         flat = np.frombuffer(base64.b64decode(values), dtype=np.uint8)
         return flat.reshape(height, width, 4)[..., :3]
 
@@ -237,35 +235,25 @@ class Visit:
             "button", name=name, exact=True
         )
 
-    def touch(self, sheet, start, end):
+    def points_on(self, sheet, *shares):
         sheet.scroll_into_view_if_needed()
         place = sheet.bounding_box()
+        return [[place[a] + one[i] * place[b] for i, (a, b) in enumerate(SIDES)] for one in shares]
+
+    def touch(self, sheet, start, end):
+        ways = zip(*self.points_on(sheet, start, end), strict=True)
+        xs, ys = (np.linspace(a, b, 5) for a, b in ways)
         fingers = self.page.context.new_cdp_session(self.page)
-
-        def send(kind, *points):
-            points_px = [
-                {"x": place["x"] + x * place["width"], "y": place["y"] + y * place["height"]}
-                for x, y in points
-            ]
-            fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points_px})
-
-        send("touchStart", start)
-        for share in (0.25, 0.5, 0.75, 1):
-            send("touchMove", [a + (b - a) * share for a, b in zip(start, end, strict=True)])
-        send("touchEnd")
+        points = [[{"x": x, "y": y}] for x, y in zip(xs, ys, strict=True)]
+        for kind, at in zip(("Start", *["Move"] * 4, "End"), (*points, []), strict=True):
+            fingers.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": at})
         self.page.evaluate(RESTS)  # a tap while the page still scrolls is taken for part of that
 
     def drag(self, sheet, start, end):
-        sheet.scroll_into_view_if_needed()
-        place = sheet.bounding_box()
-
-        def go(to, **more):
-            x, y = (place[a] + to[i] * place[b] for i, (a, b) in enumerate(SIDES))
-            self.page.mouse.move(x, y, **more)
-
-        go(start)
+        first, last = self.points_on(sheet, start, end)
+        self.page.mouse.move(*first)
         self.page.mouse.down()
-        go(end, steps=5)
+        self.page.mouse.move(*last, steps=5)
         self.page.mouse.up()
 
     def photograph(self, photo, task):
@@ -284,18 +272,24 @@ class Visit:
     def library(self):
         return self.page.evaluate("async () => (await (await fetch('/v1/identities')).json()).data")
 
-    def forget(self):
-        for subject in self.library():
-            self.page.evaluate(
-                "(id) => fetch(`/v1/identities/${id}`, { method: 'DELETE' })", subject["id"]
-            )
+    @contextmanager
+    def late(self, path, act):
+        """Let the request of `act` wait until the block is over."""
+        waiting = []
+        self.page.route(path, lambda route: waiting.append(route), times=1)  # noqa: PLW0108
+        with self.page.expect_request(path):
+            act()
+        yield
+        with self.page.expect_response(path):
+            waiting.pop().continue_()
 
     def newest(self):
         return self.sent[-1]
 
-    def screenshot(self, name, *, full_page=False):
+    def screenshot(self, name="", **more):
+        test = os.environ["PYTEST_CURRENT_TEST"].split("::")[-1].split()[0]
         if SCREENSHOTS.is_dir():
-            self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=full_page)
+            self.page.screenshot(path=SCREENSHOTS / f"{test}-{name or len(self.sent)}.png", **more)
 
     def check_quiet(self):
         assert self.page.evaluate("window.reports ?? []") == []
@@ -310,6 +304,7 @@ def visiting(browser, url, **options):
     visit = Visit(context.new_page(), url)
     try:
         yield visit
+        visit.screenshot("end")
     finally:
         context.close()
 
@@ -330,11 +325,6 @@ def finer(browser, session):
 
 
 @pytest.fixture(scope="module")
-def robot():
-    return ("robot.webp", "image/webp", sample("1f916"))
-
-
-@pytest.fixture(scope="module")
 def photo():
     y, x = np.mgrid[:240, :320]
     inside = (x - 190) ** 2 + (y - 120) ** 2 < 70**2
@@ -342,14 +332,6 @@ def photo():
     lit = ball * (1.2 - np.hypot(x - 160, y - 90)[..., None] / 240)  # so that its outline is sure
     pixels = np.where(inside[..., None], lit.clip(0, 255), (40, 70, 160)).astype(np.uint8)
     return ("IMG_2041.png", "image/png", to_png(Image.fromarray(pixels)))
-
-
-@pytest.fixture(scope="module")
-def large(photo):
-    """The same in more pixels than are sent while a visitor works on it, each block of its own."""
-    drawn = np.asarray(Image.open(io.BytesIO(photo[2])))
-    grain = np.random.default_rng(1).integers(0, 12, (720, 960, 1), dtype=np.uint8)
-    return (photo[0], photo[1], to_png(Image.fromarray(np.kron(drawn, BLOCK) + grain)))
 
 
 @pytest.fixture(scope="module")
@@ -361,6 +343,9 @@ def meadow():
 
 def sample(code):
     return (ROOT / f"src/swiftpie/assets/samples/{code}.webp").read_bytes()
+
+
+ROBOT = ("robot.webp", "image/webp", sample("1f916"))
 
 
 def differs(one, other):
@@ -404,16 +389,14 @@ def test_a_first_visit_shows_a_picture_and_every_letter_draws_another(visit):
     visit.prompt.fill("a dog on a beech in Zanzibar")
     expect(visit.page.locator(".marks .unknown")).to_have_text(["beech", "Zanzibar"])
     expect(visit.page.locator("#words details")).to_have_count(1)
-    visit.screenshot("first-visit")
 
 
-def test_an_upload_is_named_by_what_the_library_knows_or_as_the_visitor_says(visit, robot, photo):
+def test_an_upload_is_named_by_what_the_library_knows_or_as_the_visitor_says(visit, photo):
     visit.first_picture()
-    visit.after(lambda: visit.give("drop", robot))
+    visit.after(lambda: visit.give("drop", ROBOT))
     expect(visit.prompt).to_have_value("a photo of a robot on a frozen lake")
     visit.after(lambda: visit.give("paste", ("00.png", *photo[1:])))
     expect(visit.prompt).to_have_value("a photo of the subject on a frozen lake")
-    visit.screenshot("unnamed")
     what = visit.page.get_by_label("What is the subject?")
     what.fill("my ball")
     what.press("Enter")
@@ -422,7 +405,7 @@ def test_an_upload_is_named_by_what_the_library_knows_or_as_the_visitor_says(vis
     visit.give("drop", ("01.png", *photo[1:]), ("02.png", *photo[1:]))
     visit.page.get_by_role("button", name="2 subjects").click()
     expect(visit.prompt).to_have_value("a photo of the second subject on a frozen lake")
-    visit.give("drop", robot, ("robot side.webp", *robot[1:]))
+    visit.give("drop", ROBOT, ("robot side.webp", *ROBOT[1:]))
     visit.page.get_by_role("button", name="one subject").click()
     expect(visit.subject("robot")).to_have_count(2)
     assert 2 in {subject["num_pictures"] for subject in visit.library()}
@@ -449,7 +432,6 @@ def test_all_subjects_of_a_photograph_are_shown_to_click(visit):
     visit.page.get_by_role("button", name="Show all subjects of the picture").click()
     shown = visit.page.get_by_role("group", name="Subjects of the picture")
     expect(shown.get_by_role("button", name="Subject")).to_have_count(2)
-    visit.screenshot("crowd")
     for number in (1, 2):
         one = shown.get_by_role("button", name=f"Subject {number}")
         one.click()
@@ -477,7 +459,6 @@ def test_a_cut_out_is_corrected_with_every_tool_and_kept(visit, photo):
         dialog.get_by_text(tool, exact=True).click()
         visit.drag(sheet, start, end)
         expect(seen).not_to_have_attribute("src", before)
-    visit.screenshot("cut-out")
     visit.page.keyboard.press("Escape")
     expect(dialog.get_by_role("alert")).to_have_text("Leave without what you painted?")
     visit.page.keyboard.press("Escape")
@@ -511,11 +492,16 @@ def test_a_doubtful_cut_out_opens_where_it_is_corrected(visit):
     visit.first_picture()
     noise = np.random.default_rng(2).integers(0, 255, (16, 32, 3), dtype=np.uint8)
     clouds = Image.fromarray(noise).resize((400, 300), Image.Resampling.BILINEAR)
-    visit.give("drop", ("clouds.png", "image/png", to_png(clouds)))
+    given = [(f"{name}.png", "image/png", to_png(clouds)) for name in ("cloud", "moon")]
+    visit.give("drop", *given)
+    visit.page.get_by_role("button", name="2 subjects").click()
     dialog = visit.page.get_by_role("dialog")
-    expect(dialog.get_by_role("alert")).to_contain_text("Draw a box around the subject")
-    dialog.get_by_role("button", name="Cancel").click()
-    expect(visit.subject("clouds")).to_be_visible()
+    for name in ("cloud", "moon"):  # one after the other, though both came at once
+        expect(visit.subject("moon")).to_be_visible()
+        expect(dialog.get_by_label("Name")).to_have_value(name)
+        expect(dialog.get_by_role("heading")).to_contain_text(name)
+        expect(dialog.get_by_role("alert")).to_contain_text("Draw a box around the subject")
+        dialog.get_by_role("button", name="Cancel").click()
 
 
 def test_two_subjects_share_a_picture_and_boxes_place_them(finer):
@@ -526,7 +512,6 @@ def test_two_subjects_share_a_picture_and_boxes_place_them(finer):
     finer.kept()
     assert [len(subject["box"]) for subject in finer.newest()["swiftpie"]["subjects"]] == [4, 4]
     assert differs(one, finer.pixels())
-    finer.screenshot("page")
     finer.after(finer.page.get_by_role("button", name="in space").click)
     finer.after(finer.page.get_by_role("button", name="Leave out robot").click)
     expect(finer.prompt).to_have_value("a photo of a dog in space")
@@ -565,7 +550,6 @@ def test_a_picture_is_edited_by_words_within_a_painted_mask(finer):
         expect(finer.page.get_by_label(name, exact=True)).to_have_count(0)
     finer.drag(finer.page.locator(".layer"), (0.01, 0.5), (0.5, 0.5))
     expect(finer.page.get_by_label("Before and after")).to_have_value("50")
-    finer.screenshot("page-edit")
     finer.page.get_by_role("button", name="Paint the mask").click()
     finer.page.get_by_role("button", name="Clear").click()
     finer.settled()
@@ -604,7 +588,6 @@ def test_a_refused_edit_says_so_under_the_words_and_greys_the_last_picture(finer
     expect(finer.page.get_by_label("Variations", exact=True)).to_have_count(0)
     words.fill("a dog jumping")
     expect(problem).to_have_count(1)
-    finer.screenshot("refused")
     box, frame = problem.bounding_box(), finer.page.locator("#picture").bounding_box()
     assert box["y"] + box["height"] <= frame["y"] < DESKTOP["height"]
     expect(finer.page.locator("#picture.isStale img.drawn")).to_be_visible()
@@ -625,13 +608,30 @@ def test_the_keys_come_to_the_prompt_soon_and_a_subject_in_the_wrong_place_is_na
     expect(finer.page.locator("#words")).to_contain_text("cat is not drawn there")
 
 
+def test_what_comes_late_undoes_nothing_that_was_done_since(visit, photo, meadow):
+    with visit.late("**/health/ready", visit.page.reload):
+        visit.prompt.fill("a cat on a beach")
+    visit.strip_drawn()
+    expect(visit.prompt).to_have_value("a cat on a beach")
+    visit.page.get_by_text("Edit", exact=True).click()
+    with visit.late("**/v1/pictures", lambda: visit.give("drop", meadow)):
+        visit.photograph(photo, "Remove")
+    sheet = visit.page.get_by_role("application")
+    with visit.late("**/v1/pictures", lambda: visit.drag(sheet, (0.4, 0.4), (0.7, 0.6))):
+        visit.page.get_by_role("button", name="Clear").click()
+    visit.stored()
+    assert sheet.locator("img").evaluate("one => one.naturalWidth") == 320
+    expect(visit.page.get_by_text("What comes of it is shown here.")).to_be_visible()
+
+
 def test_a_photograph_without_ground_has_a_box_to_drag(visit):
     sky = io.BytesIO()
     Image.linear_gradient("L").convert("RGB").save(sky, "PNG")
     visit.first_picture()
     visit.photograph(("sky.png", "image/png", sky.getvalue()), "Insert")
-    visit.subject("robot, a sample").click()
+    visit.subject("robot, a sample").dblclick()
     expect(visit.page.get_by_role("alert")).to_contain_text("box")
+    assert [subject["name"] for subject in visit.library()].count("robot") == 1
     body = visit.page.get_by_role("button", name="Move robot")
     expect(body).to_have_text("robot, proposed")
     visit.drag(body, (0.5, 0.5), (0.5, 0.4))
@@ -654,7 +654,6 @@ def test_a_subject_is_put_into_a_photograph_where_the_visitor_drags_it(visit, me
     (placed,) = visit.newest()["swiftpie"]["subjects"]
     assert placed["view"] == [30, 0]
     visit.kept()
-    visit.screenshot("insert")
     visit.page.get_by_role("button", name="Mask", exact=True).click()
     region, _ = visit.saved("Save region")
     data, name = visit.saved("Download 960 \N{MULTIPLICATION SIGN} 720")
@@ -682,17 +681,13 @@ def test_what_is_marked_goes_once_and_a_subject_may_come_in_its_place(visit):
     visit.drag(sheet, (0.45, 0.4), (0.7, 0.6))
     expect(visit.picture).to_have_attribute("alt", "the photograph without it")
     visit.settled()
-    assert visit.newest()["swiftpie"] == {
-        "task": "remove",
-        "mask_mode": "white",
-        "return_mask": True,
-    }
+    removal = {"task": "remove", "mask_mode": "white", "return_mask": True}
+    assert visit.newest()["swiftpie"] == removal
     visit.page.get_by_text("Box", exact=True).click()
     visit.after(lambda: visit.drag(sheet, (0.2, 0.1), (0.9, 0.9)))
     visit.page.get_by_role("button", name="Done").click()
     visit.kept()
     expect(visit.page.locator(".strip")).to_have_count(0)  # every seed removes it alike
-    visit.screenshot("remove")
     visit.subject("robot, a sample").click()
     expect(visit.page.get_by_label("Replace", exact=True)).to_be_checked()
     expect(visit.picture).to_have_attribute("alt", "a robot in its place")
@@ -721,7 +716,7 @@ def test_a_picture_is_animated_and_the_film_is_saved(visit):
         assert (opened.format, opened.n_frames) == ("WEBP", 16)
 
 
-def test_the_history_is_walked_and_outlives_a_reload_and_a_download_is_used_again(visit, robot):
+def test_the_history_is_walked_and_outlives_a_reload_and_a_download_is_used_again(visit):
     visit.first_picture()
     visit.page.get_by_role("button", name="Place dog by a box").click()
     visit.page.get_by_label("Balance", exact=True).fill("0.3")
@@ -729,11 +724,14 @@ def test_the_history_is_walked_and_outlives_a_reload_and_a_download_is_used_agai
     first, early = visit.pixels(), visit.page.locator("ol button").count()
     data, name = visit.saved("Download 512 \N{MULTIPLICATION SIGN} 512")
     assert name == "a-photo-of-a-dog-on-a-frozen-lake-1.png"
-    visit.after(lambda: visit.give("drop", robot))
+    visit.after(lambda: visit.give("drop", ROBOT))
     visit.after(lambda: visit.prompt.fill("a robot in space"))
     visit.kept()
     second, steps = visit.pixels(), visit.page.locator("ol button").count()
     visit.stored()
+    tab = Visit(visit.page.context.new_page(), visit.url).open()
+    tab.after(lambda: tab.prompt.fill("a robot on a beach"))
+    tab.stored()
     visit.page.reload()
     expect(visit.prompt).to_have_value("a robot in space")
     expect(visit.page.locator("ol button")).to_have_count(steps)
@@ -753,8 +751,12 @@ def test_the_history_is_walked_and_outlives_a_reload_and_a_download_is_used_agai
     visit.page.get_by_role("button", name=re.compile("Delete what is kept")).click()
     visit.page.get_by_role("button", name="Delete", exact=True).click()
     expect(visit.subject("robot")).to_have_count(0)
-    visit.first_picture()
-    expect(visit.prompt).to_have_value("a photo of a dog on a frozen lake")
+    for one in (visit, tab):
+        one.first_picture()
+        expect(one.prompt).to_have_value("a photo of a dog on a frozen lake")
+    tab.page.add_init_script(FORBIDS)
+    tab.page.reload()
+    tab.first_picture().check_quiet()
 
 
 @pytest.mark.skipif(AXE is None, reason="needs `pip install axe-playwright-python`")
@@ -858,7 +860,6 @@ def test_the_page_waits_for_a_server_that_goes_away_and_sends_again_what_it_forg
         visit.page.reload()
         expect(visit.picture).to_be_visible()
         expect(visit.page.get_by_text("The server does not answer. Trying again")).to_be_visible()
-        visit.screenshot("no-connection")
         second = Running(small, limits=Limits(), token="another word")
         second.server.config.port = first.port
         with second:
@@ -887,7 +888,6 @@ PARTS = [
 def test_the_page_marks_the_words_that_python_warns_of(visit, session):
     visit.first_picture()
     words = session.components.own.vocabulary
-    assert isinstance(words, Vocabulary)
     prompts = ["".join(parts) for parts in itertools.product(*PARTS)]
     found = visit.page.evaluate(
         """async ([words, prompts]) => {

@@ -10,7 +10,7 @@ mount(App, { target: document.getElementById("page")! });
 
 // Browsers have workers and caches where the page came by https or from this machine.
 if (import.meta.env.PROD && "serviceWorker" in navigator) {
-  addEventListener("load", () => void keepPage());
+  addEventListener("load", () => void keepPage().catch(() => undefined)); // the page works without
 }
 
 /** Keep the page's own files; those of a first visit came before the worker. */

@@ -1,6 +1,8 @@
 /** Subjects that come with the package, so that a first visit starts with a picture. */
 
 import known from "../../src/swiftpie/assets/samples/subjects.json";
+import { Note } from "./note";
+import { server } from "./server";
 
 export interface Sample {
   name: string;
@@ -29,23 +31,23 @@ export const SAMPLES: readonly Sample[] = [
   }),
 ];
 
-const MET = "swiftpie samples";
+const met = new Note("localStorage", "swiftpie samples"); // names by identity
+
+const namesMet = () => JSON.parse(met.text ?? "{}") as Record<string, string>;
 
 /** Return the identities that are samples, as far as this browser made them. */
 export function samplesMet(): Record<string, Sample | undefined> {
-  const met = JSON.parse(localStorage.getItem(MET) ?? "{}") as Record<string, string>;
   const of = (name: string) => SAMPLES.find((sample) => sample.name === name);
-  return Object.fromEntries(Object.entries(met).map(([id, name]) => [id, of(name)]));
+  return Object.fromEntries(Object.entries(namesMet()).map(([id, name]) => [id, of(name)]));
 }
 
 /** Know an identity as a sample when the page is opened again. */
 export function remember(id: string, { name }: Sample): void {
-  const met = JSON.parse(localStorage.getItem(MET) ?? "{}") as Record<string, string>;
-  const newest = Object.entries({ ...met, [id]: name }).slice(-100);
-  localStorage.setItem(MET, JSON.stringify(Object.fromEntries(newest)));
+  const newest = Object.entries({ ...namesMet(), [id]: name }).slice(-100);
+  met.text = JSON.stringify(Object.fromEntries(newest));
 }
 
-export const fileOf = async ({ url }: Sample): Promise<Blob> => (await fetch(url)).blob();
+export const fileOf = ({ url }: Sample): Promise<Blob> => server.picture(url);
 
 /** How `mini` edits any picture, beside words of a prompt that say what it shows. */
 export const CHANGES = [

@@ -1,5 +1,7 @@
 /** The server as the page sees it: calls that answer once, and the live connection. */
 
+import { Note } from "./note";
+
 export type Box = readonly [left: number, top: number, right: number, bottom: number];
 
 /** What the server is sent of a subject as a whole: a person's face, or the file of an identity. */
@@ -140,7 +142,7 @@ export class Refused extends Error {
   }
 }
 
-const TOKEN = "swiftpie token";
+const kept = new Note("sessionStorage", "swiftpie token");
 const UNREACHABLE = "The server does not answer. Is `swiftpie serve` still running?";
 const KEY_LETTERS = /^[\x20-\x7e]+$/; // other letters cannot be sent in a header
 
@@ -148,25 +150,27 @@ export function setToken(token: string): void {
   if (!KEY_LETTERS.test(token)) {
     throw new Refused("A token has letters, digits and signs of ASCII only.");
   }
-  sessionStorage.setItem(TOKEN, token);
+  kept.text = token;
 }
 
-export const hasToken = (): boolean => sessionStorage.getItem(TOKEN) !== null;
+export const hasToken = (): boolean => kept.text !== null;
 
 function authorization(): Record<string, string> {
-  const token = sessionStorage.getItem(TOKEN);
-  return token ? { authorization: `Bearer ${token}` } : {};
+  return kept.text ? { authorization: `Bearer ${kept.text}` } : {};
+}
+
+/** Wait for an answer or its body; what does not come, or breaks off, is thrown as `Refused`. */
+async function come<T>(what: Promise<T>): Promise<T> {
+  return what.catch((error: unknown) => {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new Refused(UNREACHABLE);
+  });
 }
 
 /** Send a request; whatever is no success is thrown as `Refused`. */
 async function answerTo(path: string, init: RequestInit = {}): Promise<Response> {
-  let answer: Response;
-  try {
-    answer = await fetch(path, { ...init, headers: { ...init.headers, ...authorization() } });
-  } catch (error) {
-    if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new Refused(UNREACHABLE);
-  }
+  const sent = { ...init, headers: { ...init.headers, ...authorization() } };
+  const answer = await come(fetch(path, sent));
   if (answer.ok) return answer;
   const body: { error?: ProblemBody } = await answer.json().catch(() => ({}));
   const retry =
@@ -181,7 +185,7 @@ async function answerTo(path: string, init: RequestInit = {}): Promise<Response>
 }
 
 async function read<T>(path: string, init?: RequestInit): Promise<T> {
-  return (await answerTo(path, init)).json() as Promise<T>;
+  return come<T>((await answerTo(path, init)).json());
 }
 
 /** Told for how many seconds pictures wait that the server has no room for; null: no more. */
@@ -260,7 +264,7 @@ export const server = {
   identities: async () => (await read<{ data: KnownIdentity[] }>("/v1/identities")).data,
 
   /** Pictures on this server may need a token, which no `<img src>` sends. */
-  picture: async (path: string) => (await answerTo(path)).blob(),
+  picture: async (path: string) => come((await answerTo(path)).blob()),
 
   encode: (pictures: Blob[], masks: Blob[], name: string, model: string) =>
     upload<KnownIdentity>("/v1/identities", form({ image: pictures, mask: masks, name, model })),
@@ -300,7 +304,7 @@ export const server = {
   /** Return what an edit by words may change, white in a picture. */
   region: async (picture: Blob, request: Record<string, unknown>) => {
     const sent = form({ ...fieldsOf(request), image: picture });
-    return (await answerTo("/v1/images/edits/region", sent)).blob();
+    return come((await answerTo("/v1/images/edits/region", sent)).blob());
   },
 
   draw: async (body: object, signal?: AbortSignal) =>
@@ -357,13 +361,13 @@ export class Live {
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly handlers: LiveHandlers) {
-    addEventListener("online", () => this.#socket ?? this.connect());
+    addEventListener("online", () => this.connect()); // the last one may be dead without a word
   }
 
   connect(): void {
     clearTimeout(this.#timer);
     this.#socket?.close();
-    const token = sessionStorage.getItem(TOKEN);
+    const token = kept.text;
     const protocols = token ? ["swiftpie", `swiftpie.token.${base64url(token)}`] : ["swiftpie"];
     const socket = new WebSocket(
       new URL("/v1/live", location.href.replace(/^http/, "ws")),

@@ -39,6 +39,8 @@ const MAX_HISTORY = 60;
 const KEEP_MS = 100; // after the last change, a visit is kept
 const ABOUT_WORDS = /was never taught (.*?)\. /;
 const NOTHING_YET = { mask: null, box: null, yaw: null, pitch: null } as const; // in a new photo
+const IN_DRAWINGS = ["scene", "styleReference"] as const; // parts that the server keeps
+const IN_EDITS = ["photo", "mask"] as const;
 const LEFT: Box = [0.04, 0.4, 0.48, 0.84]; // square, as what the encoder sees
 const RIGHT: Box = [0.52, 0.4, 0.96, 0.84];
 
@@ -70,6 +72,9 @@ interface Visit {
   history: readonly Moment[];
   at: number;
 }
+
+/** What only the newest of several may change: a part of the draft, or who is used. */
+type Claim = keyof Draft | "use";
 
 export type Place = "subject" | "scene" | "prompt" | "picture" | "settings" | "seeds" | "mask";
 
@@ -125,7 +130,7 @@ class Studio {
   latencyMs = $state<number | null>(null);
   outageS = $state<number | null>(null); // for which the picture had to wait
   isDrawing = $state(false);
-  isBusy = $state<string | null>(null); // what is being done with a picture that was given
+  film = $state.raw<{ file: Blob; url: string; about: string } | null>(null); // drawn last
   waitsS = $state<number | null>(null); // with pictures that the server has no room for
   keptBytes = $state(0); // in this browser
   keepProblem = $state("");
@@ -142,7 +147,6 @@ class Studio {
   latest = $state.raw<Blob | null>(null); // the picture that came last, which may show several
   crowd = $state.raw<Crowd | null>(null);
   unnamed = $state<number | null>(null); // key of a subject without a name
-  correcting = $state.raw<Correcting | null>(null);
   visit = $state(0); // counts returns to a moment of the history; what was asked before is void
   note = $state(""); // on how a picture was sent
   said = $state(""); // by a screen reader
@@ -152,7 +156,14 @@ class Studio {
     picture: (header, file) => void this.#took(header, file),
     problem: (id, problem) => (id === null || id === this.#asked) && this.#refused(problem),
   });
+  #works = $state.raw<readonly { what: string }[]>([]); // what is being done
+  #corrections = $state.raw<readonly Correcting[]>([]); // one after the other
+  #claims: Partial<Record<Claim, object>> = {}; // the newest of each
+  #adding: Promise<unknown> = Promise.resolve(); // settled when no subject is being added
+  #meeting = new Map<string, Promise<unknown>>(); // samples and entries that are on their way
   #asked = 0; // the number of the newest request, 0 while the draft is newer
+  #drafts = new Map<number, Draft>(); // by the number of their request
+  #shownNumber = 0; // of the request whose picture is shown
   #isHeld = false; // a mouse or a finger is down
   #isDue = false; // a picture was not asked for because of that
   #frameMs = 0; // that the last picture took
@@ -167,7 +178,9 @@ class Studio {
   #stripOf = ""; // what was asked for last
   #stripShown = "";
   #lastKey = 0;
-  #isReviving = false;
+  #numReviving = 0;
+  #isOpening = false;
+  #others: BroadcastChannel | null = null; // tabs of this visitor
   #isResumed = false; // what was kept was looked for
   #isBack = false; // and found
   #isAtWork = false; // and the server was told
@@ -177,6 +190,17 @@ class Studio {
   #kept = Promise.resolve(); // settled when nothing is being written
   #places: ReadonlySet<string> = new Set(); // names of scenes
   #sprites = new Map<string, Promise<string>>(); // URLs of pictures of the library
+
+  /** What is being done with a picture that was given; "" for what is not worth a word. */
+  get isBusy(): string | null {
+    if (!this.#works.length) return null;
+    return this.#works.map(({ what }) => what).findLast(Boolean) ?? "";
+  }
+
+  /** Whose cut-out is looked at. */
+  get correcting(): Correcting | null {
+    return this.#corrections[0] ?? null;
+  }
 
   get facts(): Model["swiftpie"] | null {
     return this.models.find((one) => one.id === this.model)?.swiftpie ?? null;
@@ -236,6 +260,13 @@ class Studio {
 
   /** Return to what was kept, ask the server what it has, and draw the first picture. */
   async open(): Promise<void> {
+    if (this.#isOpening) return;
+    this.#isOpening = true;
+    await this.#opened();
+    this.#isOpening = false;
+  }
+
+  async #opened(): Promise<void> {
     const isBack = await this.#resume();
     try {
       this.#learnOffer(await server.models());
@@ -253,7 +284,7 @@ class Studio {
     } catch (error) {
       this.isStarting = false;
       if (error instanceof Refused && error.status === 401) this.#askForToken();
-      else if (error instanceof Refused && error.status === 0) {
+      else if (error instanceof Refused && isAway(error)) {
         this.connection = "lost";
         this.retryInS = 2;
         setTimeout(() => void this.open(), 2_000);
@@ -273,6 +304,8 @@ class Studio {
     let visit: Visit | undefined;
     try {
       visit = await kept<Visit>();
+      this.#others = new BroadcastChannel("swiftpie");
+      this.#others.onmessage = () => void this.#leave();
     } catch (error) {
       this.keepProblem = `This browser keeps nothing: ${(error as Error).message}`;
     }
@@ -302,7 +335,7 @@ class Studio {
     await this.#list();
     if (!isOffered) await this.#encodeAgain(this.subjects);
     if (this.history[this.at]?.draft === this.draft) await this.#drawSeeds();
-    else this.set({});
+    else this.#anew();
   }
 
   /** Keep whatever changes, a moment after it did, and at once where the page is left. */
@@ -347,11 +380,16 @@ class Studio {
 
   /** Delete what this browser keeps, and what the server has of it; the page begins anew. */
   async forgetAll(): Promise<void> {
-    this.#keeps = false;
-    await this.#kept;
-    await forget();
+    this.#others?.postMessage("all is deleted"); // else they would keep theirs again
     const mine = this.subjects.filter(({ isNamed }) => !isNamed);
     await Promise.allSettled(mine.map(({ id }) => server.forget(id)));
+    await this.#leave();
+  }
+
+  async #leave(): Promise<void> {
+    this.#keeps = false;
+    await this.#kept;
+    await forget().catch(() => undefined); // a browser that keeps nothing has nothing to delete
     location.reload();
   }
 
@@ -403,11 +441,22 @@ class Studio {
 
   /** Go on with another model, which has to look at the subjects itself. */
   async switchTo(model: string): Promise<void> {
-    await this.#doing("subject", `Getting ${model} ready`, async () => {
+    this.#numReviving++; // subjects that it does not know come anyway
+    const isReady = await this.#doing("subject", `Getting ${model} ready`, async () => {
       await this.#choose(model);
       await this.#encodeAgain(this.subjects);
-      this.set({});
     });
+    this.#numReviving--;
+    if (model !== this.model) return; // another one was chosen meanwhile
+    if (isReady) this.#anew();
+    else this.isDrawing = false;
+  }
+
+  /** Ask for the picture of a draft whose subjects are others now; what is said of them stays. */
+  #anew(): void {
+    const { subject } = this.problems;
+    this.set({});
+    if (subject) this.#fail("subject", subject);
   }
 
   /** Put on the shelf what only the server knows of this visitor. */
@@ -432,24 +481,39 @@ class Studio {
         sample: samples[one.id] ?? null,
       })),
     );
-    for (const one of more) this.#shelve(one);
+    for (const one of more) if (!this.subjects.some(({ id }) => id === one.id)) this.#shelve(one);
   }
 
   async #begin(): Promise<void> {
     await this.#choose(this.models[0]!.id);
     await this.#list();
+    const { placed, photo } = this.draft;
+    if (this.draft.prompt || placed.length || photo) return this.set({}); // somebody began already
     const prompt = "a photo of a dog on a frozen lake";
     if (!readsPictures(this.facts)) return this.set({ prompt });
-    this.draft = { ...this.draft, prompt };
+    const offered = (this.draft = { ...this.draft, prompt });
     const key = await this.meet(SAMPLES[0]!);
-    if (key !== undefined) this.use(key);
+    if (this.draft !== offered) return;
+    if (key === undefined) return this.#anew();
+    this.use(key);
     this.draft = { ...this.draft, isOffered: true };
   }
 
   // The draft
 
+  /**
+   * Begin what will change a part of the draft in a while.
+   *
+   * What is returned says whether nothing else has changed that part, or begun to, since.
+   */
+  claim(part: Claim): () => boolean {
+    const own = (this.#claims[part] = {});
+    return () => this.#claims[part] === own;
+  }
+
   /** Change the draft, and ask for its picture. */
   set(part: Partial<Draft>): void {
+    for (const name of Object.keys(part)) this.claim(name as keyof Draft);
     const next = { ...this.draft, ...part };
     // Subjects of the prompt come before a sample that was not chosen.
     this.draft = part.prompt && this.#namesAnother(next) ? { ...next, placed: [] } : next;
@@ -487,10 +551,12 @@ class Studio {
     this.#isDue = this.#isHeld && this.#frameMs > LIVE_MS;
     if (this.#isDue) return;
     this.#sentAt = performance.now();
-    const request = this.request(this.draft);
+    const { draft } = this;
+    const request = this.request(draft);
     this.isDrawing = request !== null;
-    if (request) this.#asked = this.#live.ask({ ...request, output_format: "jpeg" });
-    else this.#live.forget();
+    if (!request) return this.#live.forget();
+    this.#asked = this.#live.ask({ ...request, output_format: "jpeg" });
+    this.#drafts.set(this.#asked, draft);
   }
 
   /** Return what a draft asks of the server, null where something is still missing. */
@@ -500,15 +566,18 @@ class Studio {
   }
 
   async #took(header: Header, file: Blob): Promise<void> {
-    const visit = this.visit;
+    const { visit, draft: now } = this;
+    const draft = this.#drafts.get(header.id) ?? now; // what it was asked for
+    for (const id of this.#drafts.keys()) if (id <= header.id) this.#drafts.delete(id);
     const url = urlOf(file);
     const image = new Image();
     image.src = url;
     await image.decode(); // so that one picture follows the other without a gap
-    if (visit !== this.visit) {
+    if (visit !== this.visit || header.id < this.#shownNumber) {
       letGo(url);
       return;
     }
+    this.#shownNumber = header.id;
     this.#frameMs = header.milliseconds;
     const isNewest = header.id === this.#asked;
     if (isNewest) {
@@ -518,9 +587,9 @@ class Studio {
       this.latencyMs = hasWaited ? null : Math.round(performance.now() - this.#changedAt);
     }
     const mask = header.mask_b64 && urlOf(blobOf(header.mask_b64, "image/png"));
-    const photo = mask ? (this.draft.photo?.id ?? null) : null;
+    const photo = mask ? (draft.photo?.id ?? null) : null;
     const { width, height, box, warnings } = header;
-    const { task, placed, newcomer } = this.draft;
+    const { task, placed, newcomer } = draft;
     const chosen = [...placed.map((one) => one.key), newcomer].map((key) => this.subject(key));
     const named = header.named.filter(
       ({ word }) => !chosen.some((one) => one?.isNamed && one.id === word),
@@ -614,6 +683,7 @@ class Studio {
     clearTimeout(this.#settling);
     this.#live.forget();
     this.#asked = 0;
+    this.#claims = {};
     this.visit++;
     this.#isDue = false;
     this.isDrawing = false;
@@ -649,6 +719,7 @@ class Studio {
         const one = type === "draw" ? server.draw(body, signal) : this.#edited(draft, body, signal);
         drawn.push(...(await one));
       }
+      signal.throwIfAborted();
       for (const one of this.seeds) letGo(one.url);
       this.seeds = drawn.map(({ seed: number, b64 }) => ({
         seed: number,
@@ -693,7 +764,7 @@ class Studio {
     const body = { ...rest, seed: draft.firstSeed, output_format: "jpeg", swiftpie: own };
     await this.#doing("seeds", `Drawing ${BEST_OF} pictures`, async () => {
       const [best] = await (type === "draw" ? server.draw(body) : this.#edited(draft, body));
-      if (best) this.vary(best.seed);
+      if (best && this.#asks(this.draft) === this.#asks(draft)) this.vary(best.seed);
     });
   }
 
@@ -722,10 +793,10 @@ class Studio {
   }
 
   async #lookAt(given: File): Promise<void> {
-    await this.#doing("subject", "Looking at the picture", async () => {
+    await this.#addingOne("Looking at the picture", async () => {
       const file = await this.fitted(given);
       const { origin } = await server.keep(file);
-      if (origin["prompt"]) this.found = { file, url: urlOf(file), origin };
+      if (origin["prompt"]) this.#find(file, origin);
       else {
         this.closeCrowd();
         await this.#addSubject([file], given.name);
@@ -739,6 +810,7 @@ class Studio {
     const file = this.latest!;
     await this.#doing("subject", "Looking for all subjects", async () => {
       const found = await server.cutOutAll(file);
+      if (file !== this.latest) return;
       const subjects = found.map((one) => ({ ...one, url: urlOf(one.mask), isTaken: false }));
       this.crowd = { file, url: urlOf(file), subjects };
     });
@@ -746,14 +818,15 @@ class Studio {
 
   /** Add a subject of that picture: in place of what the cut-out of all showed, or beside others. */
   async takeFrom(crowd: Crowd, number: number): Promise<void> {
-    const isBeside = crowd.subjects.some((one) => one.isTaken);
-    await this.#doing("subject", "Looking at the picture", async () => {
-      const { mask } = crowd.subjects[number]!;
+    const { file, subjects } = crowd;
+    const { mask, url } = subjects[number]!;
+    await this.#addingOne("Looking at the picture", async () => {
+      const isBeside = (this.crowd ?? crowd).subjects.some((one) => one.isTaken);
       const name = unnamed(this.subjects.map((one) => one.name));
-      await this.addCut([{ file: crowd.file, mask }], name, isBeside);
-      const taken = (i: number, was: boolean) => was || i === number;
-      const subjects = crowd.subjects.map((one, i) => ({ ...one, isTaken: taken(i, one.isTaken) }));
-      if (this.crowd) this.crowd = { ...crowd, subjects };
+      this.#doubt(await this.addCut([{ file, mask }], name, isBeside));
+      const now = this.crowd;
+      const taken = now?.subjects.map((one) => (one.url === url ? { ...one, isTaken: true } : one));
+      if (now && taken) this.crowd = { ...now, subjects: taken };
     });
   }
 
@@ -778,7 +851,21 @@ class Studio {
         this.#fail("picture", "This picture does not say what made it.");
         return;
       }
-      this.found = { file, url: urlOf(file), origin };
+      this.#find(file, origin);
+    });
+  }
+
+  #find(file: Blob, origin: Origin): void {
+    this.closeFound();
+    this.found = { file, url: urlOf(file), origin };
+  }
+
+  /** Add subjects after those that are on their way, so that each is named beside the others. */
+  async #addingOne(what: string, work: () => Promise<unknown>): Promise<void> {
+    await this.#doing("subject", what, () => {
+      const turn = this.#adding.then(work);
+      this.#adding = turn.catch(() => undefined);
+      return turn;
     });
   }
 
@@ -786,7 +873,7 @@ class Studio {
   async resolveSeveral(asOne: boolean): Promise<void> {
     const files = this.several;
     this.several = [];
-    await this.#doing("subject", "Looking at the pictures", async () => {
+    await this.#addingOne("Looking at the pictures", async () => {
       for (const group of asOne ? [files] : files.map((file) => [file])) {
         await this.#addSubject(group, group[0]!.name);
       }
@@ -802,9 +889,7 @@ class Studio {
       this.set({ mode: "edit" });
       await this.openPhoto(found.file);
     } else {
-      await this.#doing("subject", "Looking at the picture", () =>
-        this.#addSubject([found.file], ""),
-      );
+      await this.#addingOne("Looking at the picture", () => this.#addSubject([found.file], ""));
     }
   }
 
@@ -853,38 +938,39 @@ class Studio {
     const sent = await Promise.all(files.map((file) => this.fitted(file)));
     const sources = sent.map((file) => ({ file, mask: null }));
     try {
-      await this.addCut(sources, name);
+      this.#doubt(await this.addCut(sources, name));
     } catch (error) {
       if (!(error instanceof Refused && error.code === "subject_not_found")) throw error;
-      this.correcting = { key: null, name, sources };
+      this.correct({ key: null, name, sources });
     }
   }
 
+  /** Show a cut-out that may be bad. */
+  #doubt(subject: Subject): void {
+    if (subject.warnings.length) this.correct(subject);
+  }
+
   /** Add a subject to the shelf, and to the picture. */
-  async addCut(sources: readonly Source[], name: string, isBeside = false): Promise<void> {
+  async addCut(sources: readonly Source[], name: string, isBeside = false): Promise<Subject> {
     const subject = await this.#encode(++this.#lastKey, sources, name, null);
     this.#shelve(subject);
     if (isBeside && this.draft.mode === "draw") this.add(subject.key);
     else this.use(subject.key);
-    if (subject.warnings.length) this.correcting = subject; // whose cut-out may be bad
     if (isUnnamed(name)) this.unnamed = subject.key;
+    return subject;
   }
 
   /** Add a person by the face, or the subject of a file, to the shelf and to the picture. */
   async addWhole(what: Sent, file: File): Promise<void> {
     const isFace = what === "face";
-    await this.#doing(
-      "subject",
-      isFace ? "Looking at the face" : "Opening the subject",
-      async () => {
-        const sent = isFace ? await this.fitted(file) : file;
-        const name = isFace ? PERSON : await this.#nameOf(file.name);
-        const subject = await this.#encodeWhole(what, ++this.#lastKey, sent, name);
-        this.#shelve(subject);
-        this.use(subject.key);
-        this.note = subject.warnings.join(" ") || this.note;
-      },
-    );
+    await this.#addingOne(isFace ? "Looking at the face" : "Opening the subject", async () => {
+      const sent = isFace ? await this.fitted(file) : file;
+      const name = isFace ? PERSON : await this.#nameOf(file.name);
+      const subject = await this.#encodeWhole(what, ++this.#lastKey, sent, name);
+      this.#shelve(subject);
+      this.use(subject.key);
+      this.note = subject.warnings.join(" ") || this.note;
+    });
   }
 
   async #encodeWhole(sent: Sent, key: number, file: Blob, name: string): Promise<Subject> {
@@ -904,9 +990,14 @@ class Studio {
     };
   }
 
-  /** Open the cut-out for correction. */
+  /** Open the cut-out for correction, after any that is open. */
   correct(what: Correcting): void {
-    this.correcting = what;
+    this.#corrections = [...this.#corrections, what];
+  }
+
+  /** Go on with the next cut-out, if one waits. */
+  corrected(): void {
+    this.#corrections = this.#corrections.slice(1);
   }
 
   async #encode(
@@ -948,6 +1039,13 @@ class Studio {
       (file) => this.subject(key)?.id === id && this.#change(key, { file }),
       () => undefined, // its pictures are sent instead
     );
+  }
+
+  /** Put what became of a subject in its place, unless it is gone or another model was chosen. */
+  #renew(next: Subject, model: string, name?: string): void {
+    const old = this.subject(next.key);
+    if (old && model === this.model) this.#shelve({ ...next, name: name ?? old.name });
+    else server.forget(next.id).catch(() => undefined);
   }
 
   /** Change some of a subject, which may have changed otherwise since it was looked up. */
@@ -993,17 +1091,22 @@ class Studio {
   async rename(key: number, name: string): Promise<void> {
     const old = this.subject(key)!;
     if (this.unnamed === key) this.unnamed = null;
-    await server.rename(old.id, name).catch(ignoreGone); // it is encoded under this name then
     this.#change(key, { name });
     this.set({ prompt: renamed(this.draft.prompt, old.name, name) });
+    await server.rename(old.id, name).catch(ignoreGone); // it is encoded under this name then
+  }
+
+  /** Say what a subject without a name is. */
+  async name(key: number, name: string): Promise<void> {
+    await this.#doing("subject", "", () => this.rename(key, name));
   }
 
   /** Encode a subject again, of other pictures or with other cut-outs. */
   async recut(key: number, sources: readonly Source[], name: string): Promise<void> {
     const old = this.subject(key);
     if (!old) return;
-    this.#shelve(await this.#encode(key, sources, name, null));
-    letGo(old.thumbnail);
+    const { model } = this;
+    this.#renew(await this.#encode(key, sources, name, null), model, name);
     const { prompt } = this.draft;
     this.set({ prompt: name === old.name ? prompt : renamed(prompt, old.name, name) });
     await this.#written(); // else a reload would look for what is gone
@@ -1019,13 +1122,16 @@ class Studio {
 
   /** Return the key of a sample, which is encoded when it is first wanted, or of an entry. */
   async meet(offered: Sample | Entry): Promise<number | undefined> {
-    if (!this.known(offered)) {
-      await this.#doing("subject", `Looking at the ${offered.name}`, async () => {
-        const subject =
-          "words" in offered ? await this.#fetched(offered) : await this.#encoded(offered);
-        this.#shelve(subject);
+    const isEntry = "words" in offered;
+    const where = isEntry ? offered.picture : offered.url;
+    if (!this.known(offered) && !this.#meeting.has(where)) {
+      const coming = this.#doing("subject", `Looking at the ${offered.name}`, async () => {
+        this.#shelve(await (isEntry ? this.#fetched(offered) : this.#encoded(offered)));
       });
+      this.#meeting.set(where, coming);
     }
+    await this.#meeting.get(where);
+    this.#meeting.delete(where);
     return this.known(offered)?.key;
   }
 
@@ -1070,6 +1176,7 @@ class Studio {
 
   /** Draw this subject in place of the active one. */
   use(key: number): void {
+    this.claim("use");
     const { draft } = this;
     const next = this.subject(key)!;
     if (draft.mode === "edit") {
@@ -1145,6 +1252,7 @@ class Studio {
     if (index >= 0) this.leaveOut(index);
     if (this.draft.newcomer === key) this.set({ newcomer: null });
     this.subjects = this.subjects.filter((one) => one.key !== key);
+    this.#corrections = this.#corrections.filter((one, i) => !i || one.key !== key); // 0: it closes
     await this.#written();
     try {
       await server.forget(subject.id).catch(ignoreGone);
@@ -1170,29 +1278,38 @@ class Studio {
 
   /** Draw in a place that somebody photographed. */
   async useScene(given: Blob): Promise<void> {
-    await this.#doing("scene", "Looking at the place", async () => {
-      this.set({ scene: await this.#sent(await this.fitted(given)) });
-    });
+    await this.#sending("scene", "scene", "Looking at the place", () => this.fitted(given));
   }
 
   /** Draw in the style of a picture. */
   async useStyle(given: Blob): Promise<void> {
-    await this.#doing("settings", "Looking at the style", async () => {
-      this.set({ styleReference: await this.#sent(await this.fitted(given)) });
-    });
+    const part = "styleReference";
+    await this.#sending("settings", part, "Looking at the style", () => this.fitted(given));
   }
 
-  /** Return a picture that goes with the draft, which the server keeps. */
-  async #sent(file: Blob): Promise<SentPicture> {
-    const { id } = await server.keep(file);
-    return { id, file, url: urlOf(file) };
+  /** Let the server keep a picture that goes with the draft, unless a later change comes first. */
+  async #sending(
+    place: Place,
+    part: "scene" | "styleReference" | "mask",
+    what: string,
+    found: (isLast: () => boolean) => Promise<Blob>,
+  ): Promise<void> {
+    const isLast = this.claim(part);
+    await this.#doing(place, what, async () => {
+      const file = await found(isLast);
+      if (!isLast()) return;
+      const { id } = await server.keep(file);
+      if (isLast()) this.set({ [part]: { id, file, url: urlOf(file) } });
+    });
   }
 
   // Editing
 
   async openPhoto(file: Blob): Promise<void> {
+    const isLast = this.claim("photo");
     await this.#doing("picture", "Opening the picture", async () => {
       const { photo, origin } = await this.#workOn(file);
+      if (!isLast()) return letGo(photo.url);
       const { prompt = "", task } = origin;
       const source = task ? "" : prompt; // of the subject alone that was put into a photo
       this.set({ photo, ...NOTHING_YET, source, change: source });
@@ -1213,9 +1330,11 @@ class Studio {
   /** Edit what was drawn. */
   async editThis(): Promise<void> {
     const { draft } = this;
+    const isLast = this.claim("photo");
     await this.#doing("picture", "Opening the picture", async () => {
       const file = blobOf((await this.#finished()).b64, "image/png");
       const { photo } = await this.#workOn(file);
+      if (!isLast()) return letGo(photo.url);
       const { mode, task, prompt, change } = draft;
       const source = mode === "draw" ? prompt : task === "edit" ? change : draft.source;
       this.set({ mode: "edit", photo, ...NOTHING_YET, newcomer: null, source, change: source });
@@ -1223,32 +1342,28 @@ class Studio {
   }
 
   async paint(mask: Blob | null): Promise<void> {
-    if (!mask) {
-      this.set({ mask: null });
-      return;
-    }
-    await this.#doing("mask", "", async () => {
-      this.set({ mask: await this.#sent(mask) });
-    });
+    if (mask) await this.#sending("mask", "mask", "", async () => mask);
+    else this.set({ mask: null });
   }
 
   /** Let what is found by points in the photo be what may change; `show` is given it as a URL. */
   async mark(cutout: string, show: (url: string) => Promise<void>): Promise<void> {
-    await this.#doing("mask", "Looking for it", async () => {
-      const mask = await server.cutOut(this.draft.photo!.copy, cutout);
+    const { photo } = this.draft;
+    await this.#sending("mask", "mask", "Looking for it", async (isLast) => {
+      const mask = await server.cutOut(photo!.copy, cutout);
       const url = urlOf(mask);
-      await show(url);
+      if (isLast()) await show(url);
       letGo(url);
-      await this.paint(mask);
+      return mask;
     });
   }
 
   /** Let what the words may change be the mask, which can be painted before anything is drawn. */
   async findArea(): Promise<void> {
-    await this.#doing("mask", "Looking for it", async () => {
+    await this.#sending("mask", "mask", "Looking for it", async () => {
       const request = this.request(this.draft);
       if (!request) throw new Refused("Say what the picture shall show first.");
-      await this.paint(await server.region(this.draft.photo!.copy, request));
+      return server.region(this.draft.photo!.copy, request);
     });
   }
 
@@ -1290,9 +1405,10 @@ class Studio {
     part: (drawn: Drawn) => string,
     more: Record<string, string> = {},
   ): Promise<void> {
+    const about = this.caption(this.draft);
     await this.#doing("picture", "Writing the file", async () => {
       const file = blobOf(part(await this.#finished(more)), "image/png");
-      this.offer(file, this.caption(this.draft), `${ending}.png`);
+      this.offer(file, about, `${ending}.png`);
     });
   }
 
@@ -1310,17 +1426,17 @@ class Studio {
     this.said = `${link.download} was saved.`;
   }
 
-  /** Return the animation from the draft to what `animate` says; null if it cannot be drawn. */
-  async animate(animate: Record<string, unknown>): Promise<Blob | null> {
-    let film: Blob | null = null;
+  /** Draw the animation from the draft to what `animate` says, which its last frame shows. */
+  async animate(about: string, animate: Record<string, unknown>): Promise<void> {
     await this.#doing("picture", "Drawing the frames", async () => {
       const { type: _, swiftpie, ...rest } = this.request(this.draft)!;
       const own = { ...(swiftpie as object), animate };
       const [drawn] = await server.draw({ ...rest, output_format: "webp", swiftpie: own });
-      film = blobOf(drawn!.b64, "image/webp");
+      const file = blobOf(drawn!.b64, "image/webp");
+      letGo(this.film?.url);
+      this.film = { file, url: urlOf(file), about };
       this.said = "The animation is ready.";
     });
-    return film;
   }
 
   // What goes wrong
@@ -1346,13 +1462,17 @@ class Studio {
   }
 
   #refused(problem: Refused): void {
+    // Until it was asked for again the picture is on its way: the one that is shown is of another draft.
+    if (problem.code === "identity_not_found") return void this.#revive();
+    if (problem.param === "picture_id") return void this.#keepAgain();
+    if (problem.retryAfterS) {
+      this.#later = setTimeout(() => this.#ask(), problem.retryAfterS * 1000);
+      return;
+    }
     this.isDrawing = false;
-    if (problem.code === "identity_not_found") void this.#revive();
-    else if (problem.code === "subject_not_named") {
+    if (problem.code === "subject_not_named") {
       this.missing = { word: problem.word, near: [...problem.near] };
-    } else if (problem.param === "picture_id") void this.#keepAgain();
-    else if (problem.retryAfterS) setTimeout(() => this.#ask(), problem.retryAfterS * 1000);
-    else {
+    } else {
       const { mode, task } = this.draft;
       const place = placeOf(problem);
       const isOfWords = mode === "edit" && task === "edit" && place === "picture";
@@ -1362,31 +1482,35 @@ class Studio {
 
   /** Send again what the picture needs and a server that was started anew does not know. */
   async #revive(): Promise<void> {
-    if (this.#isReviving) return; // picture and strip may both have found out
-    this.#isReviving = true;
-    await this.#doing("subject", "Looking at the subjects again", async () => {
-      const known = new Set((await server.identities()).map((one) => one.id));
+    if (this.#numReviving) return; // picture and strip may both have found out
+    this.#numReviving++;
+    const isDone = await this.#doing("subject", "Looking at the subjects again", async () => {
+      const theirs = (await server.identities()).filter((one) => one.model === this.model);
+      const known = new Set(theirs.map((one) => one.id));
       const { placed, newcomer } = this.draft;
       const needed = new Set([...placed.map(({ key }) => key), newcomer]);
       for (const one of this.subjects) {
         if (one.isNamed || !needed.has(one.key) || known.has(one.id)) continue;
         if (!(await this.#sendFile(one))) await this.#encodeAgain([one]);
       }
-      this.#ask();
     });
-    this.#isReviving = false;
+    this.#numReviving--;
+    if (isDone) this.#soon();
+    else this.isDrawing = false;
   }
 
   async #encodeAgain(subjects: readonly Subject[]): Promise<void> {
+    const { model } = this;
     for (const old of subjects) {
-      if (old.isNamed) continue; // the server looks at it itself
+      if (model !== this.model) return; // chosen meanwhile, which looks at them as well
+      if (old.isNamed || !this.subject(old.key)) continue; // the server looks at it itself
       if (old.sent) {
         await this.#encodeWholeAgain(old, old.sent);
         continue;
       }
       try {
         const sources = await this.sourcesOf(old.key);
-        this.#shelve(await this.#encode(old.key, sources, old.name, old.sample));
+        this.#renew(await this.#encode(old.key, sources, old.name, old.sample), model);
       } catch (error) {
         if (!(error instanceof Refused && error.status === 404)) throw error;
         this.subjects = this.subjects.filter((one) => one.key !== old.key);
@@ -1398,11 +1522,12 @@ class Studio {
   /** Send a person or a file to another model; a subject that it cannot draw is left out. */
   async #encodeWholeAgain(old: Subject, sent: Sent): Promise<void> {
     const file = old.sources[0]?.file;
+    const { model } = this;
     let why = "What was sent of it is not here any more.";
     if (sent === "face" && !this.facts?.knows_faces) why = `${this.model} draws no faces.`;
     else if (file) {
       try {
-        this.#shelve(await this.#encodeWhole(sent, old.key, file, old.name));
+        this.#renew(await this.#encodeWhole(sent, old.key, file, old.name), model);
         return;
       } catch (error) {
         if (!(error instanceof Refused && error.code === "identity_of_others")) throw error;
@@ -1414,35 +1539,39 @@ class Studio {
   }
 
   async #keepAgain(): Promise<void> {
-    await this.#doing("picture", "Opening the picture again", async () => {
-      const { photo, mask, mode, scene, styleReference } = this.draft;
-      if (mode === "draw") {
-        this.set({
-          scene: typeof scene === "string" ? scene : await this.#keptAnew(scene),
-          styleReference: styleReference && (await this.#keptAnew(styleReference)),
-        });
-      } else if (photo) {
-        const again = { ...photo, id: (await server.keep(photo.copy)).id };
-        this.set({ photo: again, mask: mask && (await this.#keptAnew(mask)) });
+    const old = this.draft;
+    const isDone = await this.#doing("picture", "Opening the picture again", async () => {
+      const again: Partial<Record<keyof Draft, unknown>> = {};
+      for (const part of old.mode === "draw" ? IN_DRAWINGS : IN_EDITS) {
+        const one = old[part];
+        if (one && typeof one !== "string") again[part] = await this.#keptAnew(one);
       }
+      const isAsItWas = ([part]: [string, unknown]) =>
+        this.draft[part as keyof Draft] === old[part as keyof Draft];
+      this.set(Object.fromEntries(Object.entries(again).filter(isAsItWas)));
     });
+    if (!isDone) this.isDrawing = false;
   }
 
   /** Return a picture that the server has forgotten, under another name. */
-  async #keptAnew(one: SentPicture): Promise<SentPicture> {
-    return { ...one, id: (await server.keep(one.file)).id };
+  async #keptAnew<T extends SentPicture | Photo>(one: T): Promise<T> {
+    return { ...one, id: (await server.keep("copy" in one ? one.copy : one.file)).id };
   }
 
-  async #doing(place: Place, what: string, work: () => Promise<unknown>): Promise<void> {
-    this.isBusy = what;
+  /** Do what takes a while, and say what goes wrong; false if something did. */
+  async #doing(place: Place, what: string, work: () => Promise<unknown>): Promise<boolean> {
+    const own = { what };
+    this.#works = [...this.#works, own];
     this.note = "";
     this.problems = { ...this.problems, [place]: undefined };
     try {
       await work();
+      return true;
     } catch (error) {
       this.#tell(place, error);
+      return false;
     } finally {
-      this.isBusy = null;
+      this.#works = this.#works.filter((one) => one !== own);
     }
   }
 
@@ -1467,6 +1596,9 @@ class Studio {
 }
 
 export const studio = new Studio();
+
+/** Whether nothing answers, or a proxy in its place: both pass. */
+const isAway = ({ status }: Refused): boolean => status === 0 || status >= 500;
 
 function ignoreGone(error: unknown): void {
   if (!(error instanceof Refused && error.status === 404)) throw error;

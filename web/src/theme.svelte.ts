@@ -1,21 +1,22 @@
 /** Light or dark: the system's choice until somebody makes another one. */
 
+import { Note } from "./note";
+
 type Theme = "light" | "dark";
 
-const KEY = "swiftpie theme";
+const chosen = new Note("localStorage", "swiftpie theme");
 const system = matchMedia("(prefers-color-scheme: dark)");
 
 class ThemeChoice {
   now = $state<Theme>("light");
 
   follow(): void {
-    const chosen = localStorage.getItem(KEY) as Theme | null;
-    this.now = chosen ?? (system.matches ? "dark" : "light");
+    this.now = (chosen.text as Theme | null) ?? (system.matches ? "dark" : "light");
     document.documentElement.dataset["theme"] = this.now;
   }
 
   toggle(): void {
-    localStorage.setItem(KEY, this.now === "dark" ? "light" : "dark");
+    chosen.text = this.now === "dark" ? "light" : "dark";
     this.follow();
   }
 }

@@ -17,7 +17,8 @@ async function newest(request) {
   const store = await caches.open(STORE);
   try {
     const answer = await fetch(request);
-    if (answer.ok) await store.put(request, answer.clone());
+    // Where the browser has no room, the page comes all the same.
+    if (answer.ok) await store.put(request, answer.clone()).catch(() => undefined);
     return answer;
   } catch (error) {
     const last = await store.match(request);
