@@ -7,6 +7,8 @@ export type Corner = (typeof CORNERS)[number];
 
 const LEAST = 0.08; // a side; nothing could be seen of a smaller subject
 
+const EDGE = 0.02; // left free beside a subject
+
 const within = (value: number, low: number, high: number) => Math.min(high, Math.max(low, value));
 const tidy = (value: number) => Math.round(value * 1000) / 1000;
 
@@ -24,6 +26,21 @@ export function scaled([left, top, right, bottom]: Box, factor: number): Box {
   const ends = [within(middle - half, 0, 1), within(above, 0, 1), within(middle + half, 0, 1)];
   const [first, second, third] = ends.map(tidy) as [number, number, number];
   return [first, second, third, bottom];
+}
+
+/** Return a box for one more subject, as high as the last one and in the widest gap beside them all. */
+export function free(boxes: readonly Box[]): Box {
+  const [, top, , bottom] = boxes.at(-1)!;
+  const starts = [0, ...boxes.map(([, , right]) => right)];
+  const gaps = starts.map((left): [number, number] => {
+    if (boxes.some((one) => one[0] <= left && left < one[2])) return [left, left]; // inside of one
+    return [left, Math.min(1, ...boxes.map((one) => one[0]).filter((end) => end >= left))];
+  });
+  const [left, right] = gaps.reduce((a, b) => (b[1] - b[0] > a[1] - a[0] ? b : a));
+  const half = Math.min(bottom - top, right - left) / 2 - EDGE;
+  if (half < LEAST) return [0.3, 0.3, 0.7, 0.7]; // there is no gap
+  const middle = (left + right) / 2;
+  return [tidy(middle - half), tidy(bottom - 2 * half), tidy(middle + half), bottom];
 }
 
 /** Return the box with one corner moved; its opposite stays. */

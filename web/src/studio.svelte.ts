@@ -1,7 +1,7 @@
 /** What the page is about: one draft, its picture, its history, and the subjects to choose from. */
 
 import { flushSync } from "svelte";
-import { described } from "./box";
+import { described, free } from "./box";
 import { canPlace, FIRST, followsSeed, placesIn, readsPictures, requestOf, varies } from "./draft";
 import type { Draft, Photo, Placed, SentPicture, Source, Subject, Task } from "./draft";
 import { isUnnamed, joined, names, renamed, said, unnamed, without, wordsOf } from "./naming";
@@ -37,8 +37,10 @@ const LIVE_MS = 300; // a picture that takes longer is asked for at the end of a
 const COPY_PX = 768; // of a photo's longer side, while it is worked on
 const MAX_HISTORY = 60;
 const KEEP_MS = 100; // after the last change, a visit is kept
+const EXAMPLES = /,? as in `[^`]*`(?: or `[^`]*`)*/g;
 const ABOUT_WORDS = /was never taught (.*?)\. /;
 const NOTHING_YET = { mask: null, box: null, yaw: null, pitch: null } as const; // in a new photo
+const OF_OTHERS = ["mode", "task", "photo"] as const; // with others, variations have nothing to say
 const IN_DRAWINGS = ["scene", "styleReference"] as const; // parts that the server keeps
 const IN_EDITS = ["photo", "mask"] as const;
 const LEFT: Box = [0.04, 0.4, 0.48, 0.84]; // square, as what the encoder sees
@@ -262,8 +264,11 @@ class Studio {
   async open(): Promise<void> {
     if (this.#isOpening) return;
     this.#isOpening = true;
-    await this.#opened();
-    this.#isOpening = false;
+    try {
+      await this.#opened();
+    } finally {
+      this.#isOpening = false;
+    }
   }
 
   async #opened(): Promise<void> {
@@ -467,21 +472,27 @@ class Studio {
     );
     const samples = samplesMet();
     const more = await Promise.all(
-      found.map(async (one) => ({
-        key: ++this.#lastKey,
-        id: one.id,
-        isNamed: false,
-        sent: sentOf(one),
-        name: one.name,
-        thumbnail: urlOf(await server.picture(one.thumbnail)),
-        numPictures: one.num_pictures,
-        warnings: one.warnings,
-        sources: [],
-        kept: one.pictures,
-        sample: samples[one.id] ?? null,
-      })),
+      found.map(async (one): Promise<Subject[]> => {
+        const picture = await server.picture(one.thumbnail).catch(ignoreGone);
+        if (!picture) return []; // deleted meanwhile, by another tab
+        const subject = {
+          key: ++this.#lastKey,
+          id: one.id,
+          isNamed: false,
+          sent: sentOf(one),
+          name: one.name,
+          thumbnail: urlOf(picture),
+          numPictures: one.num_pictures,
+          warnings: one.warnings,
+          sources: [],
+          kept: one.pictures,
+          sample: samples[one.id] ?? null,
+        };
+        return [subject];
+      }),
     );
-    for (const one of more) if (!this.subjects.some(({ id }) => id === one.id)) this.#shelve(one);
+    for (const one of more.flat())
+      if (!this.subjects.some(({ id }) => id === one.id)) this.#shelve(one);
   }
 
   async #begin(): Promise<void> {
@@ -515,6 +526,7 @@ class Studio {
   set(part: Partial<Draft>): void {
     for (const name of Object.keys(part)) this.claim(name as keyof Draft);
     const next = { ...this.draft, ...part };
+    if (OF_OTHERS.some((name) => next[name] !== this.draft[name])) this.#forgetSeeds();
     // Subjects of the prompt come before a sample that was not chosen.
     this.draft = part.prompt && this.#namesAnother(next) ? { ...next, placed: [] } : next;
     this.problems = {};
@@ -602,7 +614,9 @@ class Studio {
   /** Whether a warning says of words what is marked where they are typed. */
   isMarked(warning: string): boolean {
     const words = ABOUT_WORDS.exec(warning)?.[1]?.match(/(?<=')[^']+(?=' ?[,.(]|'$)/g) ?? [];
-    return words.length > 0 && words.every((word) => this.unknown.includes(word));
+    const { mode, newcomer } = this.draft;
+    const own = (mode === "edit" && this.subject(newcomer)?.name) || ""; // said by the page alone
+    return words.length > 0 && words.every((one) => this.unknown.includes(one) || names(own, one));
   }
 
   #show(next: Shown): void {
@@ -690,6 +704,7 @@ class Studio {
     this.problems = {};
     this.missing = null;
     this.at = index;
+    if (OF_OTHERS.some((name) => moment.draft[name] !== this.draft[name])) this.#forgetSeeds();
     this.draft = moment.draft;
     this.#show(moment.shown);
     this.active = Math.min(this.active, Math.max(0, this.draft.placed.length - 1));
@@ -698,6 +713,14 @@ class Studio {
   }
 
   // Seeds
+
+  /** Show no variations of another photo or task while new ones are drawn. */
+  #forgetSeeds(): void {
+    this.#strip?.abort();
+    [this.#stripOf, this.#stripShown] = ["", ""];
+    for (const { url } of this.seeds) letGo(url);
+    this.seeds = [];
+  }
 
   async #drawSeeds(): Promise<void> {
     const { draft } = this;
@@ -1219,7 +1242,8 @@ class Studio {
     if (placed.length === 2 && placed.every((one) => !one.box)) {
       placed = placed.map((one, i) => ({ ...one, box: i ? RIGHT : LEFT }));
     } else if (placed.some((one) => one.box)) {
-      placed = placed.map((one) => ({ ...one, box: one.box ?? [0.3, 0.3, 0.7, 0.7] }));
+      const box = free(placed.flatMap((one) => (one.box ? [one.box] : [])));
+      placed = placed.map((one) => ({ ...one, box: one.box ?? box }));
     }
     this.active = placed.length - 1;
     // Who is named already, and was drawn from the library until now, is not named twice.
@@ -1590,12 +1614,16 @@ class Studio {
   }
 
   #fail(place: Place, message: string): void {
-    const plain = message.replace(/^'image'/, "This picture"); // the field it was sent in
-    this.problems = { ...this.problems, [place]: plain };
+    this.problems = { ...this.problems, [place]: plain(message) };
   }
 }
 
 export const studio = new Studio();
+
+/** Return a message without the names of fields, and without examples for those who write calls. */
+export function plain(message: string): string {
+  return message.replace(/^'image'/, "This picture").replaceAll(EXAMPLES, "");
+}
 
 /** Whether nothing answers, or a proxy in its place: both pass. */
 const isAway = ({ status }: Refused): boolean => status === 0 || status >= 500;
