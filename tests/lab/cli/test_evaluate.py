@@ -31,7 +31,7 @@ def evaluate(call, samples):
 def test_json_is_all_that_standard_output_gets_and_a_table_names_metrics_and_candidates(
     evaluate, out
 ):
-    kinds = ("--kinds", "trained setting,two subjects")
+    kinds = ("--kinds", "pose,two subjects")
     run = ("world", *kinds, "--size", 128, "--cases", 1, "--out", out / "one")
     result = evaluate(*run, "--json")
     assert result.exit_code == 0, result.stderr

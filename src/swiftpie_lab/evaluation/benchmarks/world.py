@@ -596,7 +596,7 @@ class WorldDrawer:
                 yield kind, paste_all(known, layouts, scenery=scenery, is_turned=kind == "turned")
 
     def _scene(self, case: WorldCase) -> Any:  # noqa: ANN401 - as sessions take it
-        has_no_place = self.scenes == "words" or case.kind is WorldKind.ART
+        has_no_place = self.scenes == "words" or case.kind in {WorldKind.ART, WorldKind.POSE}
         return WORDS_ALONE if has_no_place else self.benchmark.scenery(case)
 
 
