@@ -880,7 +880,7 @@ PARTS = [
         "a dog|a tiny unicorn|the huge Ärger-Bär|an acorn and a robot|two ½ cats|object",
         "| wearing a crown| riding a bicycle| sleeping| wearing a sombrero",
         " on a beach| in Paris| on a mountain in foggy cities| under water|| of gold| in the snows"
-        "| on the left!",
+        "| on the left!| in the blue hour",
     )
 ]
 

@@ -37,6 +37,19 @@ const ENDINGS: readonly [string, number][] = [
   ] as [string, number][]),
 ];
 
+/** What is said in other words, as `said_as` of words.toml has it. */
+const SAID_AS: Readonly<Record<string, string>> = {
+  "golden hour": "sunset",
+  sundown: "sunset",
+  twilight: "dusk",
+  "blue hour": "night",
+  nighttime: "night",
+  "night-time": "night",
+  "under the stars": "at night",
+  "snow falling": "falling snow",
+};
+const SAID = new RegExp(`\\b(?:${Object.keys(SAID_AS).join("|")})\\b`, "g");
+
 const WEARS = /(\b(?:wearing|holding|carrying|with)\b)/iu;
 const WORN = /\b(?:(?:top|billed) hat|billed cap|cap|hat|backpack)\b/giu;
 const GENERIC = "thing";
@@ -65,9 +78,9 @@ export class Vocabulary {
   /** Return `prompt` in words that the model knows, without others; a name may be a "thing". */
   asTaught(prompt: string): string {
     const [named, ...rest] = prompt.split(WEARS);
-    const plain = [named!.replace(WORN, GENERIC), ...rest].join("");
-    const tokens = plain.normalize("NFKC").toLowerCase().match(TOKEN) ?? [];
-    const names = new Set(this.#namesIn(wordsIn(plain), false));
+    const text = plain([named!.replace(WORN, GENERIC), ...rest].join(""));
+    const tokens = text.match(TOKEN) ?? [];
+    const names = new Set(this.#namesIn(wordsIn(text), false));
     const isName = (words: readonly string[]) =>
       words.length > 0 && words.every((word) => names.has(word) && !this.words.has(word));
     const said: (string | null)[] = []; // null is a word that is left out
@@ -178,8 +191,14 @@ function* runsBetween(found: readonly string[], words: ReadonlySet<string>) {
   if (run.length) yield { end: found.length, run };
 }
 
+/** Return a text in lower case, its letters in one spelling and its hours in one word. */
+export function plain(text: string): string {
+  const lower = text.normalize("NFKC").toLowerCase();
+  return lower.replaceAll(SAID, (phrase) => SAID_AS[phrase]!);
+}
+
 export function wordsIn(text: string): string[] {
-  return text.normalize("NFKC").toLowerCase().match(WORD) ?? [];
+  return plain(text).match(WORD) ?? [];
 }
 
 /** Split `text` into pieces as it was typed; `word` is what the rule above calls the piece. */

@@ -43,7 +43,7 @@ PLACES = (
 MOODS = (
     *(
         "",
-        "at sunset",
+        "at golden hour",
         "in heavy rain at night",
         "while it is snowing",
         "in autumn fog",
@@ -54,7 +54,7 @@ MOODS = (
         "wearing a top hat",
         "made of wool",
         "in early morning mist",
-        "by moonlight",
+        "in the blue hour",
     ),
 )
 SCRIPT = """

@@ -1,9 +1,11 @@
 // What a prompt says of time, weather, season and place, and how mini is to read it. The rules are
 // those of swiftpie/scenes.py, and the words and patterns come from there.
+import { plain } from "./vocabulary.js";
+
 const TOKEN = /\p{L}+(?:['-]\p{L}+)*|[,;.:!?]/gu;
 /** Return the words of a text, with "," for each mark between them. */
 const wordsIn = (text) =>
-  (text.toLowerCase().match(TOKEN) ?? []).map((token) => (/\p{L}/u.test(token) ? token : ","));
+  (plain(text).match(TOKEN) ?? []).map((token) => (/\p{L}/u.test(token) ? token : ","));
 
 /** Return the functions that read prompts by `known`, which `swiftpie export page` wrote. */
 export function reader(known) {
