@@ -24,7 +24,7 @@ from swiftpie.imageio.writing import read_metadata
 from swiftpie.server import Limits
 from tests.fuzz.pictures import encoded
 from tests.policy.project import ROOT
-from tests.server.conftest import Running, serving, to_png
+from tests.server.conftest import Running, serving, to_png, until
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs `pip install playwright`")
 AXE = find_spec("axe_playwright_python")
@@ -73,8 +73,9 @@ KEPT = """
 STORED = """
 () => new Promise((resolve) => {
   indexedDB.open("swiftpie").onsuccess = ({ target: { result: base } }) => {
-    base.transaction("visit").objectStore("visit").get("work 1").onsuccess = ({ target }) => {
-      const { draft, history, at, subjects } = JSON.parse(target.result ?? '{"history": []}');
+    const tab = base.transaction("visit").objectStore("visit").get(sessionStorage["swiftpie tab"]);
+    tab.onsuccess = () => {
+      const { draft, history, at, subjects } = JSON.parse(tab.result?.text ?? '{"history": []}');
       const steps = [...document.querySelectorAll("ol button")];
       const isNow = history.length === steps.length && steps[at]?.ariaCurrent === "true";
       base.close();
@@ -196,7 +197,7 @@ class Visit:
         self.screenshot()
 
     def stored(self):
-        self.page.wait_for_function(STORED, polling=LOOK_EVERY_MS)
+        until(lambda: self.page.evaluate(STORED))  # a wait for a function awaits no promise
 
     def strip_drawn(self):
         expect(self.page.locator(".strip")).to_have_attribute("aria-busy", "false")
@@ -619,7 +620,7 @@ def test_what_comes_late_undoes_nothing_that_was_done_since(visit, photo, meadow
     sheet = visit.page.get_by_role("application")
     with visit.late("**/v1/pictures", lambda: visit.drag(sheet, (0.4, 0.4), (0.7, 0.6))):
         visit.page.get_by_role("button", name="Clear").click()
-    visit.stored()
+    visit.page.wait_for_timeout(800)  # in which what came late would be shown
     assert sheet.locator("img").evaluate("one => one.naturalWidth") == 320
     expect(visit.page.get_by_text("What comes of it is shown here.")).to_be_visible()
 
