@@ -176,7 +176,7 @@ The commands of [editing](editing.md) and of [scenes](scenes.md):
 
 ![Photographs of a sheep, a dog and a flower, and what edits make of them](edits.webp)
 
-![A dog and a sheep, each from a photograph, in front of two castles at sunset](two.webp)
+![A dog and a sheep, each from a photograph, in front of a castle at sunset](two.webp)
 
 `swiftpie evaluate grid -o grid.png --num-subjects 5`: subjects that the training never saw.
 
