@@ -12,15 +12,14 @@ import pytest
 
 import swiftpie
 from swiftpie.batch.folder import REPORT
-from swiftpie.batch.ray import STORE_BYTES, _check_room, on_ray
+from swiftpie.batch.ray import _check_room, on_ray
 from swiftpie.batch.run import draw, open_run
 from swiftpie.errors import SwiftPieError
 from tests.batch.conftest import SMALL
-from tests.fixtures.one_cluster import ray_for
+from tests.fixtures.one_cluster import two_machines
 
 JOBS = int(os.environ.get("RAY_JOBS", "10"))
 PATIENCE_S = 300
-NODE = {"num_cpus": 1, "object_store_memory": STORE_BYTES // 2}
 on_real_ray = [
     pytest.mark.thorough,
     pytest.mark.timeout(2 * PATIENCE_S),
@@ -30,14 +29,8 @@ on_real_ray = [
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two machines, as Ray sees it, with a processor each; the first test kills one."""
-    ray_for(__name__)
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
-    made.add_node(**NODE)
-    yield made
-    made.shutdown()
+    with two_machines(__name__) as made:  # the first test kills one
+        yield made
 
 
 @pytest.fixture

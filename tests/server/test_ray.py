@@ -16,12 +16,12 @@ import pytest
 from PIL import Image
 
 import swiftpie
-from swiftpie.batch.ray import STORE_BYTES, connected
+from swiftpie.batch.ray import connected
 from swiftpie.cli.serve import _replicas_of
 from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError
 from swiftpie.server.ray import APPLICATION, DEPLOYMENT, RayBackend
-from tests.fixtures.one_cluster import ray_for
+from tests.fixtures.one_cluster import NODE, two_machines
 from tests.fuzz.pictures import encoded
 from tests.server.conftest import picture_in as picture
 from tests.server.conftest import serving, until
@@ -29,7 +29,6 @@ from tests.server.conftest import serving, until
 PROMPT, SLOWLY, STAGE_S, STAGES = "a dog on a beach", "slowly", 0.3, 5
 PATIENCE_S = 200
 REQUESTS = int(os.environ.get("RAY_JOBS", "12"))
-NODE = {"num_cpus": 1, "object_store_memory": STORE_BYTES // 2}
 on_real_ray = [
     pytest.mark.usefixtures("cluster"),
     pytest.mark.thorough,
@@ -63,17 +62,12 @@ def notes(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two machines, as Ray sees it, with a processor each."""
-    ray = ray_for(__name__)
     pytest.importorskip("ray.serve", reason="needs swiftpie[ray]")
-    from ray.cluster_utils import Cluster
+    from ray import cloudpickle
 
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    made = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
-    made.add_node(**NODE)
-    with connected(made.address, processes=2, cpus=1, gpus=0):
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    with two_machines(__name__) as made, connected(made.address, processes=2, cpus=1, gpus=0):
         yield made
-    made.shutdown()
 
 
 def drawn_by_replicas(session, notes, **count):
