@@ -41,9 +41,8 @@ def jobs(collected):
 def actors_that_draw():
     import psutil
 
-    below = psutil.Process().children(recursive=True)
     titles = {}
-    for process in below:
+    for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             titles[process.pid] = " ".join(process.cmdline())
     return [number for number, title in titles.items() if "Actor.draw" in title]
