@@ -82,7 +82,7 @@ def test_a_portrait_needs_ground_at_the_lower_border():
 def test_a_photograph_without_ground_is_refused_and_the_message_names_the_box(is_cut):
     meadow = scene_library().image("meadow")
     sky = meadow.crop((0, 0, meadow.width, meadow.height // 4))
-    with pytest.raises(InputError, match="--box"):
+    with pytest.raises(InputError, match=r"box=\("):
         box_on_ground(sky, (1.0, 2.0), 0.6, is_cut=is_cut)
 
 
@@ -151,7 +151,7 @@ def test_a_portrait_is_cut_by_the_lower_border_beside_what_is_seen_from_near(cap
     assert LEAST_SEEN < tall <= LARGE
     assert caplog.messages == []
     portrait_in(0.25, 0.7, 1.0)
-    assert "--box" in caplog.text
+    assert "`box=(" in caplog.text
 
 
 def test_black_bars_of_a_film_are_no_ground():

@@ -247,11 +247,11 @@ def _advice(components: Components, vocabulary: Vocabulary, request: Request) ->
                 "of the library. For a person, give a photograph that shows the whole of them."
             )
         return
-    if isinstance(request, EditRequest) and word_edits.follows_seed(components, request):
+    if isinstance(request, EditRequest):  # edits are drawn as they are read, or refused
         return
     reading = read(request.prompt, vocabulary)
-    if reading.is_foreign:
-        yield ENGLISH
+    if not reading.unknown:
+        return
     # The picture of what is inserted explains its name.
     shown = {*FILLERS, *HOLDERS, *words_in(" ".join(mention.words for mention in reading.mentions))}
     means = subject_library().meant_by
