@@ -64,7 +64,7 @@ class Photograph(NamedTuple):
             side, sight = round(share * min(tall, wide)), None
             row, column = round(top * (tall - side)), round(left * (wide - side))
         else:
-            x, y = _point_in(self.ground.corners, left, top)
+            x, y = _point_on(self.ground, left, top)
             side, row = tall, 0
             column = round(min(max(0.0, x * wide - side * (0.3 + 0.4 * left)), wide - side))
             plane = Plane(y, self.ground.horizon, (wide / 2 - column) / side)
@@ -250,18 +250,12 @@ def _light_of(ground: Ground) -> Light:
     return Light(direction, colour, (1 - share) * colour, torch.tensor([share]), none, none)
 
 
-def _point_in(
-    corners: Sequence[tuple[float, float]], across: float, down: float
-) -> tuple[float, float]:
-    """Return a point of a polygon by two numbers in [0, 1], in its lower two thirds."""
-    ys = [y for _, y in corners]
+def _point_on(ground: Ground, across: float, down: float) -> tuple[float, float]:
+    """Return a point of the ground by two numbers in [0, 1], in its lower two thirds."""
+    ys = [y for _, y in ground.corners]
     low, high = max(LEAST_FOOT, min(ys)), min(MOST_FOOT, max(ys))
     y = low + (high - low) * (1 + 2 * down) / 3
-    ends = zip(corners, (*corners[1:], corners[0]), strict=True)
-    cuts = sorted(
-        x + (y - v) * (u - x) / (w - v) for (x, v), (u, w) in ends if (v - y) * (w - y) < 0
-    )
-    left, right = (cuts[0], cuts[-1]) if cuts else (0.3, 0.7)
+    left, right = ground.span_at(y)
     return left + (right - left) * (0.2 + 0.6 * across), y
 
 
@@ -272,14 +266,10 @@ def _photo_layout(noise: Tensor, frames: Tensor, sight: Sight | None) -> Layout:
     scale = smallest + more * u[:, SCALE]
     none, half = torch.zeros_like(scale), SUBJECT_FILL * scale / 2
     layout = Layout(u[:, :2], scale, rotation=none, flip=none, pose=u.new_zeros(1, 4))
-    x = (
-        half + (1 - 2 * half) * u[:, X]
-        if sight is None
-        else half.maximum(none + sight.across).minimum(1 - half)
-    )
-    foot = (
-        PHOTO_FLOOR[0] + PHOTO_FLOOR[1] * u[:, FLOOR] if sight is None else none + sight.plane.foot
-    )
+    if sight is None:
+        x, foot = half + (1 - 2 * half) * u[:, X], PHOTO_FLOOR[0] + PHOTO_FLOOR[1] * u[:, FLOOR]
+    else:
+        x, foot = half.maximum(none + sight.across).minimum(1 - half), none + sight.plane.foot
     return layout._replace(centre=torch.stack([x, foot - lowest_point(frames[:1], layout)], dim=1))
 
 

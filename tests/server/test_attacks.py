@@ -411,7 +411,7 @@ def test_bodies_that_never_end_are_bounded_together(session):
                 connection.sendall(head.encode() + body[:400_000])
             (refused,) = select.select(slow, [], [], 60)[0]
             answer = refused.recv(1 << 16).lower()
-            assert not select.select([one for one in slow if one != refused], [], [], 0.5)[0]
+            assert not select.select([each for each in slow if each != refused], [], [], 0.5)[0]
             assert answer.startswith(b"http/1.1 503")
             assert b"retry-after: " in answer
         finally:

@@ -239,7 +239,7 @@ class Visit:
     def points_on(self, sheet, *shares):
         sheet.scroll_into_view_if_needed()
         place = sheet.bounding_box()
-        return [[place[a] + one[i] * place[b] for i, (a, b) in enumerate(SIDES)] for one in shares]
+        return [[place[a] + at[i] * place[b] for i, (a, b) in enumerate(SIDES)] for at in shares]
 
     def touch(self, sheet, start, end):
         ways = zip(*self.points_on(sheet, start, end), strict=True)
@@ -752,9 +752,9 @@ def test_the_history_is_walked_and_outlives_a_reload_and_a_download_is_used_agai
     visit.page.get_by_role("button", name=re.compile("Delete what is kept")).click()
     visit.page.get_by_role("button", name="Delete", exact=True).click()
     expect(visit.subject("robot")).to_have_count(0)
-    for one in (visit, tab):
-        one.first_picture()
-        expect(one.prompt).to_have_value("a photo of a dog on a frozen lake")
+    for each in (visit, tab):
+        each.first_picture()
+        expect(each.prompt).to_have_value("a photo of a dog on a frozen lake")
     tab.page.add_init_script(FORBIDS)
     tab.page.reload()
     tab.first_picture().check_quiet()
