@@ -102,7 +102,6 @@ print(json.dumps(sorted(name for name in sys.modules if name.startswith("swiftpi
 """
 
 
-@pytest.mark.thorough
 def test_other_models_draw_edit_and_insert_without_the_embedded_one(tmp_path):
     """No module of it is loaded but those that declare its names."""
     loaded = run_python(OF_OTHERS.format(root=str(ROOT)), folder=tmp_path)
