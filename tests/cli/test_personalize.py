@@ -55,6 +55,17 @@ def test_json_is_all_of_standard_output_and_a_random_seed_is_reported(call, tmp_
     assert load_image(mask).size == load_image(out).size
 
 
+def test_a_region_that_a_drawing_saved_is_given_back(call, tmp_path, hamster):
+    out, mask = tmp_path / "out.png", tmp_path / "mask.png"
+    arguments = ("personalize", hamster, PROMPT, "-o", out, "--scene", "words", "--seed", 7)
+    assert call(*arguments, "--save-subject-mask", mask).exit_code == 0
+    first = pixels(out)
+    result = call(*arguments, "--mask", mask, "--force")
+    assert result.exit_code == 0, result.output
+    assert pixels(out).shape == first.shape
+    assert (pixels(out) != first).any()
+
+
 def test_standard_input_and_output_carry_the_same_picture(call, hamster, drawn):
     arguments = ("personalize", "-", PROMPT, "-o", "-", "--seed", 7, *SMALL)
     result = call(*arguments, stdin=hamster.read_bytes())

@@ -27,6 +27,7 @@ from swiftpie import (
     Subject,
 )
 from swiftpie.mini.networks import TECHNIQUES as OF_MINI
+from swiftpie.pipelines import methods as ours
 from swiftpie.pipelines.choose import TECHNIQUES, _in_turn, choose
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.request import ConditionPart, _names_of
@@ -348,21 +349,31 @@ PAGE = (ROOT / "docs" / "extending.md").read_text()
 
 
 @pytest.fixture
-def carousel(tmp_path, monkeypatch):
-    """Another distribution, whose only file is `carousel.py`."""
+def carousel(tmp_path, monkeypatch, request):
+    """Another distribution, whose only file is `carousel.py`; or the same file in our folder."""
     (tmp_path / "carousel.py").write_text(CAROUSEL)
-    metadata = tmp_path / "carousel-1.0.dist-info"
+    if is_ours := getattr(request, "param", "offered") == "in our folder":
+        monkeypatch.setattr(ours, "__path__", [*ours.__path__, str(tmp_path)])
+        monkeypatch.setattr(ours.__spec__, "submodule_search_locations", ours.__path__)
+    else:
+        offer(tmp_path, monkeypatch)
+    forget()
+    yield tmp_path
+    sys.modules.pop(f"{ours.__name__}.carousel" if is_ours else "carousel", None)
+    vars(ours).pop("carousel", None)
+    forget()
+
+
+def offer(folder, monkeypatch):
+    """Install the file in a folder as another distribution."""
+    metadata = folder / "carousel-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: carousel\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text(
         f"[{METHODS.entry_point_group}]\ncarousel = carousel:TECHNIQUE\n"
     )
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(folder)
     importlib.invalidate_caches()
-    forget()
-    yield tmp_path
-    sys.modules.pop("carousel", None)
-    forget()
 
 
 def forget():
@@ -371,6 +382,7 @@ def forget():
 
 
 @pytest.mark.usefixtures("carousel")
+@pytest.mark.parametrize("carousel", ["offered", "in our folder"], indirect=True)
 @pytest.mark.parametrize("networks", [mini, lambda: random_networks("sd15")], ids=["mini", "sd15"])
 def test_one_file_adds_a_technique_that_users_choose_with_its_option(networks):
     session, picture = networks(), photo()

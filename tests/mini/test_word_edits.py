@@ -90,7 +90,7 @@ def test_no_strength_chooses_another_technique_and_idle_ones_are_named(session, 
         ("with a red scarf at night", {}, "wears"),
         ("a watercolour of a dog", {}, "Art"),
         ("a dog by day", {"source_prompt": "a dog at night"}, "clear summer day"),
-        *(("at night", {"settings": EditSettings(method=each)}, each) for each in methods()),
+        *(("at night", {"settings": EditSettings(method=method)}, method) for method in methods()),
     ],
 )
 def test_what_is_not_done_well_is_refused_with_what_does_it(session, picture, prompt, given, word):

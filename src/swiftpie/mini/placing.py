@@ -42,7 +42,7 @@ from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.words import tokens_in
 from swiftpie.models.network import Network, keep_settings
 from swiftpie.noise import NUM_STATISTICS, noise_statistics, share_of
-from swiftpie.pipelines.request import PersonalizeRequest, Subject, cells_of
+from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, Subject, cells_of
 from swiftpie.pipelines.techniques.repaint import posture_of, proposed_box
 from swiftpie.types import Identity, TextCondition
 
@@ -195,7 +195,7 @@ def picture_size(components: Components, request: PersonalizeRequest) -> tuple[i
     to `MAX_SIDE_PX`. A model that was loaded for smaller pictures than its own draws those.
     """
     is_open = request.size_px is None and components.preset.image_size_px >= SIDE_PX
-    if is_open and isinstance(request.scene, str):
+    if is_open and isinstance(request.scene, str) and request.scene != WORDS_ALONE:
         known = scene_library()
         sizes = [
             known.size_of(place_of(request, reading))

@@ -163,20 +163,14 @@ def prepare_word_edit(components: Components, request: EditRequest, clock: Clock
     """Read the words of an edit, and find the subject if it needs that.
 
     Raises:
-        CapabilityError: The words are not understood, or what they name is not in the picture; the
-            request brings a subject, or chooses a technique that draws by networks.
+        CapabilityError: The words are not understood, or what they name is not in the picture; or
+            the request brings a subject.
     """
-    method, name = request.settings.method, components.preset.name
-    if method is not None:
-        raise CapabilityError(
-            f"`method={method}` came with preset {name!r}, which has no network for it and edits "
-            "only by what the words change. Leave the method out, or edit with a larger model, "
-            f"as {LARGER}."
-        )
     reading = reading_of(components, request)
     if isinstance(reading, NotDrawn):
         raise CapabilityError(
-            f"Preset {name!r} cannot make the edit {short_reason(request.prompt)!r}. {reading}"
+            f"Preset {components.preset.name!r} cannot make the edit "
+            f"{short_reason(request.prompt)!r}. {reading}"
         )
     if reading.look is None and not reading.changes_light:
         warn(logger, UNCHANGED if reading.setting is None else SUMMER)

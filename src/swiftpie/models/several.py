@@ -60,8 +60,12 @@ def cut_out_all(image: Image.Image) -> list[CutOut]:
     chosen = agreeing([seen.mask for seen, _ in found], sure)
     if not chosen:
         raise NoSubject(
-            "No subject stands out in this picture.",
-            "Name each with a box or a point on it, as in `cutout=0.2,0.1,0.8,0.95`.",
+            "No subject stands out in this picture."
+            if not first
+            else "Something stands out in this picture, but no outline is sure: each of several "
+            f"subjects has to look the same twice, with a confidence of at least {SUREST}.",
+            "Cut out one subject alone, or name each with a box or a point on it, as in "
+            "`cutout=0.2,0.1,0.8,0.95`.",
         )
     rows = sorted((found[number] for number in chosen), key=lambda row: _across(row[0].mask))
     if small is image:

@@ -50,8 +50,9 @@ NO_STYLE = (
 class Technique:
     """A way to draw some requests. Stateless; `Components` says what the networks can do.
 
-    A technique for edits with a `name` is what users choose by `method`. It is one file, of which
-    importing loads no tensor library: `prepare` imports one, or is `later(...)` of another module.
+    A technique for edits with a `name` is what users choose by `method`; no other is asked then.
+    It is one file, of which importing loads no tensor library: `prepare` imports one, or is
+    `later(...)` of another module.
     With `options`, a frozen dataclass whose fields are annotated with `Option`, every surface
     offers these; `request.settings.of(options)` holds what was given.
     """
@@ -141,8 +142,7 @@ def choose(components: "Components", request: Request) -> Choice:
     for technique in _in_turn(components.family):
         if type(steered) is not technique.draws:
             continue
-        is_named = bool(technique.name and method)
-        if technique.name == method if is_named else technique.suits(components, steered):
+        if technique.suits(components, steered) if method is None else technique.name == method:
             if technique.name and settings is not None:
                 _check_options(technique, settings)
             if is_change and steered.has_style and not technique.draws_style:

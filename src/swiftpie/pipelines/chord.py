@@ -217,7 +217,7 @@ def _check(components: Components, request: EditRequest) -> None:
     if not components.family.knows_all_times:
         raise CapabilityError(
             f"Preset {components.preset.name!r} draws at the times of its own steps alone, and "
-            "ChordEdit compares prompts at other times. Edit with `method=inversion`, or by a "
+            "ChordEdit compares prompts at other times. Leave `method=chord` out, or load a "
             "full-size model: the recipe sd-turbo."
         )
     if request.guidance is not None or request.shaping is not None or request.negative_prompt:
