@@ -60,25 +60,30 @@ def test_default_scales_are_plain_at_both_ends(num_steps, a, b):
         lambda: Decoupled((1.0, 1.5), (1.0,)),
         lambda: Decoupled((float("inf"),), (1.0,)),
         lambda: Decoupled((1.0,), (1.0,), rescale=1.1),
+        lambda: Decoupled((1.0,), (1.0,), spans_batch=True),
         lambda: decoupled_for_steps(4).check(1),
         lambda: ClassifierFree((1.5,) * 4).check(1),
     ],
 )
 def test_scales_that_cannot_be_used_are_refused(build):
-    with pytest.raises(ConfigError, match=r"needs|one scale a step|one a step|must lie|Give one"):
+    with pytest.raises(
+        ConfigError, match=r"needs|one scale a step|one a step|must lie|Give one|Give both"
+    ):
         build()
 
 
-@pytest.mark.parametrize("renorm", [False, True])
+@pytest.mark.parametrize(("renorm", "spans_batch"), [(False, False), (True, False), (True, True)])
 @pytest.mark.parametrize("kind", [1, 2, 3])
-def test_each_type_of_decoupled_guidance_is_that_of_the_released_code(kind, renorm):
+def test_each_type_of_decoupled_guidance_is_that_of_the_released_code(kind, renorm, spans_batch):
     u, p, q = torch.randn(3, 2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    guidance = Decoupled((1.5,), (3.0,), type=kind, renorm=renorm)
+    q[1] *= 3  # so that lengths differ between pictures
+    guidance = Decoupled((1.5,), (3.0,), type=kind, renorm=renorm, spans_batch=spans_batch)
     rows = guidance.branches(0)
     found = guidance.combine(dict(zip(rows, (u, p, q), strict=True)), 0)
 
     def length(term):
-        return torch.linalg.vector_norm(term, dim=(1, 2, 3), keepdim=True)
+        axes = (0, 1, 2, 3) if spans_batch else (1, 2, 3)
+        return torch.linalg.vector_norm(term, dim=axes, keepdim=True)
 
     u, p, q = (row.double() for row in (u, p, q))
     first, second = p - u, q - (u if kind == 2 else p)

@@ -174,8 +174,9 @@ class Decoupled:
     b: tuple[float, ...]  # scale of the second term, by step
     rescale: float = RESCALE  # in [0, 1]; 0 leaves the deviation alone
     type: int = 3  # The number that FastFace's code gives this form.
-    # Whether the second term becomes as long as the first, in each picture alone.
-    renorm: bool = False
+    renorm: bool = False  # whether the second term becomes as long as the first
+    # Whether that length is of all pictures together, as released: they influence each other.
+    spans_batch: bool = False
 
     def __post_init__(self) -> None:
         if self.type not in ROWS:
@@ -184,6 +185,10 @@ class Decoupled:
         check_scales("The second scale of decoupled guidance", self.b)
         check_length("The second term of decoupled guidance", self.b, len(self.a))
         _check_rescale("decoupled", self.rescale)
+        if self.spans_batch and not self.renorm:
+            raise ConfigError(
+                "`spans_batch=True` has no effect without `renorm=True`. Give both or neither."
+            )
 
     def check(self, num_steps: int) -> None:
         check_length("Decoupled guidance", self.a, num_steps)
@@ -216,7 +221,8 @@ class Decoupled:
     def _renormed(self, predictions: Mapping[Branch, Tensor], step: int) -> Tensor:
         u, p, q = (predictions[row].float() for row in ROWS[self.type])
         first, second = p - u, q - (u if self.type == 2 else p)
-        lengths = [term.square().sum(PIXELS, keepdim=True).sqrt() for term in (first, second)]
+        axes = (0, *PIXELS) if self.spans_batch else PIXELS
+        lengths = [term.square().sum(axes, keepdim=True).sqrt() for term in (first, second)]
         second = second * lengths[0] / lengths[1].clamp(min=torch.finfo(torch.float32).tiny)
         return u + self.a[step] * first + self.b[step] * second
 

@@ -232,6 +232,7 @@ REFUSED = {  # lines, what changes in each, and words of the reason
             ({"size": "64x64"}, "only personalize, animate"),
             ({"variation": 2}, "variation"),
             ({"mode": "own"}, "mode"),
+            ({"best_of": 4, "prompt": "at night"}, "compares no picture with words"),
             ({"image": "absent.png"}, "does not exist"),
         ],
     ),

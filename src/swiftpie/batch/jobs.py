@@ -149,7 +149,8 @@ def check(job: BatchJob, inputs: Inputs) -> None:
     assert isinstance(request.prompt, str), "lines have words"
     if job.sources:
         check_personalizes(preset)
-    if job.has_faces and not FAMILIES.get(preset.family).knows_faces:
+    family = FAMILIES.get(preset.family)
+    if job.has_faces and not family.knows_faces:
         raise CapabilityError(
             f"Preset {preset.name!r} draws no faces. A full-size model with an adapter is needed, "
             "as of the recipe 'face-plus'."
@@ -159,8 +160,13 @@ def check(job: BatchJob, inputs: Inputs) -> None:
     if isinstance(request, EditRequest):
         words = {"source_prompt": request.source_prompt, "keyword": request.keyword}
         check_stored(prompt=request.prompt, **words)
+        is_by_words = request.best_of is not None and request.source is None
+        if is_by_words and "prompt_score" not in family.ranks_by:
+            raise CapabilityError(
+                f"`best_of={request.best_of}` compares pictures with a subject, and this edit "
+                f"brings none; preset {preset.name!r} compares no picture with words. Leave it out."
+            )
         return
-    family = FAMILIES.get(preset.family)
     if isinstance(request, RepaintRequest):
         check_stored(prompt=request.prompt)
         brings = request.source is not None or not request.adds_named_subjects
