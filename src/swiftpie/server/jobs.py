@@ -19,7 +19,8 @@ FORGOTTEN_S = 20 * FADING_S  # after which it counts nothing
 LEAST_S = 0.01  # that a job counts
 MAX_REMEMBERED = 1_000  # keys, beyond which those are dropped that count nothing
 LONG_S, QUICKER = 0.25, 2  # a job is drawn beside one that takes long, and so many times as long
-HOPE = 0.9  # A refused job may try again with this share of its guessed time.
+HOPE, LEAST_HOPE = 0.9, 0.1  # by which, and how far, refusals lower what a job is guessed to take
+CAUTION = 1.1  # times what a wait is guessed to be, so that what is accepted is there in time
 LATE = (
     "The picture would be there after about {seconds:.0f} s, and is given {deadline_s:g} s. Ask "
     "for fewer frames or pixels, or again a little later."
@@ -74,6 +75,7 @@ class Scheduler:
         self.job_s = FIRST_GUESS_S  # what a unit of a job takes of its batch, smoothed
         self.batches = 0  # that ended
         self._taken: dict[Hashable, float] = {}  # seconds of a unit, by kind, smoothed
+        self._hopes: dict[tuple[str, Hashable], tuple[float, int]] = {}  # see `_hope`
         self._queues: dict[str, deque[Job]] = {}
         self._given: dict[str, float] = {}  # recent use of each key, see `_remember`
         self._drawn: dict[asyncio.Future[Sequence[Any]], list[Job]] = {}  # now
@@ -108,11 +110,12 @@ class Scheduler:
         """Queue a job, unless it would be late by all that is known."""
         self.check_room(job.key)
         self._queues.setdefault(job.key, deque()).append(job)
-        seconds = self._wait_s(job)
+        own_s = self._own_s(job)
+        seconds = own_s + self._wait_s(job, own_s)
         if seconds > deadline_s:
             self._take(job)
-            if job.kind is not None:
-                self._taken[job.kind] = HOPE * self._taken.get(job.kind, self.job_s)
+            if own_s > deadline_s and job.kind is not None:
+                self._hope(job)
             late_s = seconds - deadline_s
             raise Overloaded(late_s, why=LATE.format(seconds=seconds, deadline_s=deadline_s))
         timer = asyncio.get_running_loop().call_later(deadline_s, self._expire, job)
@@ -120,15 +123,32 @@ class Scheduler:
         self._fill_soon()  # when others of its call are here, too
         return job
 
-    def _wait_s(self, job: Job) -> float:
-        """Return the seconds until a job of the queue is drawn, if no other one comes."""
-        own, now = self.guess_s([job]), time.monotonic()
+    def _own_s(self, job: Job) -> float:
+        """Return the seconds that a job takes, by what its caller may hope."""
+        return self.guess_s([job]) * self._hopes.get((job.key, job.kind), (1.0, 0))[0]
+
+    def _hope(self, job: Job) -> None:
+        """Lower what one caller's jobs of a kind are guessed to take, which is late on its own.
+
+        A drawing that was slow by accident would keep its kind out for ever. What others wait for
+        is guessed as before. One drawing of any kind allows for one step, as long as any is drawn.
+        """
+        share, batches = self._hopes.pop((job.key, job.kind), (1.0, -1))
+        if self.batches > batches or not self._drawn:
+            share, batches = max(LEAST_HOPE, HOPE * share), self.batches
+        self._hopes[job.key, job.kind] = share, batches
+        if len(self._hopes) > MAX_REMEMBERED:
+            del self._hopes[next(iter(self._hopes))]
+
+    def _wait_s(self, job: Job, own_s: float) -> float:
+        """Return the seconds until a job of the queue is begun, if no other one comes."""
+        now = time.monotonic()
         # With two lanes it overtakes what takes long.
-        most_s = QUICKER * own + LONG_S if self.lanes > 1 else math.inf
+        most_s = QUICKER * own_s + LONG_S if self.lanes > 1 else math.inf
         rest = [self.guess_s(batch) + batch[0].started - now for batch in self._drawn.values()]
         before = itertools.takewhile(lambda other: other is not job, self._in_turns())
         ahead = [*map(max, rest, [0.0] * len(rest)), *(self.guess_s([one]) for one in before)]
-        return own + sum(seconds for seconds in ahead if seconds <= most_s) / self.replicas
+        return CAUTION * sum(seconds for seconds in ahead if seconds <= most_s) / self.replicas
 
     def cancel(self, job: Job) -> None:
         """Forget a job: out of the queue at once, out of a drawing by its next stage."""
@@ -238,6 +258,7 @@ class Scheduler:
         unit_s = seconds / sum(job.units for job in batch)
         for job in batch:
             self._remember(job.key, unit_s * job.units)
+            self._hopes.pop((job.key, job.kind), None)
         if is_whole:
             weight = max(MEMORY, 1 / (2 + self.batches))  # a guess counts as one measurement
             self.job_s += weight * (unit_s - self.job_s)
