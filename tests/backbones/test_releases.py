@@ -1,5 +1,6 @@
 """Archives of releases, from a server on the loopback interface that cuts, stalls and lies."""
 
+import gzip
 import hashlib
 import io
 import random
@@ -25,11 +26,18 @@ WANTED = {
     "weights/unet/model.safetensors": LARGE,
     "weights/adapter/adapter.bin": b"pickled",
 }
+SMALL = {"weights/unet/config.json": b"{}"}
 CLUTTER = {"weights/unet/._config.json": b"x", "weights/run.sh": b"x"}
 FETCH = f"""
 from swiftpie.backbones.releases import plan_releases
 plan_releases({{"weights": {PLACE!r}}}).fetch()
 """
+
+
+def header(name, size, kind=tarfile.REGTYPE):
+    member = tarfile.TarInfo(name)
+    member.size, member.type = size, kind
+    return member.tobuf(tarfile.GNU_FORMAT)
 
 
 def packed(files, *links):
@@ -139,6 +147,16 @@ def test_a_piece_that_was_changed_is_refused_by_its_sum_or_that_of_the_archive(h
         (packed({"../evil.bin": b"x"}), "outside"),
         (packed({"run.sh": b"x"}, "weights/model.bin"), "holds no weights"),
         (packed({"model.bin": bytes(1_000_000)}), "more than weights take"),
+        (
+            gzip.compress(header("x", 64 << 20, tarfile.XHDTYPE) + bytes(64 << 20)),
+            "more than weights",
+        ),
+        (
+            gzip.compress(header("x", 9 << 20, tarfile.GNUTYPE_LONGNAME) + bytes(9 << 20)),
+            "more than",
+        ),
+        (gzip.compress(gzip.decompress(packed(SMALL)) + bytes(64 << 20)), "more than weights take"),
+        (gzip.compress(header("x", 0) * 20_000), "more than weights take"),
         (b"no archive", "Not a gzipped file"),
         (packed(WANTED)[:-9], "end"),
     ],

@@ -2,6 +2,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -216,6 +217,47 @@ def test_a_run_goes_on_where_another_machine_left_it_and_longer_films_leave_no_f
     assert drawn_to(jobs, "memory://parts") == 1
     assert contents(store, "/parts") == contents(store, "/whole")
     assert len(contents(store, "/parts")[0]) == 4
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../../x.txt",
+        "a/../../../x.txt",
+        "/etc/x",
+        "a/b/c.png",
+        "a/x.txt",
+        "nul",
+        "a\\b.png",
+        ".",
+    ],
+)
+def test_objects_with_names_that_no_run_writes_stay_where_they_are(name, caplog):
+    import fsspec
+
+    store = fsspec.filesystem("memory")
+    store.pipe_file("/kept/plan.jsonl", b"{}\n")
+    store.pipe_file("/kept/film/frame-0001.png", b"x")
+    key = f"/kept/{name}"
+    store.store[key] = type(store.store["/kept/plan.jsonl"])(store, key, b"hostile")
+    try:
+        with contextlib.closing(RemoteFolder("memory://kept")) as folder:
+            place = folder.here.parent
+            copied = {file.relative_to(place).as_posix() for file in place.rglob("*.*")}
+    finally:
+        store.store.clear()
+    assert copied == {"run/plan.jsonl", "run/film/frame-0001.png"}
+    assert "stay where they are" in caplog.text
+
+
+def test_more_than_the_disk_holds_is_refused_before_it_is_copied(monkeypatch):
+    import fsspec
+
+    fsspec.filesystem("memory").pipe_file("/large/one.png", bytes(1000))
+    free = shutil.disk_usage("/")._replace(free=1999)
+    monkeypatch.setattr("swiftpie.batch.folder.shutil.disk_usage", lambda _: free)
+    with pytest.raises(InputError, match="more than half of what is free"):
+        RemoteFolder("memory://large")
 
 
 def test_an_address_that_cannot_be_used_is_said():

@@ -37,6 +37,9 @@ API = "https://api.github.com"  # or GITHUB_API_URL, as for GitHub's own tools
 PARTIAL = ".incomplete"  # ends the name of a piece that is not whole
 ROOM = 2.2  # times an archive of weights: packed and unpacked
 MAX_UNPACKED = 4  # times an archive; weights hardly compress, so more is an attack
+MAX_MEMBERS = 10_000  # of an archive; a release of weights has tens
+AROUND = 1 << 20  # bytes of headers and padding around a member, of which tar needs some hundred
+MORE = "it holds more than weights take"
 KEPT = ("config.json", ".safetensors", ".bin")  # what is unpacked
 
 
@@ -174,21 +177,45 @@ def _receive(file: RemoteFile, begun: Path) -> None:
 
 
 def _extract(archive: "_Joined", folder: Path, *, most: int) -> None:
-    """Unpack settings and weights alone; ValueError if there are none, or over `most` bytes."""
+    """Unpack settings and weights alone.
+
+    Raises:
+        ValueError: There are none, or they take over `most` bytes; or the stream holds more than
+            `AROUND` bytes of headers around the bytes of a member, or behind the last.
+    """
     total = 0
-    with gzip.GzipFile(fileobj=archive) as plain:
+    with gzip.GzipFile(fileobj=archive) as unpacked:
+        plain = _Bounded(unpacked, AROUND)
         with tarfile.open(fileobj=plain, mode="r|") as members:
-            for member in members:
+            for number, member in enumerate(members):
                 name = PurePosixPath(member.name).name
                 total += member.size
-                if total > most:
-                    raise ValueError("it holds more than weights take")
+                if total > most or number >= MAX_MEMBERS:
+                    raise ValueError(MORE)
+                plain.left = member.size + AROUND
                 if member.isfile() and name.endswith(KEPT) and not name.startswith("."):
                     members.extract(member, folder, filter="data")
-        while plain.read(1 << 20):  # to its end, where its checksum is
+        while plain.read(1 << 16):  # to its end, where its checksum is
             pass
     if not any(folder.iterdir()):
         raise ValueError("it holds no weights")
+
+
+class _Bounded(io.RawIOBase):
+    """Reads a stream until more than `left` bytes were read; then ValueError."""
+
+    def __init__(self, stream: gzip.GzipFile, left: int) -> None:
+        self.stream, self.left = stream, left
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - any writable bytes
+        count = self.stream.readinto(buffer)
+        self.left -= count
+        if self.left < 0:
+            raise ValueError(MORE)
+        return count
 
 
 class _Joined(io.RawIOBase):

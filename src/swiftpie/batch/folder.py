@@ -3,7 +3,10 @@
 import hashlib
 import itertools
 import json
+import logging
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +19,9 @@ from swiftpie import __version__
 from swiftpie.batch.jobs import Jobs
 from swiftpie.errors import ConfigError, InputError, short_reason
 from swiftpie.imageio.atomic import make_folder, write_file
+from swiftpie.validation import is_portable_name
+
+logger = logging.getLogger(__name__)
 
 PLAN = "plan.jsonl"  # the run in its first line, then a line a job
 REPORT = "report.jsonl"
@@ -256,6 +262,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:MAX_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
+FRAME = re.compile(r"frame-\d+\.png")
 SENT_EVERY = 50  # outcomes after which the report is sent; those since are drawn again elsewhere
 
 
@@ -266,7 +273,7 @@ class RemoteFolder:
     """
 
     def __init__(self, address: str) -> None:
-        """Copy what earlier runs left; InputError if the address is unreadable."""
+        """Copy what earlier runs left; InputError if the address is unreadable, or has too much."""
         from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
         self._address = address
@@ -276,8 +283,28 @@ class RemoteFolder:
         with self._reached():
             self._store, root = url_to_fs(address, use_listings_cache=False)
             self._root = root.rstrip("/")
-            if self._store.exists(self._root):
-                self._store.get(f"{self._root}/", f"{self.here}/", recursive=True)
+            self._copy_here()
+
+    def _copy_here(self) -> None:
+        """Copy the objects whose names a run writes, as far as the disk has room."""
+        found = self._store.find(self._root, detail=True)
+        sizes = {key.removeprefix(f"{self._root}/"): facts["size"] for key, facts in found.items()}
+        ours = {name: size for name, size in sizes.items() if _is_written(name)}
+        if foreign := sizes.keys() - ours.keys():
+            logger.warning(
+                "%d objects of %s have names that no run writes, as %s. They stay where they are.",
+                *(len(foreign), self._address, short_reason(min(foreign))),
+            )
+        room = shutil.disk_usage(self.here).free // 2
+        if sum(ours.values()) > room:
+            raise OSError(
+                f"its {sum(ours.values()) >> 20} MiB are more than half of what is free in "
+                f"'{tempfile.gettempdir()}', where they are copied to"
+            )
+        for name in ours:
+            place = self.here / name
+            place.parent.mkdir(exist_ok=True)
+            self._store.get_file(f"{self._root}/{name}", str(place))
 
     def sending(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
         """Yield outcomes once their files were sent, and now and then the report."""
@@ -319,3 +346,9 @@ class RemoteFolder:
                 f"--out '{self._address}' cannot be used ({short_reason(error)}).{extra} A place "
                 "that exists and can be written to is needed. Check its name and your rights."
             ) from error
+
+
+def _is_written(name: str) -> bool:
+    """Whether a run writes a file of this name: one in its folder, or a frame of a film there."""
+    film, _, frame = name.partition("/")
+    return is_portable_name(film) and (not frame or FRAME.fullmatch(frame) is not None)
