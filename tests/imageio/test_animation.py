@@ -65,6 +65,42 @@ def test_what_stands_still_is_equal_in_all_frames_of_a_gif():
     assert np.abs(shown - true).mean() < 6
 
 
+@pytest.mark.parametrize("quality", [None, 80])
+@pytest.mark.parametrize("suffix", [".webp", ".gif", ".mp4"])
+def test_light_that_changes_slowly_arrives_in_every_block_of_every_frame(suffix, quality):
+    if suffix == ".mp4":
+        pytest.importorskip("av", reason="needs swiftpie[video]")
+    place = np.asarray(Image.radial_gradient("L").resize((96, 64)))[..., None]
+    true = [np.repeat(place * (1 - 0.008 * number), 3, axis=2) for number in range(24)]
+    frames = [Image.fromarray(each.round().astype(np.uint8)) for each in true]
+    data = encode_animation(frames, suffix, fps=8, metadata=FACTS, quality=quality)
+    off = np.stack(decoded(data, suffix)).astype(float) - np.stack(true)
+    assert np.abs(off.reshape(24, 8, 8, 12, 8, 3).mean((2, 4))).max() < 3.5  # by blocks of 8 px
+
+
+def decoded(data, suffix):
+    if suffix == ".mp4":
+        import av
+
+        with av.open(io.BytesIO(data)) as film:
+            return [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+    with Image.open(io.BytesIO(data)) as film:
+        return [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(film)]
+
+
+def test_a_webp_film_keeps_transparency_and_frames_of_odd_sides():
+    frames = [Image.new("RGBA", (33, 23), (200, 60 * number, 9, 0)) for number in range(3)]
+    for number, frame in enumerate(frames):
+        frame.paste((200, 60 * number, 9, 255), (4, 5, 20, 19))
+    data = encode_animation(frames, ".webp", fps=8, metadata=FACTS)
+    for shown, own in zip(
+        ImageSequence.Iterator(Image.open(io.BytesIO(data))), frames, strict=True
+    ):
+        assert shown.convert("RGBA").getchannel("A").tobytes() == own.getchannel("A").tobytes()
+        off = np.asarray(shown.convert("RGBA")).astype(int)[9, 9] - np.asarray(own)[9, 9]
+        assert np.abs(off).max() <= 6
+
+
 def test_a_film_holds_all_frames_and_their_speed(frames, tmp_path):
     av = pytest.importorskip("av", reason="needs swiftpie[video]")
     path = tmp_path / "out.mp4"

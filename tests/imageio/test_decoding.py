@@ -275,11 +275,20 @@ def test_a_palette_with_more_transparencies_than_colours_is_read():
     assert load_image(pictures.png((4, 4), colour_type=3, chunks=chunks)).mode == "RGB"
 
 
-def test_colours_that_were_multiplied_by_transparency_are_divided_again():
-    grey = load_image(pictures.tiff(bytes([50, 100] * 24 * 16), samples=2, extra=1))
-    assert (grey.mode, grey.getpixel((3, 3))) == ("RGBA", (127, 127, 127, 100))
-    colour = load_image(pictures.tiff(bytes([50, 20, 0, 100] * 24 * 16), samples=4, extra=1))
-    assert (colour.mode, colour.getpixel((3, 3))) == ("RGBA", (127, 51, 0, 100))
+@pytest.mark.parametrize(
+    ("stored", "seen"),
+    [
+        ((50, 20, 0, 100), (127, 51, 0, 100)),
+        pytest.param(
+            *((50, 100), (127, 127, 127, 100)),
+            marks=pytest.mark.skipif(not pictures.READS_ALL, reason="Pillow 13 reads it first"),
+        ),
+    ],
+)
+def test_colours_that_were_multiplied_by_transparency_are_divided_again(stored, seen):
+    data = pictures.tiff(bytes(stored * 24 * 16), samples=len(stored), extra=1)
+    image = load_image(data)
+    assert (image.mode, image.getpixel((3, 3))) == ("RGBA", seen)
 
 
 @pytest.mark.parametrize("name", pictures.HOSTILE)

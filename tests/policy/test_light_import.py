@@ -20,12 +20,14 @@ print(json.dumps([name for name in {heavy} if name in sys.modules]))
 
 # Libraries are loaded before the first look: what they do at import is not ours to judge.
 EFFECTS = """
-import importlib, json, logging, os, random, sys, threading, warnings
+import importlib, io, json, logging, os, random, sys, threading, warnings
+sys.stderr = io.StringIO()  # before libraries send their warnings to it
 import accelerate, diffusers, numpy, rich.console, torch, transformers, typer
 from transformers import CLIPTextModel
 def look():
     return {
         "files": sorted(os.listdir()),
+        "warnings": sys.stderr.getvalue(),
         "environment": dict(os.environ),
         "folder": os.getcwd(),
         "threads": threading.active_count(),

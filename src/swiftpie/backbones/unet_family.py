@@ -102,7 +102,7 @@ class StableDiffusion(Family):
     knows_all_times = True
     is_large = True
     towers: tuple[Tower, ...] = (("text_encoder", "tokenizer", CLIPTextModel),)
-    lora_loader: str = "StableDiffusionPipeline"
+    lora_loader: str = "StableDiffusionLoraLoaderMixin"
     is_size_conditioned = False  # whether the U-Net reads the picture's size besides the text
     has_middle = True  # whether the U-Net has a middle block
 
@@ -448,7 +448,7 @@ class StableDiffusionXL(StableDiffusion):
         *StableDiffusion.towers,
         ("text_encoder_2", "tokenizer_2", CLIPTextModelWithProjection),
     )
-    lora_loader = "StableDiffusionXLPipeline"
+    lora_loader = "StableDiffusionXLLoraLoaderMixin"
     is_size_conditioned = True
 
     def null_text(self, text: PromptEncoder) -> TextCondition:

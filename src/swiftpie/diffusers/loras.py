@@ -294,13 +294,13 @@ def _refused(name: str) -> Any:  # noqa: ANN401 - a method
     return refuse
 
 
+_names = {"set_ip_adapter_scale"}  # of `IPAdapterMixin`, whose import warns of torchvision
 for _mixin in (
-    *(loaders.IPAdapterMixin, loaders.TextualInversionLoaderMixin, loaders.FromSingleFileMixin),
+    *(loaders.TextualInversionLoaderMixin, loaders.FromSingleFileMixin),
     *(loaders.StableDiffusionLoraLoaderMixin, loaders.StableDiffusionXLLoraLoaderMixin),
     StableDiffusionMixin,
 ):
-    for _name in dir(_mixin):
-        is_method = callable(getattr(_mixin, _name)) and not _name.startswith("_")
-        # The scales of adapters are set by `SwiftPiePipeline`.
-        if is_method and not hasattr(AdaptedPipeline, _name):
-            setattr(AdaptedPipeline, _name, _refused(_name))
+    _names |= {name for name in dir(_mixin) if callable(getattr(_mixin, name)) and name[0] != "_"}
+for _name in _names:
+    if not hasattr(AdaptedPipeline, _name):
+        setattr(AdaptedPipeline, _name, _refused(_name))

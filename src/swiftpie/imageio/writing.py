@@ -50,6 +50,7 @@ QUALITY: Mapping[str, Mapping[str, Any]] = {
     "TIFF": {"compression": "raw"},  # Pillow writes EXIF data with this compression alone
 }
 LOSSLESS = ("PNG", "TIFF")
+WEBP_FILM, WEBP_CLEAR = 0x02 | 0x04 | 0x08, 0x10  # moves, has XMP, has EXIF; is transparent
 XMP_TAG = 700  # the TIFF tag of XMP
 
 XMP = (
@@ -318,17 +319,15 @@ def encode_animation(
     `quality`, 0 to 100, is that of WebP; None: hardly any loss to be seen.
     """
     buffer, text = io.BytesIO(), json.dumps(dict(metadata), sort_keys=True)
-    shown = {"save_all": True, "append_images": frames[1:], "duration": 1000 / fps, "loop": 0}
     match suffix.lower():
         case ".webp":
             notes = picture_notes(metadata, "WEBP")
-            chosen = QUALITY["WEBP"]["quality"] if quality is None else quality
-            frames[0].save(buffer, "WEBP", **shown, quality=chosen, **notes)
-            data = buffer.getvalue()
+            data = _webp_film(frames, frame_delays(len(frames), fps=fps), notes, quality=quality)
         case ".gif":
-            shown |= {"duration": gif_delays(len(frames), fps=fps), "comment": text.encode()}
+            delays = frame_delays(len(frames), fps=fps, unit_ms=10)
             first, *rest = in_one_palette(frames)
-            first.save(buffer, "GIF", **shown | {"append_images": rest})
+            shown = {"save_all": True, "append_images": rest, "duration": delays, "loop": 0}
+            first.save(buffer, "GIF", **shown, comment=text.encode())
             data = buffer.getvalue()[:-1] + XMP_BLOCK + XMP.encode() + XMP_TRAILER + b";"
         case _:
             _write_mp4(frames, buffer, fps=fps, text=text)
@@ -337,10 +336,48 @@ def encode_animation(
     return data if sign is None else signed(data, suffix[1:].upper(), key=sign)
 
 
-def gif_delays(count: int, *, fps: float) -> list[int]:
-    """Return the milliseconds of each frame, whole hundredths of a second that add up rightly."""
-    ends = [round(100 * number / fps) for number in range(count + 1)]
-    return [10 * (end - start) for start, end in pairwise(ends)]
+def frame_delays(count: int, *, fps: float, unit_ms: int = 1) -> list[int]:
+    """Return the milliseconds of each frame, in whole units that add up rightly."""
+    ends = [round(1000 / unit_ms * number / fps) for number in range(count + 1)]
+    return [unit_ms * (end - start) for start, end in pairwise(ends)]
+
+
+def _webp_film(
+    frames: Sequence[Image.Image],
+    delays: Sequence[int],
+    notes: Mapping[str, bytes],
+    *,
+    quality: int | None,
+) -> bytes:
+    """Return a WebP that repeats whole frames.
+
+    The encoder of films in libwebp drops frames and blocks that differ little from those before
+    them, whatever is shown there, so that slow changes of light are lost.
+    """
+    chunks, is_any_clear = [], False
+    for frame, delay in zip(frames, delays, strict=True):
+        pixels = encode_image(frame, ".webp", metadata=None, quality=quality)[12:]
+        if pixels.startswith(b"VP8X"):  # transparency is in a chunk before that of the colours
+            pixels, is_any_clear = pixels[18:], True
+        place = bytes(6) + _webp_size(frame) + delay.to_bytes(3, "little") + b"\2"
+        chunks.append(_webp_chunk(b"ANMF", place + pixels))
+    flags = WEBP_FILM | (WEBP_CLEAR if is_any_clear else 0)
+    body = [
+        _webp_chunk(b"VP8X", struct.pack("<I", flags) + _webp_size(frames[0])),
+        _webp_chunk(b"ANIM", bytes(6)),
+        *chunks,
+        _webp_chunk(b"EXIF", notes["exif"].removeprefix(b"Exif\0\0")),
+        _webp_chunk(b"XMP ", notes["xmp"]),
+    ]
+    return _webp_chunk(b"RIFF", b"WEBP" + b"".join(body))
+
+
+def _webp_size(frame: Image.Image) -> bytes:
+    return b"".join((side - 1).to_bytes(3, "little") for side in frame.size)
+
+
+def _webp_chunk(kind: bytes, data: bytes) -> bytes:
+    return kind + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
 
 
 def in_one_palette(frames: Sequence[Image.Image]) -> list[Image.Image]:

@@ -158,7 +158,10 @@ def test_a_lora_with_magnitudes_is_refused_and_not_taken_without_them(unet, tmp_
     before = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
     with pytest.raises(WeightsError, match="is a DoRA"):
         fuse_lora_file(
-            unet, tmp_path / "dora.safetensors", family="sd15", loader="StableDiffusionPipeline"
+            unet,
+            tmp_path / "dora.safetensors",
+            family="sd15",
+            loader="StableDiffusionLoraLoaderMixin",
         )
     assert all(torch.equal(before[name], tensor) for name, tensor in unet.state_dict().items())
 

@@ -180,7 +180,7 @@ def fuse_lora_file(
     """Add the LoRA in `path` to the weights of `unet`, and leave nothing else behind.
 
     The layers get new weights, so that another network which shares the old ones keeps them.
-    `loader` is the pipeline class of diffusers that reads LoRAs for the family.
+    `loader` is the class of `diffusers.loaders` that reads LoRAs for the family.
 
     Raises:
         MissingExtra: peft is not installed.
@@ -193,14 +193,13 @@ def fuse_lora_file(
             f"The LoRA '{path}' is a DoRA: it has magnitudes ('{MAGNITUDES}'), which nothing here "
             "reads, so it would act otherwise than it was trained. Choose a plain LoRA."
         )
-    # Here, because importing pipelines takes seconds and complains of packages we do not use.
-    pipeline = getattr(importlib.import_module("diffusers"), loader)
+    reader = getattr(importlib.import_module("diffusers.loaders"), loader)  # it takes a second
     reason = "it is no LoRA, or changes more than the denoiser"
     changed = 0
     try:
-        state, alphas = pipeline.lora_state_dict(tensors, unet_config=unet.config)
+        state, alphas = reader.lora_state_dict(tensors, unet_config=unet.config)
         if all(name.startswith(DENOISER) for name in state):
-            pipeline.load_lora_into_unet(state, alphas, unet, adapter_name=NAME)
+            reader.load_lora_into_unet(state, alphas, unet, adapter_name=NAME)
             changed = sum(name.endswith(DOWN) for name in state)
     except (OSError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         reason = short_reason(error)
