@@ -53,11 +53,11 @@ def test_metadata_of_others_are_neither_kept_nor_sent_back(server, sprite, store
     note = PngImagePlugin.PngInfo()
     note.add_itxt(METADATA_KEY, json.dumps(stored), zip=True)
     kept = server.worker.pictures
-    before = kept._held
+    before = kept._keys.num_bytes
     picture = encoded(sprite, "PNG", pnginfo=note)
     answer = server.upload("/v1/pictures", image=("a.png", picture))
     assert (answer.status, answer.json["origin"]) == (201, {})
-    assert kept._held - before == len(sprite.tobytes())
+    assert kept._keys.num_bytes - before == len(sprite.tobytes())
 
 
 async def test_a_broken_picture_is_refused_and_the_next_one_is_read(decoder, sprite):

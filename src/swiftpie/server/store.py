@@ -2,12 +2,14 @@
 
 import io
 import json
+import math
 import re
 import secrets
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
+from operator import itemgetter
 from pathlib import Path
 from threading import Lock
 from typing import Any, Generic, NamedTuple, Self, TypeVar
@@ -109,66 +111,81 @@ class StoredKind(Generic[Thing]):
     facts: Callable[[Thing, str], dict[str, Any]] = lambda _thing, _name: {}
 
 
-@dataclass
-class _Kept(Generic[Thing]):
-    thing: Thing
+class _Kept(NamedTuple):
+    thing: Any
     owner: str
     key: str  # Names the caller, who may invent owners.
     size: int
-    used: int  # the number of its last use
 
 
-Owners = dict[str, dict[str, None]]
-"""The names of things by owner, the least recently used first."""
+class _Shares:
+    """Names by the bytes that they hold, in levels that a tenth parts; no step goes over all."""
+
+    def __init__(self) -> None:
+        self.num_bytes = 0
+        self._held: Counter[str] = Counter()
+        # By level, the names with the numbers of their last changes, which are in order.
+        self._levels: defaultdict[int, dict[str, int]] = defaultdict(dict)
+        self._changes = count()
+
+    def next_to_give(self) -> str:
+        """Return, of the names that hold more than a usual share, the one unchanged for longest."""
+        share, most = _level(self.num_bytes // len(self._held)), max(self._levels)
+        large = (names for level, names in self._levels.items() if level > share or level == most)
+        return min((next(iter(names.items())) for names in large), key=itemgetter(1))[0]
+
+    def add(self, name: str, num_bytes: int) -> None:
+        """Count more bytes of a name, or fewer, or a use of what it has."""
+        self.num_bytes += num_bytes
+        if held := self._held[name]:
+            del (names := self._levels[_level(held)])[name]
+            if not names:
+                del self._levels[_level(held)]
+        self._held[name] += num_bytes
+        if held := self._held[name]:
+            self._levels[_level(held)][name] = next(self._changes)
+        else:
+            del self._held[name]
+
+
+def _level(num_bytes: int) -> int:
+    return int(8 * math.log2(num_bytes))
 
 
 class OwnerStore(Generic[Thing]):
     """Things by unguessable names, each for its owner alone.
 
     Where room is needed, the store drops the least recently used thing of an owner that holds at
-    least its share, under a key that holds at least its share. The numbers of things are bounded,
-    too, and sums are kept, so that many small things cost no time.
+    least its share, under a key that does. The numbers of things are bounded, too. The time of a
+    step does not grow with what is kept.
     """
 
     def __init__(self, kind: StoredKind[Thing], *, limit_mib: float) -> None:
         self._kind = kind
         self._limit = limit_mib * MIB
-        self._things: dict[str, _Kept[Thing]] = {}
-        self._keys: dict[str, Owners] = {}
-        self._held = 0  # bytes
-        self._held_by: Counter[tuple[str, ...]] = Counter()  # likewise: a key, a key's owner
-        self._uses = count()
+        self._things: dict[str, _Kept] = {}
+        # The names of an owner, a key, and an owner under a key, the least recently used first.
+        self._names: defaultdict[tuple[str, ...], dict[str, None]] = defaultdict(dict)
+        self._keys = _Shares()
+        self._owners: defaultdict[str, _Shares] = defaultdict(_Shares)  # by key
 
     def put(self, thing: Thing, *, owner: str, key: str = "") -> str:
         """Keep a thing; return its name. `key` is the caller, where one may have several owners."""
         name = f"{self._kind.prefix}_{secrets.token_urlsafe(16)}"
-        owners = self._keys.get(key, {})
-        if len(names := owners.get(owner, {})) >= MOST_OF_OWNER:
-            self._forget(next(iter(names)))
-        elif sum(map(len, owners.values())) >= MOST_OF_KEY:
-            self._forget(self._next_to_go({key: owners}))
+        if len(self._names.get((owner, key), ())) >= MOST_OF_OWNER:
+            self._forget(self._next_to_go(key, owner))
+        elif len(self._names.get(("", "", key), ())) >= MOST_OF_KEY:
+            self._forget(self._next_to_go(key, self._owners[key].next_to_give()))
         self._keep(name, thing, owner, key)
         return name
-
-    def _next_to_go(self, keys: Mapping[str, Owners]) -> str:
-        share = sum(self._held_by[key,] for key in keys) / len(keys)
-        oldest = [
-            next(iter(names))
-            for key, owners in keys.items()
-            if self._held_by[key,] >= share
-            for owner, names in owners.items()
-            if self._held_by[key, owner] >= self._held_by[key,] / len(owners)
-        ]
-        return min(oldest, key=lambda name: self._things[name].used)
 
     def find(self, name: str, *, owner: str) -> Thing:
         kept = self._things.get(name)
         if kept is None or kept.owner != owner:
             raise NotFound(self._kind.name, name, remedy=self._kind.remedy)
-        kept.used = next(self._uses)
-        names = self._keys[kept.key][owner]
-        names[name] = names.pop(name)  # behind all others
-        return kept.thing
+        self._count(name, kept, 0)
+        thing: Thing = kept.thing
+        return thing
 
     def replace(self, name: str, thing: Thing, *, owner: str) -> None:
         self.find(name, owner=owner)
@@ -180,39 +197,40 @@ class OwnerStore(Generic[Thing]):
 
     def items(self, *, owner: str) -> list[tuple[str, Thing]]:
         """Return all that one owner has, the least recently used first."""
-        names = [name for owners in self._keys.values() for name in owners.get(owner, ())]
-        names.sort(key=lambda name: self._things[name].used)
-        return [(name, self._things[name].thing) for name in names]
+        return [(name, self._things[name].thing) for name in self._names.get((owner,), ())]
 
     def facts(self, *, owner: str) -> list[dict[str, Any]]:
         """Return the facts of all that one owner has, the least recently used first."""
         return [self._kind.facts(thing, name) for name, thing in self.items(owner=owner)]
 
-    def _keep(self, name: str, thing: Thing, owner: str, key: str) -> None:
-        kept = _Kept(thing, owner, key, max(LEAST_BYTES, self._kind.size(thing)), next(self._uses))
-        while self._things and self._held + kept.size > self._limit:
-            self._forget(self._next_to_go(self._keys))
-        self._things[name] = kept
-        self._keys.setdefault(key, {}).setdefault(owner, {})[name] = None
-        self._count(kept, kept.size)
+    def _next_to_go(self, key: str, owner: str) -> str:
+        return next(iter(self._names[owner, key]))
 
-    def _forget(self, name: str) -> _Kept[Thing]:
+    def _keep(self, name: str, thing: Thing, owner: str, key: str) -> None:
+        kept = _Kept(thing, owner, key, max(LEAST_BYTES, self._kind.size(thing)))
+        while self._things and self._keys.num_bytes + kept.size > self._limit:
+            full = self._keys.next_to_give()
+            self._forget(self._next_to_go(full, self._owners[full].next_to_give()))
+        self._things[name] = kept
+        self._count(name, kept, kept.size)
+
+    def _forget(self, name: str) -> _Kept:
         kept = self._things.pop(name)
-        owners = self._keys[kept.key]
-        del owners[kept.owner][name]
-        if not owners[kept.owner]:
-            del owners[kept.owner]
-        if not owners:
-            del self._keys[kept.key]
-        self._count(kept, -kept.size)
+        self._count(name, kept, -kept.size)
         return kept
 
-    def _count(self, kept: _Kept[Thing], num_bytes: int) -> None:
-        self._held += num_bytes
-        for group in ((kept.key,), (kept.key, kept.owner)):
-            self._held_by[group] += num_bytes
-            if not self._held_by[group]:
-                del self._held_by[group]
+    def _count(self, name: str, kept: _Kept, num_bytes: int) -> None:
+        """Count more bytes, or fewer, for a thing, which was used now."""
+        self._keys.add(kept.key, num_bytes)
+        self._owners[kept.key].add(kept.owner, num_bytes)
+        for group in ((kept.owner,), (kept.owner, kept.key), ("", "", kept.key)):
+            self._names[group].pop(name, None)
+            if name in self._things:
+                self._names[group][name] = None
+            elif not self._names[group]:
+                del self._names[group]
+        if ("", "", kept.key) not in self._names:
+            del self._owners[kept.key]
 
 
 @dataclass(frozen=True)
