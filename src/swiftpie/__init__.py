@@ -9,6 +9,7 @@ from swiftpie.errors import (
     InputError,
     MissingExtra,
     OutOfMemory,
+    SigningError,
     SwiftPieError,
     WeightsError,
 )
@@ -58,8 +59,8 @@ __all__ += ["AnimateRequest", "CapabilityError", "ConfigError", "EditMode", "Edi
 __all__ += ["EditResult", "EditSettings", "EditStart", "FacePicture", "FaceSettings", "FaceSource"]
 __all__ += ["GenerationResult", "Identity", "IdentityGuidance", "IdentityRef", "InputError"]
 __all__ += ["MaskSource", "MissingExtra", "OutOfMemory", "PersonalizeRequest", "Pictures"]
-__all__ += ["RepaintRequest", "Scales", "Session", "Subject", "SwiftEditPipeline", "SwiftPieError"]
-__all__ += ["SwiftPiePipeline", "TuneSettings", "WeightsError"]
+__all__ += ["RepaintRequest", "Scales", "Session", "SigningError", "Subject", "SwiftEditPipeline"]
+__all__ += ["SwiftPieError", "SwiftPiePipeline", "TuneSettings", "WeightsError"]
 __all__ += ["bounding_box", "change_of", "check_box", "contact_sheet", "cut_out", "drawing_of"]
 __all__ += ["is_here", "load", "load_image", "load_mask", "open_face_encoder", "options_of"]
 __all__ += ["read_options", "save_animation", "save_identity"]

@@ -105,6 +105,10 @@ class WeightsError(SwiftPieError):
     """Weights are missing, corrupt, unsafe or of the wrong shape."""
 
 
+class SigningError(SwiftPieError):
+    """A key cannot sign pictures. The message names the file of the key, so servers log it."""
+
+
 class OutOfMemory(SwiftPieError, MemoryError):  # noqa: N818 - reads as what it is
     """A single picture does not fit into free memory."""
 

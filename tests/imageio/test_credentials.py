@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from swiftpie.errors import InputError, MissingExtra
+from swiftpie.errors import MissingExtra, SigningError
 from swiftpie.imageio.credentials import MEDIA, check_signer, credentials_in, signed
 from swiftpie.imageio.originals import losses_in, read_original
 from swiftpie.imageio.writing import encode_animation, encode_image, read_metadata, save_image
@@ -113,7 +113,7 @@ def test_credentials_are_found_without_a_package_and_cut_files_have_none(file_fo
     data, path = with_manifest(file_format), tmp_path / "one"
     path.write_bytes(data)
     assert credentials_in(path) is not None
-    assert str(credentials_in(data)).startswith(("signed by '?'", WITHOUT))
+    assert str(credentials_in(data)).startswith(("signed by '?'", "damaged", WITHOUT))
     for count in range(0, len(data), 7):
         credentials_in(data[:count])
     assert credentials_in(b"") is credentials_in(tmp_path / "none") is credentials_in(None) is None
@@ -132,7 +132,7 @@ def test_what_cannot_sign_is_refused_before_anything_is_drawn(signer, tmp_path):
         path = tmp_path / f"{name}.pem"
         if content:
             path.write_bytes(content)
-        with pytest.raises(InputError, match=f"{name}.pem' cannot sign.*PKCS#8"):
+        with pytest.raises(SigningError, match=f"{name}.pem' cannot sign.*PKCS#8"):
             check_signer(path)
 
 
@@ -143,3 +143,33 @@ def test_without_the_extra_signing_names_it(tmp_path):
     except ImportError:
         with pytest.raises(MissingExtra, match=r"swiftpie\[c2pa\]"):
             signed(b"", "PNG", key=tmp_path / "signer.pem")
+
+
+def damaged(data):
+    """Return a PNG whose manifest is cut by half."""
+    at = data.index(b"caBX")
+    length = int.from_bytes(data[at - 4 : at])
+    half = data[at + 4 : at + 4 + length // 2]
+    return data[: at - 4] + chunk(b"caBX", half) + data[at + 8 + length :]
+
+
+def test_a_source_with_damaged_credentials_is_kept_without_them_and_said_so(signer):
+    source = damaged(encode_image(picture(), ".png", metadata=FACTS, sign=signer))
+    assert "damaged" in str(credentials_in(source))
+    lost = ("its damaged content credentials",)
+    assert losses_in(read_original(source), ".png", is_signed=True) == lost
+    data = encode_image(picture(), ".png", metadata=FACTS, sign=signer, source=source)
+    assert credentials_in(data).is_intact
+    said = manifest(data, MEDIA["PNG"])
+    (kept,) = said["manifests"][said["active_manifest"]]["ingredients"]
+    assert "active_manifest" not in kept
+    assert len(said["manifests"]) == 1
+
+
+@pytest.mark.parametrize("cut", [2, 12, -100])
+def test_a_source_that_pillow_alone_reads_is_kept_as_its_pixels(signer, cut):
+    whole = encoded(picture(), "JPEG" if cut == 2 else "PNG")
+    source = whole[:-cut] if cut > 0 else whole + bytes(-cut)
+    data = encode_image(picture(), ".png", metadata=FACTS, sign=signer, source=source)
+    said = manifest(data, MEDIA["PNG"])
+    assert len(said["manifests"][said["active_manifest"]]["ingredients"]) == 1

@@ -8,7 +8,7 @@ from PIL import Image
 from swiftpie.imageio.credentials import credentials_in
 from swiftpie.imageio.writing import encode_image
 from tests.fixtures.signer import SIGNER, make_signer
-from tests.fuzz.pictures import encoded, swapped_profile
+from tests.fuzz.pictures import chunk, encoded, swapped_profile
 from tests.server.conftest import data_in, picture_in, serving, to_png
 
 SIGNED = f"signed by {SIGNER!r} with 'SwiftPie'"
@@ -67,3 +67,28 @@ def test_a_server_that_signs_keeps_the_credentials_of_a_picture_and_others_say_w
         assert (str(credentials_in(made)), made.count(SIGNER.encode()) > 1) == (SIGNED, True)
         drawn = data_in(signing.draw())
     assert str(credentials_in(drawn)) == SIGNED
+
+
+def test_a_server_that_signs_draws_from_what_c2pa_does_not_read_and_names_no_file_of_its_own(
+    session, photo, tmp_path, caplog
+):
+    signer = make_signer(tmp_path / "signer.pem")
+    box = b"\0\0\0\x18jumb\0\0\0\x10jumdc2pa"
+    damaged = encoded(photo, "PNG")
+    damaged = damaged[:33] + chunk(b"caBX", box) + damaged[33:]
+    with serving(session, sign=signer) as signing:
+        (warning,) = removed(signing, damaged).json["swiftpie"]["warnings"]
+        assert warning == "The edited picture does not keep its damaged content credentials."
+        for data in (
+            encoded(photo, "JPEG") + bytes(100),
+            encoded(photo, "PNG")[:-12],
+            encoded(photo, "BMP"),
+        ):
+            answer = removed(signing, data)
+            assert answer.json["swiftpie"]["warnings"] == []
+            assert str(credentials_in(data_in(answer))) == SIGNED
+        signer.unlink()
+        refused = signing.ask("POST", "/v1/images/generations", body={"prompt": "a dog"})
+        assert refused.status == 500
+        assert "signer.pem" not in str(refused.json)
+    assert "a request failed: SigningError" in caplog.text

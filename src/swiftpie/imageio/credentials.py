@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from swiftpie.errors import InputError, MissingExtra, require, short_reason, system_reason
+from swiftpie.errors import MissingExtra, SigningError, require, short_reason, system_reason
 
 MEDIA = {name: f"image/{name.lower()}" for name in ("PNG", "JPEG", "WEBP", "TIFF", "GIF")}
 MEDIA["MP4"] = "video/mp4"  # all by Pillow's names of formats
@@ -38,13 +38,15 @@ Data = str | Path | bytes
 class Credentials(NamedTuple):
     """What a manifest says; whether its signer may be trusted is not checked."""
 
-    signer: str | None = None  # None without the extra `c2pa`
+    signer: str | None = None  # None without the extra `c2pa`, "" of a damaged manifest
     maker: str = ""  # the program
     is_intact: bool | None = None  # whether picture and signature belong together; None as above
 
     def __str__(self) -> str:
         if self.signer is None:
             return "of a signer that `pip install swiftpie[c2pa]` names"
+        if not self.signer:
+            return "damaged, so that they name no signer and are not kept"
         state = "" if self.is_intact else ", which do not fit the picture any more"
         return f"signed by {self.signer!r}{f' with {self.maker!r}' * bool(self.maker)}{state}"
 
@@ -57,6 +59,8 @@ def credentials_in(source: object) -> Credentials | None:
         c2pa = _c2pa("Reading credentials")
     except MissingExtra:
         return Credentials()
+    if not _is_ingredient(data):
+        return Credentials("")
     try:
         with c2pa.Reader(_media_of(data), io.BytesIO(data), context=_context()) as reader:
             found = json.loads(reader.json())
@@ -77,10 +81,11 @@ def signed(data: bytes, file_format: str, *, key: str | Path, source: Data | Non
         data: A whole file.
         file_format: Pillow's name, or MP4.
         key: A PEM file with the certificates, the signer's first, and the private key.
-        source: The picture that was changed; it stays as an ingredient, with its own credentials.
+        source: The picture that was changed; it stays as an ingredient, with its own credentials
+            unless these are damaged.
 
     Raises:
-        InputError: The file cannot be read, or C2PA accepts no such certificate.
+        SigningError: The file cannot be read, or C2PA accepts no such certificate.
         MissingExtra: `c2pa-python` is not installed.
     """
     c2pa, out = _c2pa("Signing"), io.BytesIO()
@@ -100,11 +105,11 @@ def signed(data: bytes, file_format: str, *, key: str | Path, source: Data | Non
         with c2pa.Builder(json.dumps(manifest), context=_context()) as builder:
             if source is not None:
                 facts = {"title": "source", "relationship": "parentOf", "instance_id": "source"}
-                whole = _ingredient(_read(source))
+                whole = as_ingredient(_read(source))
                 builder.add_ingredient(json.dumps(facts), _media_of(whole), io.BytesIO(whole))
             builder.sign(signer, MEDIA[file_format], io.BytesIO(data), out)
     except c2pa.C2paError as error:
-        raise InputError(_unusable(key, error)) from error
+        raise SigningError(_unusable(key, error)) from error
     return out.getvalue()
 
 
@@ -121,7 +126,7 @@ def _signer(key: str | Path) -> Any:  # noqa: ANN401 - of an optional package
     try:
         text = Path(key).read_bytes()
     except (OSError, ValueError) as error:
-        raise InputError(_unusable(key, system_reason(error))) from error
+        raise SigningError(_unusable(key, system_reason(error))) from error
     private, reason = KEY.search(text), "it has no private key without a password"
     for algorithm in ALGORITHMS if private else ():
         chain = KEY.sub(b"", text)
@@ -130,7 +135,7 @@ def _signer(key: str | Path) -> Any:  # noqa: ANN401 - of an optional package
             return c2pa.Signer.from_info(info)
         except c2pa.C2paError as error:
             reason = reason if reason.startswith("Sig") else str(error)
-    raise InputError(_unusable(key, reason))
+    raise SigningError(_unusable(key, reason))
 
 
 def _unusable(key: str | Path, reason: object) -> str:
@@ -169,15 +174,29 @@ def _media_of(data: bytes) -> str:
     return next((MEDIA[name] for start, name in STARTS.items() if data.startswith(start)), "")
 
 
-def _ingredient(data: bytes) -> bytes:
-    """Return a file as C2PA reads it: others become PNG."""
-    if _media_of(data):
+def as_ingredient(data: bytes) -> bytes:
+    """Return a file as C2PA reads it: others, and those it finds damaged, become PNG.
+
+    Pixels are kept, damaged credentials are not.
+    """
+    if _is_ingredient(data):
         return data
     from swiftpie.imageio.decoding import load_image
 
     buffer = io.BytesIO()
     load_image(data).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def _is_ingredient(data: bytes) -> bool:
+    """Whether C2PA can name a file with its credentials as a source; that takes milliseconds."""
+    c2pa, media = _c2pa("Reading credentials"), _media_of(data)
+    try:
+        with c2pa.Builder("{}", context=_context()) as builder:
+            builder.add_ingredient("{}", media, io.BytesIO(data))
+    except c2pa.C2paError:
+        return False
+    return bool(media)
 
 
 def _manifests(data: bytes) -> Iterator[bool]:

@@ -58,9 +58,11 @@ def read_original(source: str | Path | bytes | Image.Image) -> OriginalPicture:
 
 
 def lost_credentials(source: object) -> list[str]:
-    """Return the name of the content credentials of a file, which only a signed edit keeps."""
+    """Return the name of the content credentials of a file, which at most a signed edit keeps."""
     found = credentials_in(source)
-    return [] if found is None else [f"{LOST}, {found}"]
+    if found is None:
+        return []
+    return ["its damaged content credentials" if found.signer == "" else f"{LOST}, {found}"]
 
 
 def lost_colours(image: Image.Image) -> list[str]:

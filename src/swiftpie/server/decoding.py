@@ -25,6 +25,7 @@ from typing import Any, BinaryIO, NamedTuple, Self
 from PIL import Image
 
 from swiftpie.errors import ImageError, short_reason
+from swiftpie.imageio.credentials import as_ingredient
 from swiftpie.imageio.decoding import MAX_PIXELS, colour_profile, load_image, open_image
 from swiftpie.imageio.originals import (
     OriginalPicture,
@@ -39,6 +40,7 @@ MAX_SECONDS = 5  # Processor time for one picture.
 MAX_MIB = 1024
 SOON_S = 0.25  # for which a picture waits before a spare process takes it
 PATIENCE = 4.0  # times MAX_SECONDS by the clock, for machines that do other work
+SIGNS = "--signs"
 LENGTH = struct.Struct(">Q")
 HEAD = struct.Struct(">Q?Q")  # most_px or 0, keeps_original, the length of what follows
 FACTS = (  # What the page shows or uses of a picture's record.
@@ -62,8 +64,10 @@ NO_IMAGE = Image.new("RGB", (1, 1))
 class Decoder:
     """Such a process, replaced when it dies; a spare one decodes while a picture takes long."""
 
-    def __init__(self, *, has_spare: bool = True) -> None:
-        self._spare = Decoder(has_spare=False) if has_spare else None
+    def __init__(self, *, has_spare: bool = True, signs: bool = False) -> None:
+        """`signs`: originals are kept as sources of content credentials."""
+        self._signs = signs
+        self._spare = Decoder(has_spare=False, signs=signs) if has_spare else None
         self._child: Process | None = None
         self._free = asyncio.Lock()
         # A key waits for the process with one picture, so that keys take turns.
@@ -71,7 +75,7 @@ class Decoder:
         self._held: Counter[str] = Counter()  # pixels of pictures in memory, by key
 
     async def __aenter__(self) -> Self:
-        self._child = await _start()
+        self._child = await self._start()
         if self._spare is not None:
             await self._spare.__aenter__()
         return self
@@ -109,7 +113,7 @@ class Decoder:
             self._check_room(key, sum(image.width * image.height for image in held))
             for image in held:
                 self._hold(image, key)
-        return found._replace(data=data) if keeps_original else found
+        return found._replace(data=found.data or data) if keeps_original and self._signs else found
 
     def _check_room(self, key: str, num_pixels: int) -> None:
         if self._held[key] + num_pixels > MAX_KEY_PIXELS:
@@ -166,10 +170,19 @@ class Decoder:
 
     async def _asked(self, head: bytes, data: bytes) -> "DecodedPicture":
         try:
-            self._child = self._child or await _start()
+            self._child = self._child or await self._start()
         except OSError as error:  # the machine has no more processes or memory
             raise Overloaded(RETRY_S, of_key=False) from error
         return await asyncio.wait_for(_ask(self._child, head, data), MAX_SECONDS * PATIENCE)
+
+    async def _start(self) -> Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", __name__, *([SIGNS] * self._signs)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={**os.environ, **ENVIRONMENT},
+        )
 
     async def stop(self) -> None:
         """End the process; another one starts for the next picture."""
@@ -178,16 +191,6 @@ class Decoder:
             with suppress(ProcessLookupError):
                 child.kill()
             await child.communicate()  # closes the pipes, whatever is in them
-
-
-async def _start() -> Process:
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", __name__),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env={**os.environ, **ENVIRONMENT},
-    )
 
 
 class DecodedPicture(NamedTuple):
@@ -199,7 +202,7 @@ class DecodedPicture(NamedTuple):
     own: Image.Image = NO_IMAGE  # in the colours of `profile`
     profile: bytes = b""  # ICC; empty if `image` has the colours of the file
     losses: tuple[str, ...] = ()
-    data: bytes = b""  # the file of a picture whose original is kept
+    data: bytes = b""  # its file as a source of content credentials; empty: as it came
 
     @property
     def original(self) -> OriginalPicture:
@@ -213,14 +216,15 @@ async def _ask(process: Process, head: bytes, data: bytes) -> DecodedPicture:
     assert stdout is not None
     stdin.writelines((head, data))
     await stdin.drain()
-    said, *parts = [await _part(stdout) for _ in range(4)]
+    said, *parts = [await _part(stdout) for _ in range(5)]
     facts = json.loads(said)
     if facts["error"]:
         return DecodedPicture(facts["error"])
     shapes = zip(facts["modes"], facts["sizes"], parts, strict=False)
     image, *own = [Image.frombytes(mode, tuple(size), part) for mode, size, part in shapes]
     more = (own[0], bytes(parts[2])) if own else (NO_IMAGE, b"")
-    return DecodedPicture("", image, facts["origin"], *more, tuple(facts["losses"]))
+    losses, data = tuple(facts["losses"]), bytes(parts[3])
+    return DecodedPicture("", image, facts["origin"], *more, losses, data)
 
 
 async def _part(stream: asyncio.StreamReader) -> bytearray:
@@ -237,9 +241,12 @@ async def _part(stream: asyncio.StreamReader) -> bytearray:
 
 
 def answer_to(
-    data: bytes, *, most_px: int | None = None, keeps_original: bool = False
+    data: bytes, *, most_px: int | None = None, keeps_original: bool = False, signs: bool = False
 ) -> DecodedPicture:
-    """Decode one picture, and once more in its own colours if those are kept."""
+    """Decode one picture, and once more in its own colours if those are kept.
+
+    `signs`: what C2PA would not read as a source becomes a file that it reads.
+    """
     try:
         image, stored = load_image(data, most_px=most_px), read_metadata(data)
         original: dict[str, Any] = {}
@@ -249,6 +256,8 @@ def answer_to(
             if colour_profile(header):
                 kept = read_original(data).stored
                 original |= {"own": kept.pixels, "profile": kept.profile}
+            if signs and (source := as_ingredient(data)) is not data:
+                original["data"] = source
     except ImageError as error:
         return DecodedPicture(_without_name(str(error)))
     except MemoryError:
@@ -260,13 +269,16 @@ def answer_to(
     return DecodedPicture("", image, origin, **original)
 
 
-def serve(stdin: BinaryIO, stdout: BinaryIO) -> None:
+def serve(stdin: BinaryIO, stdout: BinaryIO, *, signs: bool) -> None:
     """Answer until standard input ends."""
     while len(head := stdin.read(HEAD.size)) == HEAD.size:
         most_px, keeps_original, length = HEAD.unpack(head)
         _limit_time()
         answer = answer_to(
-            stdin.read(length), most_px=most_px or None, keeps_original=bool(keeps_original)
+            stdin.read(length),
+            most_px=most_px or None,
+            keeps_original=bool(keeps_original),
+            signs=signs,
         )
         for part in _parts(answer):
             stdout.write(LENGTH.pack(len(part)))
@@ -276,7 +288,7 @@ def serve(stdin: BinaryIO, stdout: BinaryIO) -> None:
 
 
 def _parts(answer: DecodedPicture) -> Iterator[bytes]:
-    """Yield an answer as it is sent: its facts, the pixels of each picture, and the profile."""
+    """Yield an answer as it is sent: its facts, the pixels of each picture, profile and source."""
     shown = [] if answer.error else [answer.image]
     shown += [answer.own] if answer.profile else []
     info = {
@@ -291,6 +303,7 @@ def _parts(answer: DecodedPicture) -> Iterator[bytes]:
         yield image.tobytes()
     yield from [b""] * (2 - len(shown))
     yield answer.profile
+    yield answer.data
 
 
 def _without_name(message: str) -> str:
@@ -320,4 +333,4 @@ def _limit_time() -> None:
 
 if __name__ == "__main__":
     _limit_memory()
-    serve(sys.stdin.buffer, sys.stdout.buffer)
+    serve(sys.stdin.buffer, sys.stdout.buffer, signs=SIGNS in sys.argv)

@@ -27,7 +27,6 @@ from swiftpie.errors import (
     ImageError,
     InputError,
     NoSubject,
-    SwiftPieError,
     UnknownSubjectError,
     printable,
     short_reason,
@@ -43,7 +42,7 @@ from swiftpie.pipelines.tasks import TASKS, RepaintRequest
 from swiftpie.server import schemas
 from swiftpie.server.decoding import DecodedPicture
 from swiftpie.server.drawing import SUFFIXES, DrawnPicture, warnings_of
-from swiftpie.server.errors import RequestError, as_request_error, error_of_fields, log_failure
+from swiftpie.server.errors import answer_to, error_of_fields
 from swiftpie.server.store import Caller
 from swiftpie.server.worker import Worker
 from swiftpie.validation import MAX_REFERENCES
@@ -54,7 +53,6 @@ if TYPE_CHECKING:
 CALLER = Caller("mcp", "mcp")  # all calls are of one user
 Report = Callable[[int, int, str], Awaitable[None]]
 """Takes how many steps are done, of how many, and what the next one is."""
-KNOWN = (SwiftPieError, RequestError, ValidationError)
 MAX_PATH = 4_096  # letters
 MAX_ANSWER_BYTES = 700_000  # A megabyte in base64: some programs take no more.
 MOST_MB = schemas.MAX_IMAGE_BYTES / 1e6
@@ -299,11 +297,8 @@ class Toolbox:
                 raise InputError(f"There is no tool {name[:64]!r}. Choose from {names}.")
             return await self._carry_out(tool, tool.arguments.model_validate(arguments), report)
         except Exception as error:  # noqa: BLE001 - an assistant gets every failure as a sentence
-            if not isinstance(error, KNOWN):
-                log_failure(error, f"the tool {name[:64]!r}")
-            return types.CallToolResult(
-                content=[types.TextContent(text=words_of(error))], is_error=True
-            )
+            text = words_of(error, f"the tool {name[:64]!r}")
+            return types.CallToolResult(content=[types.TextContent(text=text)], is_error=True)
 
     async def _carry_out(
         self, tool: Tool, given: BaseModel, report: Report
@@ -385,8 +380,8 @@ def preview(data: bytes, *, most_bytes: int) -> bytes:
     return small
 
 
-def words_of(error: Exception) -> str:
-    """Return what is wrong, without the words of HTTP."""
+def words_of(error: Exception, what: str) -> str:
+    """Return what is wrong with `what`, without the words of HTTP; a fault of ours is logged."""
     match error:
         case ValidationError():
             text = error_of_fields(error).detail
@@ -395,7 +390,7 @@ def words_of(error: Exception) -> str:
         case UnknownSubjectError():
             text = f"{error.found} Choose one of these, or give pictures of the subject."
         case _:
-            text = as_request_error(error).detail
+            text = answer_to(error, what).detail
     return text.replace("swiftpie.", "")
 
 

@@ -90,7 +90,7 @@ class Worker:
         self.running: dict[str, RunningCall] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self.builder = JobBuilder(models, identities=self.identities, pictures=self.pictures)
-        self.decoder = Decoder()
+        self.decoder = Decoder(signs=models.sign is not None)
         self.is_ready = False
         self._stack = AsyncExitStack()
 
