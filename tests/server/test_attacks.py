@@ -247,6 +247,18 @@ def test_what_is_no_plain_request_ends(guarded, name):
     assert b'"version"' not in answer
 
 
+@pytest.mark.parametrize(
+    "encoding", ["x, chunked", "x\r\nTransfer-Encoding: chunked", "gzip, chunked"]
+)
+def test_an_unknown_encoding_of_a_body_is_not_implemented(guarded, encoding):
+    head = f"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
+    head += "Transfer-Encoding: "
+    answer = spoken(guarded.port, f"{head}{encoding}\r\n\r\n0\r\n\r\n{HIDDEN}".encode())
+    assert answer.startswith(b"HTTP/1.1 501 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"'chunked' alone" in answer
+
+
 @pytest.mark.parametrize("part", ["path", "headers"])
 def test_a_head_that_is_too_large_is_refused_in_one_piece(guarded, part):
     path = "x" * 66_000 if part == "path" else ""

@@ -1,11 +1,13 @@
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 from typer.testing import CliRunner
@@ -31,6 +33,32 @@ def test_a_port_that_is_taken_is_refused_before_anything_is_loaded():
     assert ended.exit_code == 2
     assert f"--port {port} cannot be used" in ended.stderr
     assert "Choose another --port" in ended.stderr
+
+
+@pytest.mark.thorough
+@pytest.mark.skipif(sys.platform != "linux", reason="uses many addresses of the loopback interface")
+@pytest.mark.parametrize(("soft", "hard"), [(96, 96), (96, 4096)], ids=["few", "raised"])
+def test_a_server_without_descriptors_goes_on_and_logs_little(soft, hard, tmp_path):
+    log = tmp_path / "log"
+    command = f"ulimit -Sn {soft}; ulimit -Hn {hard}; "
+    command += f"exec {sys.executable} -m swiftpie serve --port 0"
+    with log.open("w") as file, ExitStack() as stack:
+        server = stack.enter_context(subprocess.Popen(["bash", "-c", command], stderr=file))
+        stack.callback(server.kill)
+        port = int(until(lambda: re.search(r"serving on .*:(\d+)\n", log.read_text()))[1])
+        with ExitStack() as lines:
+            for number in range(200):  # of as many addresses, so that none has too many
+                line = lines.enter_context(socket.socket())
+                line.bind((f"127.0.7.{number + 1}", 0))
+                line.settimeout(60)
+                line.connect(("127.0.0.1", port))
+            if hard > soft:
+                line.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            status = b"503" if hard == soft else b"200"
+            assert line.recv(100).startswith(b"HTTP/1.1 " + status)
+        until(lambda: "ok" in ask(port, "/health/live"))
+    assert "Traceback" not in log.read_text()
+    assert len(log.read_text().splitlines()) < 30
 
 
 @pytest.mark.thorough

@@ -280,6 +280,14 @@ def test_a_caller_of_ipv6_is_its_half_of_an_address():
     assert [limiter.enter(Connection("2001:db8::1")) for _ in range(2)] == [True, False]
 
 
+def test_connections_are_bounded_by_the_descriptors_that_there_are():
+    limiter = ConnectionLimiter(6)
+    entered = [limiter.enter(Connection(f"10.0.0.{number % 4}")) for number in range(8)]
+    assert entered == [True] * 6 + [False] * 2
+    few = ConnectionLimiter(6)
+    assert [few.enter(Connection("10.0.0.1")) for _ in range(4)] == [True] * 3 + [False]
+
+
 async def test_programs_without_token_and_cookie_own_what_their_address_sent():
     owners, keys = [], []
 

@@ -179,15 +179,7 @@ class Guard:
         if path not in OPEN_TO_ALL and not is_page and not self._is_known(scope, headers):
             message = "A token is needed: send 'Authorization: Bearer …'."
             raise RequestError(message, status=401, code="invalid_api_key")
-        if "content-length" in headers and "transfer-encoding" in headers:  # proxies may differ
-            message = "The request states its length in two ways."
-            raise RequestError(message, code="ambiguous_length")
-        if headers.get("content-encoding", "identity").lower() != "identity":
-            message = "Compressed requests are not read."
-            raise RequestError(message, status=415, code="unsupported_encoding")
-        most = _most_bytes(scope, self._limits)
-        if _length(headers) > most:
-            raise _too_large(most)
+        _check_body(headers, most=_most_bytes(scope, self._limits))
         if scope.get("method") == "POST":
             if self.is_draining:
                 message = "The server is about to stop. Ask another, or again later."
@@ -334,6 +326,20 @@ def network_of(address: str) -> str:
     if known.version == 4 or known.ipv4_mapped is not None:
         return str(known if known.version == 4 else known.ipv4_mapped)
     return str(ipaddress.ip_network((known, 64), strict=False))
+
+
+def _check_body(headers: Headers, *, most: int) -> None:
+    if "content-length" in headers and "transfer-encoding" in headers:  # proxies may differ
+        message = "The request states its length in two ways."
+        raise RequestError(message, code="ambiguous_length")
+    if {*map(str.lower, headers.getlist("transfer-encoding"))} - {"chunked"}:
+        message = "Of transfer encodings, 'chunked' alone is read."
+        raise RequestError(message, status=501, code="unsupported_encoding")
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        message = "Compressed requests are not read."
+        raise RequestError(message, status=415, code="unsupported_encoding")
+    if _length(headers) > most:
+        raise _too_large(most)
 
 
 def _length(headers: Headers) -> int:

@@ -1,9 +1,11 @@
 """uvicorn with bounds that hold before a request is complete, and a stop in two stages."""
 
 import asyncio
+import logging
 import math
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -13,6 +15,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from swiftpie.server import Limits
 from swiftpie.server.guard import Guard, network_of
 from swiftpie.server.schemas import MAX_TEXT_BYTES
+
+logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 75
 PROXIES = "FORWARDED_ALLOW_IPS"  # names addresses whose X-Forwarded-* uvicorn believes
@@ -24,6 +28,12 @@ MAX_FRAMES = 200  # in a second over a WebSocket; typing and dragging send some 
 FRAME_BYTES = 4096  # Read from a WebSocket before frames are counted.
 MAX_CONNECTIONS = 512
 MAX_OF_ADDRESS = 256  # a proxy has one address for all
+BACKLOG = 128  # connections that are accepted at once, before they are counted
+SPARE_FILES = 64  # for all but connections: decoders, the store, files of the page
+OUT_OF_FILES = (
+    "The server has no more descriptors, or memory for sockets, and new connections wait. Raise "
+    "its limit with `ulimit -n`."
+)
 CROWDED = (
     b"HTTP/1.1 503 Service Unavailable\r\n"
     b"retry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -37,14 +47,15 @@ class TricklingError(Exception):
 class ConnectionLimiter:
     """Bounds the connections of all addresses, and of each."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_CONNECTIONS) -> None:
+        self._most, self._most_of_address = most, min(MAX_OF_ADDRESS, math.ceil(most / 2))
         self._addresses: dict[asyncio.BaseTransport, str] = {}
 
     def enter(self, transport: asyncio.BaseTransport) -> bool:
         """Count a connection; return whether it is served."""
         address = network_of(str((transport.get_extra_info("peername") or [""])[0]))
         known = list(self._addresses.values())
-        if len(known) >= MAX_CONNECTIONS or known.count(address) >= MAX_OF_ADDRESS:
+        if len(known) >= self._most or known.count(address) >= self._most_of_address:
             return False
         self._addresses[transport] = address
         return True
@@ -192,6 +203,20 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         self.limiter.leave(self.transport)
 
 
+def room_for_files() -> int:
+    """Return how many descriptors connections may have; raise the process's limit if it is low."""
+    needed = SPARE_FILES + BACKLOG + MAX_CONNECTIONS
+    with suppress(ImportError, OSError, ValueError):  # not on Windows, which has no such limit
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        if soft not in {resource.RLIM_INFINITY, max(soft, most)}:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        needed = most if soft == resource.RLIM_INFINITY else min(needed, max(soft, most))
+    return max(2, needed - SPARE_FILES)
+
+
 class Server(uvicorn.Server):
     """Reports where it listens, and lets the guard refuse requests once it is to stop."""
 
@@ -199,6 +224,9 @@ class Server(uvicorn.Server):
         self, guard: Guard, *, host: str, port: int, limits: Limits, tell: Callable[[str], None]
     ) -> None:
         self._guard, self._tell = guard, tell
+        self._is_out_of_files = False
+        room = room_for_files()
+        backlog = min(BACKLOG, math.ceil(room / 4))
 
         class Http(BoundedHttpProtocol):
             head_s = limits.body_s
@@ -206,7 +234,9 @@ class Server(uvicorn.Server):
         class LiveProtocol(BoundedWebSocketProtocol):
             pass
 
-        Http.limiter = LiveProtocol.limiter = ConnectionLimiter()
+        Http.limiter = LiveProtocol.limiter = ConnectionLimiter(
+            min(MAX_CONNECTIONS, room - backlog)
+        )
         super().__init__(
             uvicorn.Config(
                 guard,
@@ -214,6 +244,7 @@ class Server(uvicorn.Server):
                 port=port,
                 loop="asyncio",  # uvloop, where it is installed, pauses and aborts in other ways
                 http=Http,
+                backlog=backlog,
                 log_level="warning",
                 access_log=False,
                 server_header=False,
@@ -236,10 +267,19 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: Any = None) -> None:  # noqa: ANN401 - as uvicorn has it
         """Listen, and report where."""
+        asyncio.get_running_loop().set_exception_handler(self._log_failure)
         await super().startup(sockets)
         for server in self.servers:
             for socket in server.sockets:
                 self._tell(f"serving on {_address(*socket.getsockname()[:2])}")
+
+    def _log_failure(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log what failed in the loop, and one line where connections cannot be accepted."""
+        if not (isinstance(context.get("exception"), OSError) and "socket" in context):
+            loop.default_exception_handler(context)
+        elif not self._is_out_of_files:
+            self._is_out_of_files = True
+            logger.warning(OUT_OF_FILES)
 
 
 def _address(host: str, port: int) -> str:
