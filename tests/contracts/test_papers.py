@@ -19,7 +19,7 @@ from swiftpie.attention.condition import Block
 from swiftpie.attention.manipulate import Shaping, fixed_soft_mask
 from swiftpie.backbones.components import FAMILIES
 from swiftpie.imageio.credentials import credentials_in
-from swiftpie.imageio.writing import XMP, read_metadata
+from swiftpie.imageio.writing import mark_of, read_metadata
 from swiftpie.pipelines.identity_file import identity_bytes, load_identity, save_identity
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import TuneSettings
@@ -158,7 +158,8 @@ def tells_its_making(folder):
     drawing = session.draw(PersonalizeRequest(subjects=(subject,), prompt=PROMPT, seeds=(3,)))
     drawing.save(folder / "one.png")
     data = (folder / "one.png").read_bytes()
-    is_marked = XMP.encode() in data and read_metadata(data)["prompt"] == PROMPT
+    record = read_metadata(data)
+    is_marked = mark_of(record).encode() in data and record["prompt"] == PROMPT
     if find_spec("c2pa") is None:
         return is_marked
     drawing.save(folder / "two.png", sign=make_signer(folder / "signer.pem"))

@@ -12,7 +12,8 @@ from swiftpie.imageio.writing import read_metadata
 from tests.parity.edit import photograph
 
 PROMPT = "a dog on a beach"
-MARK = b"trainedAlgorithmicMedia"
+KINDS = b"http://cv.iptc.org/newscodes/digitalsourcetype/"
+TRAINED, COMPOSITE = KINDS + b"trainedAlgorithmicMedia", KINDS + b"compositeWithTrained"
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +32,24 @@ def test_pictures_say_what_made_them_however_they_are_saved(result, tmp_path, su
     second.save(path := tmp_path / f"plain.{suffix}")
     second.crop((0, 0, 64, 64)).save(part := io.BytesIO(), {"jpg": "jpeg"}.get(suffix, suffix))
     for data in (path.read_bytes(), part.getvalue()):
-        assert MARK in data
+        assert COMPOSITE in data  # its beach is a photograph
         assert {"prompt": PROMPT, "seed": "4", "preset": "mini"}.items() <= read_metadata(
             data
         ).items()
     with Image.open(path) as opened:
         assert opened.size == second.size
+
+
+def test_what_a_photograph_is_a_part_of_is_marked_as_a_composite(session, edited, identity):
+    words = session.personalize(identity, PROMPT, seed=3, scene="words")
+    own = session.personalize(identity, PROMPT, seed=3, scene=photograph(256, 256))
+    drawn = session.generate("a cat on a beach", seed=3)
+    empty = session.generate("a beach", seed=3)
+    film = session.animate(identity, PROMPT, to=f"{PROMPT} at night", num_frames=2, seed=2)
+    results = (words, False), (drawn, False), (own, True), (empty, True), (film, True)
+    for image, is_part in [(edited.image, True), *((each.images[0], so) for each, so in results)]:
+        image.save(file := io.BytesIO(), "PNG")
+        assert [kind in file.getvalue() for kind in (TRAINED, COMPOSITE)] == [not is_part, is_part]
 
 
 def test_a_gif_keeps_the_record_as_its_comment(result, tmp_path):

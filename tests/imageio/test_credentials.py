@@ -8,7 +8,14 @@ import pytest
 from PIL import Image
 
 from swiftpie.errors import MissingExtra, SigningError
-from swiftpie.imageio.credentials import MEDIA, check_signer, credentials_in, signed
+from swiftpie.imageio.credentials import (
+    COMPOSITE,
+    MEDIA,
+    SOURCE_TYPE,
+    check_signer,
+    credentials_in,
+    signed,
+)
 from swiftpie.imageio.originals import losses_in, read_original
 from swiftpie.imageio.writing import encode_animation, encode_image, read_metadata, save_image
 from tests.fixtures.signer import SIGNER, make_signer
@@ -61,6 +68,13 @@ def test_an_edit_keeps_its_source_with_the_credentials_of_that(signer, tmp_path)
     (actions,) = (each["data"]["actions"] for each in mine["assertions"] if "actions" in str(each))
     assert [each["action"] for each in actions] == ["c2pa.opened", "c2pa.edited"]
     assert actions[1]["digitalSourceType"].endswith("compositeWithTrainedAlgorithmicMedia")
+
+
+def test_a_record_of_a_composite_is_signed_as_one(signer):
+    data = encode_image(picture(), ".png", metadata={SOURCE_TYPE: COMPOSITE}, sign=signer)
+    said = str(manifest(data, MEDIA["PNG"]))
+    assert "c2pa.created" in said
+    assert f"digitalsourcetype/{COMPOSITE}" in said
 
 
 def test_a_source_that_c2pa_does_not_read_is_kept_as_png(signer):

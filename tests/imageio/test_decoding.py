@@ -72,6 +72,53 @@ def test_what_is_no_complete_picture_is_refused_by_name(tmp_path, data):
         load_image(path)
 
 
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "is in HEIC, which is not read"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avif" + bytes(99), "is in AVIF"),
+        (b"\xff\x0a" + bytes(99), "is in JPEG XL"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99), "is in JPEG XL"),
+        (b"<?xml version='1.0'?>\n<!-- drawn -->\n<svg width='9'/>", "is an SVG drawing"),
+        (b"%PDF-1.7\n" + bytes(99), "is a PDF"),
+        (b"<html><body>404</body></html>", "is not a readable picture"),
+        (SAMPLES["PNG"][:30], "is a damaged PNG"),
+        (SAMPLES["JPEG"][:9], "is a damaged JPEG"),
+    ],
+)
+def test_a_refusal_names_what_a_file_is(data, words):
+    with pytest.raises(ImageError, match=words):
+        load_image(data)
+
+
+def with_chunk(kind, body, *, is_sound=True):
+    """Return a PNG with a chunk more, after its header."""
+    data, more = SAMPLES["PNG"], chunk(kind, body)
+    more = more if is_sound else more[:-4] + bytes(4)
+    return data[:33] + more + data[33:]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_chunk(b"tEXt", b"Comment\0hello", is_sound=False),
+        with_chunk(b"pHYs", struct.pack(">IIB", 3000, 3000, 1), is_sound=False),
+        with_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(3 << 20))),
+        with_chunk(b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(bytes(3 << 20))),
+        with_chunk(b"iCCP", b"icc\0\0no deflate"),
+    ],
+)
+def test_what_of_a_png_viewers_skip_is_skipped(data):
+    assert load_image(data).tobytes() == load_image(SAMPLES["PNG"]).tobytes()
+
+
+def test_a_large_profile_of_a_png_is_applied():
+    body = b"icc\0\0" + zlib.compress(swapped_profile() + bytes(1_300_000))
+    small = encoded(load_image(SAMPLES["PNG"]), icc_profile=swapped_profile())
+    seen, expected = load_image(with_chunk(b"iCCP", body)), load_image(small)
+    assert seen.tobytes() == expected.convert(seen.mode).tobytes()
+
+
 @pytest.mark.parametrize("place", ["missing.png", ".", "file.png/inside.png", "nul\0.png"])
 def test_a_path_without_a_file_is_refused(tmp_path, place):
     (tmp_path / "file.png").write_bytes(SAMPLES["PNG"])

@@ -7,6 +7,7 @@ from PIL import Image, PngImagePlugin
 from swiftpie.errors import InputError
 from swiftpie.geometry import layout
 from swiftpie.imageio import images
+from swiftpie.imageio.credentials import COMPOSITE, SOURCE_TYPE
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import (
     alpha_of,
@@ -155,6 +156,14 @@ def test_metadata_and_mark_of_origin_survive_and_bytes_repeat(tmp_path, suffix):
     assert first.read_bytes() == second.read_bytes()
     assert TRAINED in first.read_bytes()
     assert load_image(first).size == (31, 17)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+def test_a_record_says_that_a_model_made_a_part_and_nothing_else_gets_into_the_mark(suffix):
+    data = encode_image(noise_image(), suffix, metadata={SOURCE_TYPE: COMPOSITE})
+    assert f"digitalsourcetype/{COMPOSITE}".encode() in data
+    assert TRAINED not in data
+    assert TRAINED in encode_image(noise_image(), suffix, metadata={SOURCE_TYPE: '"/>'})
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tiff"])

@@ -3,6 +3,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.originals import composite, losses_in, read_original
@@ -14,6 +15,9 @@ WIDTH, HEIGHT = pictures.SIZE
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 MAKE, ORIENTATION = 0x010F, 0x0112
 EXIF, GPS = 0x8769, 0x8825
+LOST_WORDS = {".png": (), ".jpg": ("its text 'Mood'",), ".webp": ("its text 'Mood'",)}
+LOST_WORDS[".tif"] = ("its text 'Mood'", "its text 'Copyright'")
+IMAGE_WORDS = {"Description": 0x010E, "Author": 0x013B, "Copyright": 0x8298}
 MAKER_NOTE, EXPOSURE, COMMENT, STORED_WIDTH = 0x927C, 0x829A, 0x9286, 0xA002
 
 
@@ -91,6 +95,69 @@ def test_maker_notes_and_much_exif_data_are_left_out_and_that_is_reported():
     original = read_original(encoded(Image.new("RGB", (8, 8)), "JPEG", exif=exif))
     assert original.stored.exif == b""
     assert "bytes" in original.losses[-1]
+
+
+def captioned(**texts):
+    notes = PngInfo()
+    for name, text in texts.items():
+        notes.add_text(name, text, zip=len(text) > 99)
+    return encoded(Image.new("RGB", (8, 8)), pnginfo=notes, dpi=(300, 300))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+def test_resolution_and_texts_stay_in_the_fields_that_each_format_has(suffix):
+    words = {"Copyright": "© Jane", "Author": "Jane", "Description": "my cat", "Mood": "calm"}
+    original = read_original(captioned(**words))
+    with Image.open(io.BytesIO(encode_image(original.stored, suffix, metadata={}))) as opened:
+        opened.load()
+        exif = opened.getexif()
+        dpi = opened.info.get("dpi") or [exif[tag] for tag in (0x011A, 0x011B)]
+        assert [float(value) for value in dpi] == pytest.approx([300, 300], abs=0.1)
+        lost = losses_in(original, suffix)
+        for name, tag in IMAGE_WORDS.items():
+            held = opened.info.get(name) if suffix == ".png" else exif.get(tag)
+            is_kept = f"its text {name!r}" not in lost
+            assert (held in spelled(words[name])) is is_kept
+    assert lost == LOST_WORDS[suffix]
+
+
+def spelled(text):
+    """How Pillow reads a text in UTF-8 from a tag, and from a PNG."""
+    return {text, text.encode().decode("latin-1")}
+
+
+def test_the_comment_of_a_jpeg_stays_where_there_is_room_for_it():
+    given = encoded(Image.new("RGB", (8, 8)), "JPEG", comment=b"(c) Jane", dpi=(240, 240))
+    original = read_original(given)
+    for suffix in (".jpg", ".png"):
+        with Image.open(io.BytesIO(encode_image(original.stored, suffix, metadata={}))) as opened:
+            assert opened.info["comment"] in {b"(c) Jane", "(c) Jane"}
+            assert round(opened.info["dpi"][0]) == 240
+        assert losses_in(original, suffix) == ()
+    assert losses_in(original, ".webp") == ("its text 'comment'",)
+
+
+def test_of_much_text_the_short_ones_stay_and_no_old_record_does():
+    made = captioned(Author="Jane", workflow="{}" * 5_000, swiftpie='{"prompt": "a dog"}')
+    original = read_original(made)
+    assert dict(original.stored.texts) == {"Author": "Jane"}
+    assert original.losses == ("its text 'workflow'",)
+
+
+def test_a_resolution_that_means_nothing_is_left_out():
+    for dpi in ((0, 300), (float("nan"), 300), (1e9, 1e9), "300", (300,)):
+        image = Image.new("RGB", (8, 8))
+        image.info["dpi"] = dpi
+        assert read_original(image).stored.dpi is None
+
+
+def test_a_profile_that_readers_of_png_refuse_becomes_plain_colours_and_that_is_reported():
+    large = swapped_profile() + bytes(1_200_000)
+    original = read_original(encoded(Image.new("RGB", (8, 8), (10, 200, 30)), icc_profile=large))
+    assert original.losses == ("its colour profile",)
+    data = encode_image(original.stored, ".png", metadata={})
+    with Image.open(io.BytesIO(data)) as opened:
+        assert opened.convert("RGB").getpixel((0, 0)) == pytest.approx((30, 200, 10), abs=6)
 
 
 def test_a_plain_picture_is_written_as_any_other():

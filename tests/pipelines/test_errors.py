@@ -7,11 +7,12 @@ import torch
 from PIL import Image
 
 from swiftpie import CapabilityError, InputError, MaskSource, Scales, Session, Subject, WeightsError
+from swiftpie.backbones.presets import PRESETS
 from swiftpie.errors import NoSubject
 from swiftpie.models.denoiser import WrappedDenoiser
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.methods.chord import ChordForm
-from swiftpie.pipelines.request import Output, PersonalizeRequest
+from swiftpie.pipelines.request import Output, PersonalizeRequest, cells_of
 from swiftpie.pipelines.settings import EditSettings
 from swiftpie.pipelines.tasks import EditRequest, RepaintRequest
 from tests.parity.edit import photograph
@@ -43,6 +44,12 @@ VALUES = [  # that no request, subject or setting takes
     (lambda one: personalize(one, subjects=(Subject(one, name=HALF),)), "surrogate"),
     (lambda one: personalize(one, seeds=()), "pictures"),
     (lambda one: personalize(one, seeds=(-1,)), "seed"),
+    *(
+        (lambda one, size=size: personalize(one, size_px=size), "no pixels")
+        for size in ((0, 0), (0, 256), (256, 0), (-16, 256))
+    ),
+    (lambda _: cells_of(PRESETS.get("mini"), (0, 0)), "nearest is 64x64"),
+    (lambda _: EditSettings(size_px=0), "size_px=0"),
     (lambda one: personalize(one, prompt=" "), "empty"),
     (lambda one: personalize(one, prompt=(PROMPT,) * 3), "prompts"),
     (lambda one: personalize(one, negative_prompt=(PROMPT,) * 3), "prompts"),

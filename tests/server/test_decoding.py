@@ -63,7 +63,7 @@ def test_metadata_of_others_are_neither_kept_nor_sent_back(server, sprite, store
 async def test_a_broken_picture_is_refused_and_the_next_one_is_read(decoder, sprite):
     good, huge = encoded(sprite, "PNG"), encoded(Image.new("1", (20000, 9)), "PNG")
     for data, said in (
-        *((good[:200], "'image' .*is broken or cut off"), (b"<svg/>", "is not a readable picture")),
+        *((good[:200], "'image' .*is broken or cut off"), (b"<svg/>", "is an SVG drawing")),
         (huge, "20000x9"),
     ):
         with pytest.raises(ImageError, match=said):

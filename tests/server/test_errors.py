@@ -1,15 +1,17 @@
 """What the server refuses, a row each: a request, its status, and a word that the message has."""
 
 import json
+import re
 
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 from swiftpie.cli.main import app
-from tests.server.conftest import to_png
+from tests.server.conftest import picture_in, to_png
 
 PROMPT = "a dog on a beach"
+LIBRARYS = re.compile(r"tuple|dict|instance of|extract|class '|UploadFile|constrained-|Extra in")
 DRAWINGS = [  # changes of a request, its own part, status and word
     ({"prompt": ""}, {}, 400, "prompt"),
     ({"prompt": "x" * 4001}, {}, 400, "prompt"),
@@ -24,6 +26,17 @@ DRAWINGS = [  # changes of a request, its own part, status and word
     ({}, {"scales": {"identity_scale": 9}}, 400, "identity_scale"),
     ({}, {"edit": {"size_px": 2048}}, 400, "edit.size_px"),
     ({}, {"scene": "pic_gone"}, 404, "picture"),
+    ({"swiftpie": []}, {}, 400, "swiftpie: an object is needed"),
+    ({}, {"box": "0.3,0.3,0.6,0.7"}, 400, "swiftpie.box: left, top, right and bottom"),
+    ({}, {"box": [0.1, 0.2, 0.3, 0.4, 0.5]}, 400, "at most 4 are taken, and 5 came"),
+    ({}, {"points": [0.5, 0.5]}, 400, "swiftpie.points: a list of points"),
+    ({}, {"points": [[150, 100]]}, 400, "swiftpie.points: a list of points"),
+    ({}, {"subjects": ["cat"]}, 400, 'as in [{"library": "cat"}]'),
+    ({}, {"subjects": [{"library": "cat", "view": 3}]}, 400, "subjects.0.view: yaw and pitch"),
+    ({}, {"subjects": [{"library": "cat", "layers": [1]}]}, 400, "subjects.0.layers: a word"),
+    ({}, {"animate": {"to": "a cat"}}, 400, "animate.to: a list of prompts"),
+    ({}, {"scales": 3}, 400, "scales: an object is needed"),
+    ({"prompt": "a cat and a dog"}, {"box": [0.1, 0.2, 0.3, 0.4]}, 400, "box"),
     *(({}, {"scene": name}, 400, "scene") for name in ("castel", "/etc/passwd", "dog.png")),
 ]
 
@@ -34,6 +47,16 @@ def test_drawings_that_cannot_be_are_refused(server, change, own, status, word):
     error = answer.json["error"]
     assert (answer.status, word in error["message"]) == (status, True), error
     assert set(error) >= {"message", "type", "param", "code"}
+    assert LIBRARYS.search(error["message"] + str(error["param"])) is None
+
+
+def test_the_box_beside_a_prompt_is_that_of_its_only_subject(server):
+    box = [0.1, 0.3, 0.4, 0.9]
+    own = {"subjects": [{"library": "dog", "box": box}]}
+    placed = server.draw(prompt=PROMPT, seed=3, swiftpie=own)
+    for beside in ({"box": box}, {"box": box, "subjects": [{"library": "dog"}]}):
+        answer = server.draw(prompt=PROMPT, seed=3, swiftpie=beside)
+        assert picture_in(answer).tobytes() == picture_in(placed).tobytes()
 
 
 def mask(mode, colour, size=(128, 128)):
@@ -108,6 +131,7 @@ def test_other_requests_are_refused_with_what_to_do(server, picture_bytes):
         ("/v1/identities", {"image": grey}, 400, "/v1/cutouts"),
         ("/v1/identities", {"image": [picture] * 9}, 400, "Send up to 8"),
         ("/v1/cutouts", {"image": grey}, 400, "/v1/cutouts"),
+        ("/v1/cutouts", {"image": "text"}, 400, "a file is needed, and text came"),
         ("/v1/identities", {"face": picture}, 400, "faces"),
     ):
         answer = server.upload(path, **fields)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from swiftpie.imageio.credentials import credentials_in
 from swiftpie.imageio.writing import encode_image
@@ -35,6 +36,19 @@ def test_an_edit_keeps_the_profile_and_the_values_outside_of_its_region(server, 
         width, height = photo.size
         box = (0, 0, width // 4, height)
         assert made.crop(box).tobytes() == photo.crop(box).tobytes()
+
+
+def test_an_edit_keeps_resolution_and_texts_and_says_what_it_does_not(server, photo):
+    notes = PngInfo()
+    notes.add_text("Copyright", "Jane")
+    notes.add_text("Mood", "calm")
+    for profile in ({}, {"icc_profile": swapped_profile()}):
+        data = encoded(photo, pnginfo=notes, dpi=(300, 300), **profile)
+        made = picture_in(removed(server, data))
+        assert (made.info["Copyright"], round(made.info["dpi"][0])) == ("Jane", 300)
+        answer = removed(server, data, output_format="jpeg")
+        assert round(picture_in(answer).info["dpi"][0]) == 300
+        assert "its text 'Mood'" in answer.json["swiftpie"]["warnings"][0]
 
 
 def test_what_an_edit_does_not_keep_is_said(server, photo):

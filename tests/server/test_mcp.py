@@ -98,6 +98,25 @@ def test_a_picture_is_drawn_with_progress_and_changed_by_its_path(session, folde
     assert first[1] == (1, 3, "encoding subjects")
 
 
+def test_what_assistants_write_as_text_is_read(session, folder):
+    box, cat = [0.2, 0.2, 0.6, 0.8], [{"library": "cat"}]
+    shown = {"prompt": "a cat on a beach", "size": "128x128", "seed": 3}
+    calls = [
+        ("remove", {"picture": {"path": "dog.png"}, "box": box, "seed": 3}),
+        ("remove", {"picture": "dog.png", "box": json.dumps(box), "seed": 3}),
+        ("remove", {"picture": '{"path": "dog.png"}', "box": box, "seed": 3}),
+        ("draw", {**shown, "subjects": [{"library": "cat", "box": box}]}),
+        ("draw", {**shown, "subjects": json.dumps(cat), "box": box}),
+        ("draw", {**shown, "box": box}),
+    ]
+    results, _ = called(session, folder, *calls)
+    assert not any(result.is_error for result in results), [*map(said, results)]
+    removed, drawn = (
+        {pictures_of(result)[0].tobytes() for result in part} for part in (results[:3], results[3:])
+    )
+    assert (len(removed), len(drawn)) == (1, 1)
+
+
 def test_an_identity_file_is_the_subject_that_it_was_made_of(session, folder, sprite):
     session.save_identity(session.encode_identity(sprite), folder / "dog.spid")
     rows = ({"pictures": [{"path": "dog.png"}]}, {"identity": {"path": "dog.spid"}})
@@ -201,7 +220,7 @@ def test_a_link_that_leads_nowhere_takes_a_name(tmp_path):
 def test_a_subject_has_no_more_pictures_than_an_identity_takes(session, folder):
     shown = {"pictures": [DOG] * (MAX_REFERENCES + 1)}
     (result,), _ = called(session, folder, ("draw", {"prompt": "a dog", "subjects": [shown]}))
-    assert f"at most {MAX_REFERENCES} items" in said(result)
+    assert f"at most {MAX_REFERENCES} are taken" in said(result)
 
 
 def test_pictures_of_a_server_that_signs_have_credentials(session, folder, tmp_path):

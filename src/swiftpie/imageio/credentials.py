@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from swiftpie.errors import MissingExtra, SigningError, require, short_reason, system_reason
+from swiftpie.imageio.decoding import STARTS, load_image
 
 MEDIA = {name: f"image/{name.lower()}" for name in ("PNG", "JPEG", "WEBP", "TIFF", "GIF")}
 MEDIA["MP4"] = "video/mp4"  # all by Pillow's names of formats
-STARTS = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8": "JPEG", b"GIF8": "GIF"}
-STARTS |= {b"II*\0": "TIFF", b"MM\0*": "TIFF"}
 START_OF_SCAN, APP11 = 0xDA, 0xEB  # the markers of a JPEG before which, and in which, manifests are
 LABEL_BYTES = 200  # in which a box of a manifest names its kind
 MAX_BLOCKS = 10_000  # of a file that are looked at
@@ -26,6 +25,10 @@ LOST = "its content credentials"  # starts the name of what an edit without a si
 ALGORITHMS = (b"es256", b"ps256", b"ed25519", b"es384", b"es512")  # of which a key fits one
 KEY = re.compile(rb"-----BEGIN ([A-Z ]*)PRIVATE KEY-----.*?-----END \1PRIVATE KEY-----\s*", re.S)
 SOURCES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+# IPTC's words for what a model made, and for a picture in which it made a part. A record of the
+# second has it by this name.
+TRAINED, COMPOSITE = "trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"
+SOURCE_TYPE = "digital_source_type"
 # Nothing is asked over the network, and no thumbnails of up to 600 kB are stored.
 SETTINGS = {
     "builder": {"thumbnail": {"enabled": False}},
@@ -74,7 +77,14 @@ def credentials_in(source: object) -> Credentials | None:
     return Credentials(signer, short_reason(makers[0].get("name", "")) if makers else "", is_intact)
 
 
-def signed(data: bytes, file_format: str, *, key: str | Path, source: Data | None = None) -> bytes:
+def signed(
+    data: bytes,
+    file_format: str,
+    *,
+    key: str | Path,
+    source: Data | None = None,
+    source_type: str = TRAINED,
+) -> bytes:
     """Return a picture or film with credentials that say that a model made or changed it.
 
     Args:
@@ -83,16 +93,16 @@ def signed(data: bytes, file_format: str, *, key: str | Path, source: Data | Non
         key: A PEM file with the certificates, the signer's first, and the private key.
         source: The picture that was changed; it stays as an ingredient, with its own credentials
             unless these are damaged.
+        source_type: IPTC's word for the picture; with a `source` it is `COMPOSITE`.
 
     Raises:
         SigningError: The file cannot be read, or C2PA accepts no such certificate.
         MissingExtra: `c2pa-python` is not installed.
     """
     c2pa, out = _c2pa("Signing"), io.BytesIO()
-    kind = f"{SOURCES}trainedAlgorithmicMedia"
+    kind = f"{SOURCES}{source_type if source is None else COMPOSITE}"
     actions = [{"action": "c2pa.created", "digitalSourceType": kind}]
     if source is not None:
-        kind = f"{SOURCES}compositeWithTrainedAlgorithmicMedia"
         opened: dict[str, Any] = {"action": "c2pa.opened"}
         opened["parameters"] = {"ingredientIds": ["source"]}
         actions = [opened, {"action": "c2pa.edited", "digitalSourceType": kind}]
@@ -181,8 +191,6 @@ def as_ingredient(data: bytes) -> bytes:
     """
     if _is_ingredient(data):
         return data
-    from swiftpie.imageio.decoding import load_image
-
     buffer = io.BytesIO()
     load_image(data).save(buffer, "PNG")
     return buffer.getvalue()

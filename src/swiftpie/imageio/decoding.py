@@ -15,7 +15,7 @@ import threading
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -39,6 +39,7 @@ MAX_PIXELS = 40_000_000
 MAX_SIDE_PX = 12_000
 MAX_ASPECT = 20
 MAX_ICC_MIB = 4  # larger colour profiles are ignored
+MAX_KEPT_ICC_BYTES = (1 << 20) - 1  # Pillow reads no larger profile of a PNG
 MAX_EXIF_BYTES = 1 << 16  # JPEG's limit; entries may overlap, and memory grows by the square
 # Sum over all scans of a JPEG, of which usual files have 1 or 10.
 MAX_SCANNED_PIXELS = 16 * MAX_PIXELS
@@ -52,7 +53,19 @@ PLAIN = "is_plain"  # an attribute of pictures of which nothing is left to decod
 BAND_PIXELS = 1 << 20  # what goes over all pixels more than once does it in bands of so many
 
 LFS_POINTER = b"version https://git-lfs"  # what a clone without Git LFS has in place of large files
+PNG_START = b"\x89PNG\r\n\x1a\n"
 JPEG_START = b"\xff\xd8\xff"
+STARTS = {PNG_START: "PNG", JPEG_START[:2]: "JPEG", b"GIF8": "GIF"}
+STARTS |= {b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+PACKED_CHUNKS = (b"zTXt", b"iTXt", b"iCCP")  # of a PNG, which Pillow refuses where they are long
+# Pictures that are not read, by their first bytes, as a refusal names them.
+FOREIGN = {
+    "in AVIF": re.compile(rb"....ftyp(?=.{0,64}avi[fs])", re.S),
+    "in HEIC": re.compile(rb"....ftyp(?:hei|hev|mif1|msf1)", re.S),
+    "in JPEG XL": re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "),
+    "an SVG drawing": re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:svg\b|(?=[?!]).{0,2000}<svg\b)", re.S),
+    "a PDF": re.compile(rb"%PDF-"),
+}
 JPEG_MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")  # those with a length, and the end
 JPEG_SCAN, JPEG_END, JPEG_EXIF = 0xDA, 0xD9, 0xE1
 TIFF_TILE = (322, 323)  # tags: width and height
@@ -100,23 +113,7 @@ def open_image(source: Source) -> Image.Image:
         return source
     data = read_bytes(source)
     num_scans = _count_scans(data, 0, len(data), name=name) if data.startswith(JPEG_START) else 0
-    file = _Metered(data, name=name)
-    try:
-        with QUIET:
-            image = Image.open(file, formats=FORMATS)
-    except ImageError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise ImageError(_too_large(name, "far more")) from error
-    except DECODER_ERRORS as error:
-        if data.startswith(LFS_POINTER):
-            raise ImageError(
-                f"{name} is a pointer of Git LFS, not the picture. Run `git lfs pull` there."
-            ) from error
-        raise ImageError(
-            f"{name} is not a readable picture. One of {', '.join(FORMATS)} is needed, "
-            "whatever the file is called. Convert it to PNG or JPEG."
-        ) from error
+    image, file = _opened(data, name=name)
     _check_size(image.size, name=name)
     if image.format == "TIFF":
         with image_errors(name):
@@ -126,6 +123,66 @@ def open_image(source: Source) -> Image.Image:
     _forget_large_exif(image)
     file.allow_pixels()
     return image
+
+
+def _opened(
+    data: bytes, *, name: str, profile: bytes | None = None
+) -> tuple[Image.Image, "_Metered"]:
+    """Return a picture whose header is read, and its file; `profile` is that of `_plain_png`."""
+    file = _Metered(data, name=name)
+    try:
+        with QUIET:
+            image = Image.open(file, formats=FORMATS)
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(_too_large(name, "far more")) from error
+    except DECODER_ERRORS as error:
+        if data.startswith(PNG_START) and profile is None:
+            plain, profile = _plain_png(data)
+            return _opened(plain, name=name, profile=profile)
+        raise ImageError(f"{name} {_unreadable(data)}") from error
+    if profile:
+        image.info["icc_profile"] = profile
+    return image, file
+
+
+def _unreadable(data: bytes) -> str:
+    """Return what a message says after the name of what Pillow does not open."""
+    if data.startswith(LFS_POINTER):
+        return "is a pointer of Git LFS, not the picture. Run `git lfs pull` there."
+    if kind := next((kind for start, kind in STARTS.items() if data.startswith(start)), None):
+        return f"is a damaged {kind}. A complete picture is needed. Download or export it again."
+    kind = next((kind for kind, start in FOREIGN.items() if start.match(data)), None)
+    what = f"is {kind}, which is not read" if kind else "is not a readable picture"
+    return (
+        f"{what}. One of {', '.join(FORMATS)} is needed, whatever the file is called. Convert it "
+        "to PNG or JPEG."
+    )
+
+
+def _plain_png(data: bytes) -> tuple[bytes, bytes]:
+    """Return a PNG without what viewers skip and Pillow refuses, and its colour profile.
+
+    That are wrong checksums of chunks that need not be read, and texts and profiles that unpack to
+    much.
+    """
+    kept, place, profile = [data[: len(PNG_START)]], len(PNG_START), b""
+    for _ in range(MAX_HEADER_READS):
+        end = place + 12 + int.from_bytes(data[place : place + 4])
+        if end > len(data):
+            break
+        kind, body = data[place + 4 : place + 8], data[place + 8 : end - 4]
+        is_needed = not kind[0] & 0x20  # the case of its first letter says so
+        is_sound = is_needed or zlib.crc32(kind + body) == int.from_bytes(data[end - 4 : end])
+        if is_sound and kind not in PACKED_CHUNKS:
+            kept.append(data[place:end])
+        elif is_sound and kind == b"iCCP":
+            with suppress(zlib.error):
+                packed = body.partition(b"\0")[2][1:]
+                profile = zlib.decompressobj().decompress(packed, (MAX_ICC_MIB << 20) + 1)
+        place = end
+    return b"".join([*kept, data[place:]]), profile
 
 
 def as_plain(source: Source) -> Image.Image:
@@ -369,9 +426,9 @@ def to_upright(image: Image.Image, *, is_ours: bool) -> Image.Image:
 
 
 def colour_profile(image: Image.Image) -> bytes:
-    """Return the profile of a picture's red, green and blue; empty if there is none to be used."""
+    """Return the profile of a picture's red, green and blue; empty if there is none to be kept."""
     profile = image.info.get("icc_profile")
-    if not isinstance(profile, bytes) or not 0 < len(profile) <= MAX_ICC_MIB << 20:
+    if not isinstance(profile, bytes) or not 0 < len(profile) <= MAX_KEPT_ICC_BYTES:
         return b""
     try:
         space = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space

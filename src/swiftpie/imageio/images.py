@@ -299,6 +299,7 @@ class Recorded(Image.Image):
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:  # noqa: A002, ANN401 - as of Pillow
         """Write the picture as Pillow does, with its record where the format can keep that."""
+        from swiftpie.imageio.credentials import SOURCE_TYPE
         from swiftpie.imageio.writing import FORMAT_OF_SUFFIX, LOSSLESS, QUALITY, picture_notes
 
         name = getattr(fp, "name", fp) if format is None else f"_.{format}"
@@ -309,7 +310,8 @@ class Recorded(Image.Image):
             try:
                 notes = picture_notes(self.record, known)
             except InputError:  # too long; the mark of origin fits in any case
-                notes = picture_notes({}, known)
+                kind = {name: self.record[name] for name in self.record.keys() & {SOURCE_TYPE}}
+                notes = picture_notes(kind, known)
             if known in LOSSLESS:
                 notes = {**notes, **QUALITY[known]}
         elif self.record and suffix.lower() == ".gif":

@@ -1,12 +1,15 @@
 """Pictures before an edit, and what of their files an edit keeps; loads no tensor library."""
 
 import io
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image, ImageCms
 
-from swiftpie.imageio.credentials import LOST, credentials_in
+from swiftpie.errors import short_reason
+from swiftpie.imageio.credentials import COMPOSITE, LOST, SOURCE_TYPE, credentials_in
 from swiftpie.imageio.decoding import (
     DECODER_ERRORS,
     colour_profile,
@@ -18,7 +21,18 @@ from swiftpie.imageio.decoding import (
     to_straight,
     to_upright,
 )
-from swiftpie.imageio.writing import EXIF_BLOCK, USER_COMMENT, XMP, PictureData, format_of, is_clear
+from swiftpie.imageio.writing import (
+    COMMENT,
+    EXIF_BLOCK,
+    METADATA_KEY,
+    USER_COMMENT,
+    XMP_KEYWORD,
+    PictureData,
+    format_of,
+    holds_text,
+    is_clear,
+    mark_of,
+)
 
 GPS_BLOCK = 0x8825
 MAKER_NOTE = 0x927C
@@ -28,6 +42,9 @@ EXIF_POINTER = 0xA005  # points to another block, which is never read
 EXIF_WORDS = (*range(0x010E, 0x0111), 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x013C)
 EXIF_WORDS += (0x8298, *range(0x9C9B, 0x9CA0))
 MAX_KEPT_EXIF = 5_000  # bytes; a JPEG also has to hold how the picture was made
+MAX_KEPT_TEXTS = 5_000  # letters
+MAX_DPI = 65_535  # what a JPEG holds
+MARKS = (mark_of(None), mark_of({SOURCE_TYPE: COMPOSITE}))  # of files of ours
 
 OTHER_COLOURS = {"CMYK": "colours for print (CMYK)", "LAB": "colours in Lab"}
 OTHER_COLOURS |= {"YCbCr": "colours in YCbCr", **dict.fromkeys("IF", "numbers of 32 bit")}
@@ -48,13 +65,14 @@ def read_original(source: str | Path | bytes | Image.Image) -> OriginalPicture:
         profile, lost = colour_profile(image), lost_colours(image)
         image.load()
         exif, losses = _kept_exif(image)
-        losses += [*lost, *lost_credentials(source)]
+        words, dropped = kept_words(image, more=getattr(image, "text", None))
+        losses += [*lost, *dropped, *lost_credentials(source)]
+        kept: dict[str, Any] = {"exif": exif, **words}
         image = to_straight(to_upright(image, is_ours=image is not source))
-        if image.mode in OTHER_COLOURS or (
-            image.mode in {"L", "LA"} and "icc_profile" in image.info
-        ):
-            return OriginalPicture(PictureData(load_image(source), b"", exif), tuple(losses))
-        return OriginalPicture(PictureData(to_plain(image), profile, exif), tuple(losses))
+        has_other = "icc_profile" in image.info and (not profile or image.mode in {"L", "LA"})
+        if has_other or image.mode in OTHER_COLOURS:
+            return OriginalPicture(PictureData(load_image(source), **kept), tuple(losses))
+        return OriginalPicture(PictureData(to_plain(image), profile, **kept), tuple(losses))
 
 
 def lost_credentials(source: object) -> list[str]:
@@ -87,7 +105,7 @@ def composite(original: OriginalPicture, edited: Image.Image, blend: Image.Image
         edited: sRGB, as large. If it has transparency, that is the result's.
         blend: Mode L, as large; 0 leaves the original's pixel unchanged.
     """
-    pixels, profile, _ = original.stored
+    pixels, profile = original.stored[:2]
     alpha = edited.getchannel("A") if edited.mode == "RGBA" else None
     edited = edited.convert("RGB")
     if profile:
@@ -106,17 +124,51 @@ def composite(original: OriginalPicture, edited: Image.Image, blend: Image.Image
 def losses_in(
     original: OriginalPicture, suffix: str, *, is_signed: bool = False
 ) -> tuple[str, ...]:
-    (pixels, _, exif), losses = original.stored, list(original.losses)
+    (pixels, _, exif, _, texts), losses = original.stored, list(original.losses)
     losses = [loss for loss in losses if not (is_signed and loss.startswith(LOST))]
     file_format = format_of(suffix)
     if file_format == "JPEG" and is_clear(pixels):
         losses.append("its transparency")
+    lost = (name for name in texts if not holds_text(file_format, name, texts[name]))
+    losses += map(_text_called, lost)
     if file_format != "PNG" and exif:
         kept = Image.Exif()
         kept.load(exif)
         if USER_COMMENT in kept.get_ifd(EXIF_BLOCK):
             losses.append("the comment in its EXIF data")
     return tuple(losses)
+
+
+def kept_words(
+    image: Image.Image, more: Mapping[str, str] | None = None
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the resolution and the texts of a file by its header, and the names of lost texts.
+
+    They are fields of `PictureData`. `more` are texts at the end of a PNG.
+    """
+    dpi, texts = None, dict[str, str]()
+    with suppress(TypeError, ValueError, ArithmeticError):
+        across, down = map(float, image.info.get("dpi") or ())
+        if 1 <= across <= MAX_DPI and 1 <= down <= MAX_DPI:
+            dpi = across, down
+    if image.format == "PNG":
+        texts = {str(key): text for key, text in image.info.items() if isinstance(text, str)}
+        texts |= more or {}
+        texts = {key: texts[key] for key in texts.keys() - {METADATA_KEY, XMP_KEYWORD}}
+    elif image.format in {"JPEG", "MPO"} and (comment := image.info.get(COMMENT)):
+        texts = {COMMENT: bytes(comment).decode(errors="replace")}
+    kept, losses, left = dict[str, str](), list[str](), MAX_KEPT_TEXTS
+    for name, text in sorted(texts.items(), key=lambda item: len(item[1])):
+        left -= len(name) + len(text)
+        if left < 0 or name.startswith("Raw profile type"):
+            losses.append(_text_called(name))
+        else:
+            kept[name] = text.replace("\0", "")
+    return {"dpi": dpi, "texts": kept}, losses
+
+
+def _text_called(name: str) -> str:
+    return f"its text {short_reason(name)!r}"
 
 
 def _kept_exif(image: Image.Image) -> tuple[bytes, list[str]]:
@@ -140,7 +192,7 @@ def _kept_exif(image: Image.Image) -> tuple[bytes, list[str]]:
         return b"", ["its EXIF data, which are damaged"]
     if len(data) > MAX_KEPT_EXIF:
         return b"", [f"its EXIF data of {len(data)} bytes"]
-    words = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
-    if words and words not in {XMP, XMP.encode()}:
+    words = image.info.get("xmp") or image.info.get(XMP_KEYWORD)
+    if words and words not in {*MARKS, *map(str.encode, MARKS)}:
         losses.append("its XMP data")
     return data, losses

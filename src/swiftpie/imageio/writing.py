@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from PIL import Image, PngImagePlugin
 from swiftpie.arguments import checked
 from swiftpie.errors import InputError, require
 from swiftpie.imageio.atomic import atomic_folder, check_target, write_file
-from swiftpie.imageio.credentials import Data, signed
+from swiftpie.imageio.credentials import COMPOSITE, SOURCE_TYPE, SOURCES, TRAINED, Data, signed
 from swiftpie.imageio.decoding import DECODER_ERRORS, Source, open_image
 from swiftpie.validation import MAX_FPS, MAX_METADATA_BYTES, MIN_FPS
 
@@ -51,14 +52,19 @@ QUALITY: Mapping[str, Mapping[str, Any]] = {
 }
 LOSSLESS = ("PNG", "TIFF")
 WEBP_FILM, WEBP_CLEAR = 0x02 | 0x04 | 0x08, 0x10  # moves, has XMP, has EXIF; is transparent
+XMP_KEYWORD = "XML:com.adobe.xmp"  # of PNG's text
 XMP_TAG = 700  # the TIFF tag of XMP
 
-XMP = (
+NO_TEXTS: Mapping[str, str] = MappingProxyType({})
+COMMENT = "comment"  # Pillow's name for that of a JPEG
+EXIF_TAGS = {"Description": 0x010E, "Author": 0x013B, "Copyright": 0x8298}  # by PNG's keywords
+RESOLUTION = (0x011A, 0x011B, 0x0128)  # tags: across, down, and their unit
+INCH = 2
+XMP = (  # of a picture of one of IPTC's types
     '<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
     '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""'
     ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" Iptc4xmpExt:DigitalSourceType'
-    '="http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"/>'
-    '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+    f'="{SOURCES}{{}}"/></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
 )
 
 
@@ -73,6 +79,8 @@ class PictureData(NamedTuple):
     pixels: Image.Image  # RGB or RGBA
     profile: bytes = b""  # ICC, of these colours; empty for sRGB
     exif: bytes = b""
+    dpi: tuple[float, float] | None = None  # pixels an inch, across and down
+    texts: Mapping[str, str] = NO_TEXTS  # such as "Copyright", by PNG's keywords
 
 
 def save_image(
@@ -89,8 +97,9 @@ def save_image(
     Args:
         image: the picture; JPEG has no transparency, so it is laid on white there.
         path: its suffix (.png, .jpg, .jpeg, .webp, .tif or .tiff) chooses the format.
-        metadata: stored as JSON, and the file is marked as made by a trained model (IPTC); None
-            for a picture that no model made, which gets neither.
+        metadata: stored as JSON, and the file is marked as made by a trained model (IPTC), or as
+            the composite that `metadata` says it is; None for a picture that no model made, which
+            gets neither.
         force: replace an existing file.
         sign: a PEM file by which the picture gets content credentials; needs the extra `c2pa`.
         source: the picture that was changed, which these keep as an ingredient.
@@ -123,8 +132,9 @@ def encode_image(
         InputError: The suffix is unknown or the metadata is too long.
     """
     file_format = format_of(suffix, name=name)
-    pixels, profile, exif = image if isinstance(image, PictureData) else PictureData(image)
-    notes = picture_notes(metadata, file_format, exif=exif, name=name)
+    stored = image if isinstance(image, PictureData) else PictureData(image)
+    pixels, profile, exif, dpi, texts = stored
+    notes = picture_notes(metadata, file_format, exif=exif, dpi=dpi, texts=texts, name=name)
     if profile:
         notes["icc_profile"] = profile
     plain = pixels.copy() if pixels.mode in {"L", "RGB", "RGBA"} else pixels.convert("RGB")
@@ -135,7 +145,10 @@ def encode_image(
     chosen = {} if quality is None or file_format in LOSSLESS else {"quality": quality}
     Image.Image.save(plain, buffer, file_format, **{**QUALITY[file_format], **chosen}, **notes)
     data = buffer.getvalue()
-    return data if sign is None else signed(data, file_format, key=sign, source=source)
+    if sign is None:
+        return data
+    kind = source_type_of(metadata)
+    return signed(data, file_format, key=sign, source=source, source_type=kind)
 
 
 def read_metadata(source: Source) -> dict[str, str]:
@@ -230,28 +243,67 @@ def picture_notes(
     file_format: str,
     *,
     exif: bytes = b"",
+    dpi: tuple[float, float] | None = None,
+    texts: Mapping[str, str] = NO_TEXTS,
     name: str = "The picture",
 ) -> dict[str, Any]:
-    """Return Pillow's arguments that store `metadata`, the mark of origin and EXIF data."""
-    if metadata is None:
-        return {"exif": exif} if exif else {}
-    text = json.dumps(dict(metadata), sort_keys=True)
+    """Return Pillow's arguments that store `metadata`, the mark of origin, and a file's words."""
+    notes: dict[str, Any] = {} if dpi is None else {"dpi": dpi}
+    text, mark = "", ""
+    if metadata is not None:
+        text, mark = json.dumps(dict(metadata), sort_keys=True), mark_of(metadata)
     if len(text) > MAX_METADATA_BYTES:
         raise InputError(
             f"The metadata for {name} has {len(text)} bytes. At most {MAX_METADATA_BYTES} fit "
             "into a picture. Shorten the prompt."
         )
+    texts = {name: words for name, words in texts.items() if holds_text(file_format, name, words)}
     if file_format == "PNG":
         chunks = PngImagePlugin.PngInfo()
-        chunks.add_itxt(METADATA_KEY, text)
-        chunks.add_itxt("XML:com.adobe.xmp", XMP)
-        return {"pnginfo": chunks} | ({"exif": exif} if exif else {})
+        for keyword in texts:
+            chunks.add_text(keyword, texts[keyword])
+        if mark:
+            chunks.add_itxt(METADATA_KEY, text)
+            chunks.add_itxt(XMP_KEYWORD, mark)
+        return notes | {"pnginfo": chunks} | ({"exif": exif} if exif else {})
+    words = _exif_of(exif, dpi, texts)
+    if COMMENT in texts:
+        notes["comment"] = texts[COMMENT].encode()
+    if mark:
+        words.get_ifd(EXIF_BLOCK)[USER_COMMENT] = ASCII_COMMENT + text.encode("ascii")
+        notes["xmp"] = mark.encode()
+    if mark and file_format == "TIFF":
+        words[XMP_TAG] = mark.encode()
+    return notes | ({"exif": words.tobytes()} if mark or exif or len(words) else {})
+
+
+def holds_text(file_format: str, keyword: str, text: str) -> bool:
+    """Whether a file of a format keeps a text; Pillow writes ASCII alone into the tags of TIFF."""
+    if file_format == "PNG" or (file_format == "JPEG" and keyword == COMMENT):
+        return True
+    return keyword in EXIF_TAGS and (file_format != "TIFF" or text.isascii())
+
+
+def _exif_of(exif: bytes, dpi: tuple[float, float] | None, texts: Mapping[str, str]) -> Image.Exif:
+    """Return EXIF data with what it lacks of a resolution and of texts."""
     words = Image.Exif()
     words.load(exif)
-    words.get_ifd(EXIF_BLOCK)[USER_COMMENT] = ASCII_COMMENT + text.encode("ascii")
-    if file_format == "TIFF":
-        words[XMP_TAG] = XMP.encode()
-    return {"exif": words.tobytes(), "xmp": XMP.encode()}
+    for keyword in texts.keys() & EXIF_TAGS:  # as UTF-8, which readers take it for
+        words.setdefault(EXIF_TAGS[keyword], texts[keyword].encode())
+    if dpi is not None:
+        for tag, value in zip(RESOLUTION, (*dpi, INCH), strict=True):
+            words.setdefault(tag, value)
+    return words
+
+
+def mark_of(metadata: Mapping[str, str] | None) -> str:
+    """Return the XMP by which a file of that record says that a model made it, or a part of it."""
+    return XMP.format(source_type_of(metadata))
+
+
+def source_type_of(metadata: Mapping[str, str] | None) -> str:
+    """Return IPTC's type of a picture by its record."""
+    return COMPOSITE if metadata and metadata.get(SOURCE_TYPE) == COMPOSITE else TRAINED
 
 
 @checked
@@ -319,6 +371,7 @@ def encode_animation(
     `quality`, 0 to 100, is that of WebP; None: hardly any loss to be seen.
     """
     buffer, text = io.BytesIO(), json.dumps(dict(metadata), sort_keys=True)
+    mark = mark_of(metadata).encode()
     match suffix.lower():
         case ".webp":
             notes = picture_notes(metadata, "WEBP")
@@ -328,12 +381,13 @@ def encode_animation(
             first, *rest = in_one_palette(frames)
             shown = {"save_all": True, "append_images": rest, "duration": delays, "loop": 0}
             first.save(buffer, "GIF", **shown, comment=text.encode())
-            data = buffer.getvalue()[:-1] + XMP_BLOCK + XMP.encode() + XMP_TRAILER + b";"
+            data = buffer.getvalue()[:-1] + XMP_BLOCK + mark + XMP_TRAILER + b";"
         case _:
             _write_mp4(frames, buffer, fps=fps, text=text)
-            data = buffer.getvalue() + boxed(XMP_BOX, XMP.encode())
+            data = buffer.getvalue() + boxed(XMP_BOX, mark)
             data += boxed(RECORD_BOX, text.encode())
-    return data if sign is None else signed(data, suffix[1:].upper(), key=sign)
+    kind = source_type_of(metadata)
+    return data if sign is None else signed(data, suffix[1:].upper(), key=sign, source_type=kind)
 
 
 def frame_delays(count: int, *, fps: float, unit_ms: int = 1) -> list[int]:

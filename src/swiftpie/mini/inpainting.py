@@ -20,7 +20,7 @@ from swiftpie.imageio.images import in_unit, mask_to_pil, plane, shrunk_to, to_b
 from swiftpie.masks import Box, in_frame, resize_mask
 from swiftpie.mini.own_pixels import composite_patch, own_pixels
 from swiftpie.mini.placing import own_light
-from swiftpie.mini.scene import SceneRow, names_of, scene_rows
+from swiftpie.mini.scene import SceneRow, facts_of, scene_rows
 from swiftpie.models.denoiser import SubjectCondition, read_references
 from swiftpie.models.search import Search
 from swiftpie.pipelines.choose import Technique, resolved_scales
@@ -359,5 +359,5 @@ def _behind_weather(rows: Sequence[SceneRow], changes: Sequence[Change]) -> Draw
         torch.cat([plane(each.region) for each in changes]),
         regions=torch.cat([each.latent_region for each in changes]),
         branches=changes[0].branches,
-        facts={"scene": names_of(rows)},
+        facts=facts_of(rows),
     )

@@ -25,6 +25,7 @@ from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.ground import Ground
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.shading import FEET, Extent, Part, cast_around, settle, usual_shadow
+from swiftpie.imageio.credentials import COMPOSITE, SOURCE_TYPE
 from swiftpie.imageio.images import extent_of, from_8_bits, from_bytes, in_bytes, to_bytes, to_pil
 from swiftpie.masks import Box
 from swiftpie.mini.looks import COLOURS, MATERIALS
@@ -191,7 +192,7 @@ def draw_empty(
         pictures,
         torch.zeros_like(pictures[:, :1]),
         regions=torch.zeros(len(rows), 1, *drawn_cells(components, request)),
-        facts={"scene": names_of(rows), **facts},
+        facts={**facts_of(rows), **facts},
     )
 
 
@@ -423,7 +424,7 @@ def finish_scene(drawn: Drawn, plan: ScenePlan, clock: Clock) -> Drawn:
     return drawn._replace(
         pixels=torch.cat(pictures) if len(pictures) > 1 else pictures[0],
         subject_mask=torch.cat(masks),
-        facts={"scene": names_of(plan.rows), **plan.facts},
+        facts={**facts_of(plan.rows), **plan.facts},
     )
 
 
@@ -586,6 +587,8 @@ def _patch_around(extent: Extent, size: tuple[int, int]) -> Part:
     return (..., rows, slice(max(0, left), min(size[1], right + 4 * AROUND_CELLS)))
 
 
-def names_of(rows: Sequence[SceneRow]) -> str:
-    """Return what metadata say of the scenes of pictures."""
-    return ", ".join(dict.fromkeys(row.name or OWN_PICTURE for row in rows))
+def facts_of(rows: Sequence[SceneRow]) -> dict[str, str]:
+    """Return what metadata say of the scenes of pictures; in photographs a model makes a part."""
+    names = ", ".join(dict.fromkeys(row.name or OWN_PICTURE for row in rows))
+    is_photo = any(row.is_photo for row in rows)
+    return {"scene": names} | ({SOURCE_TYPE: COMPOSITE} if is_photo else {})

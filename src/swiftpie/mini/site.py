@@ -40,7 +40,8 @@ from swiftpie.engine.graphs.to_onnx import (
 )
 from swiftpie.engine.load import load
 from swiftpie.errors import InputError, short_reason
-from swiftpie.imageio.writing import XMP
+from swiftpie.imageio.credentials import COMPOSITE, SOURCE_TYPE
+from swiftpie.imageio.writing import mark_of
 from swiftpie.mini import scenes, words
 from swiftpie.mini.fields import PixelRows, draw_weather
 from swiftpie.mini.graphs import SHADOW, SUBJECT
@@ -132,7 +133,8 @@ def _facts(sheet: Sheet) -> dict[str, Any]:
         "defaults": sheet.defaults,
         "graphs": {DRAW: {"inputs": sheet.graphs[DRAW].inputs}},
         "taught": sheet.taught,
-        "mark": XMP,
+        "composite": {SOURCE_TYPE: COMPOSITE},  # what a record says whose place is a photograph
+        "marks": [mark_of(None), mark_of({SOURCE_TYPE: COMPOSITE})],
         "subjects": [
             {"name": name, "file": f"subjects/{known.entry(name).code}.webp"} for name in SUBJECTS
         ],

@@ -16,6 +16,7 @@ from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Preset
 from swiftpie.faces import METADATA, FaceEncoder
+from swiftpie.imageio.credentials import COMPOSITE, SOURCE_TYPE
 from swiftpie.imageio.images import Recorded, from_bytes, mask_to_pil, to_pil
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
@@ -177,6 +178,8 @@ def _record_of(preset: Preset, request: Request, result: Result) -> dict[str, st
     texts = {"prompt": "; ".join(texts_of(request.prompt)), "branches": ", ".join(result.branches)}
     if result.cutouts or not is_edit:
         texts["cutouts"] = spell_cutouts(result.cutouts)
+    if is_edit:
+        texts[SOURCE_TYPE] = COMPOSITE
     if isinstance(request, EditRequest):
         texts |= {"source_prompt": request.source_prompt, "keyword": request.keyword}
         texts |= {name: str(value) for name, value in request.settings.own}

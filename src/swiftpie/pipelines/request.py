@@ -355,6 +355,12 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
                 )
         if self.best_of is not None:
             self._check_best_of(self.best_of)
+        if self.size_px is not None and min(self.size_px) < 1:
+            height, width = self.size_px
+            raise InputError(
+                f"The size {width}x{height} px has no pixels. Sides from {MIN_SIDE_PX} to "
+                f"{MAX_SIDE_PX} px are needed. Leave the size out for the usual one."
+            )
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
@@ -585,7 +591,7 @@ def cells_of(preset: Preset, size_px: tuple[int, int] | None) -> tuple[int, int]
     height, width = size_px or (side, side)
     unit = cell_px * _cells_in_unit(preset.family)
     if any(side % unit or not MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in (height, width)):
-        shrunk = min(1.0, MAX_SIDE_PX / max(height, width))
+        shrunk = min(1.0, MAX_SIDE_PX / max(1, height, width))
         near = (max(MIN_SIDE_PX, unit * round(shrunk * side / unit)) for side in (width, height))
         raise InputError(
             f"The size {width}x{height} px cannot be drawn. Sides must be multiples of {unit} px "

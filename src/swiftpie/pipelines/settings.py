@@ -7,7 +7,8 @@ from enum import StrEnum
 from functools import cache, partial
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict, TypeVar
 
-from swiftpie.arguments import checked, unknown_argument
+from swiftpie.arguments import check_limits, checked, unknown_argument
+from swiftpie.backbones.components import MAX_SIDE_PX, MIN_SIDE_PX
 from swiftpie.backbones.presets import Preset
 from swiftpie.config import Option, OptionField, Surface, options_of
 from swiftpie.errors import ConfigError, InputError
@@ -275,7 +276,12 @@ class EditSettings:
     scales: Scales  # by default what belongs to the mode
     size_px: Annotated[
         int | None,
-        Option("Side in pixels of the square in which the edit is computed.", surfaces=RARE),
+        Option(
+            "Side in pixels of the square in which the edit is computed.",
+            least=MIN_SIDE_PX,
+            most=MAX_SIDE_PX,
+            surfaces=RARE,
+        ),
     ]
     own: tuple[tuple[str, Any], ...]  # options of techniques that are not the default
 
@@ -314,6 +320,7 @@ class EditSettings:
         found = {name: getattr(made[kinds[name]], name) for name in sorted(given)}
         kept = (pair for pair in found.items() if pair[1] != usual[pair[0]])
         method = None if method is None else str(method)
+        check_limits("size_px", size_px, (MIN_SIDE_PX, MAX_SIDE_PX))
         vars(self).update(method=method, scales=scales, size_px=size_px, own=tuple(kept))
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - of the option

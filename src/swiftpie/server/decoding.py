@@ -29,6 +29,7 @@ from swiftpie.imageio.credentials import as_ingredient
 from swiftpie.imageio.decoding import MAX_PIXELS, colour_profile, load_image, open_image
 from swiftpie.imageio.originals import (
     OriginalPicture,
+    kept_words,
     lost_colours,
     lost_credentials,
     read_original,
@@ -203,10 +204,12 @@ class DecodedPicture(NamedTuple):
     profile: bytes = b""  # ICC; empty if `image` has the colours of the file
     losses: tuple[str, ...] = ()
     data: bytes = b""  # its file as a source of content credentials; empty: as it came
+    words: Mapping[str, Any] = MappingProxyType({})  # resolution and texts, as `PictureData` has
 
     @property
     def original(self) -> OriginalPicture:
-        stored = PictureData(self.own, self.profile) if self.profile else PictureData(self.image)
+        pixels = self.own if self.profile else self.image
+        stored = PictureData(pixels, self.profile, **self.words)
         return OriginalPicture(stored, self.losses, self.data)
 
 
@@ -223,8 +226,8 @@ async def _ask(process: Process, head: bytes, data: bytes) -> DecodedPicture:
     shapes = zip(facts["modes"], facts["sizes"], parts, strict=False)
     image, *own = [Image.frombytes(mode, tuple(size), part) for mode, size, part in shapes]
     more = (own[0], bytes(parts[2])) if own else (NO_IMAGE, b"")
-    losses, data = tuple(facts["losses"]), bytes(parts[3])
-    return DecodedPicture("", image, facts["origin"], *more, losses, data)
+    losses, data, words = tuple(facts["losses"]), bytes(parts[3]), facts["words"]
+    return DecodedPicture("", image, facts["origin"], *more, losses, data, words)
 
 
 async def _part(stream: asyncio.StreamReader) -> bytearray:
@@ -252,7 +255,8 @@ def answer_to(
         original: dict[str, Any] = {}
         if keeps_original:
             header = open_image(data)
-            original["losses"] = (*lost_colours(header), *lost_credentials(data))
+            original["words"], dropped = kept_words(header)
+            original["losses"] = (*lost_colours(header), *dropped, *lost_credentials(data))
             if colour_profile(header):
                 kept = read_original(data).stored
                 original |= {"own": kept.pixels, "profile": kept.profile}
@@ -296,6 +300,7 @@ def _parts(answer: DecodedPicture) -> Iterator[bytes]:
         "modes": [image.mode for image in shown],
         "sizes": [image.size for image in shown],
         "losses": answer.losses,
+        "words": dict(answer.words),
         "origin": dict(answer.origin),
     }
     yield json.dumps(info).encode()

@@ -266,8 +266,10 @@ def as_file(
     facts |= {"task": task} if task in {"insert", "remove", "replace"} else {}
     suffix, quality = SUFFIXES[body.output_format], body.output_compression
     whole: Image.Image | PictureData = frames[0]
-    if isinstance(drawn, EditResult) and original is not None and original.stored.profile:
-        whole = composite(original, drawn.edited, drawn.blend)
+    if isinstance(drawn, EditResult) and original is not None:
+        whole = original.stored._replace(pixels=frames[0])
+        if original.stored.profile:
+            whole = composite(original, drawn.edited, drawn.blend)
     if animate is None:
         source = original.data if original is not None else None
         more: Any = {"quality": quality, "sign": sign, "source": source}

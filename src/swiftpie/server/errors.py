@@ -2,8 +2,10 @@
 
 import logging
 import math
+import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
@@ -23,6 +25,28 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 MAX_PLACE = 200  # letters of a field's name, which a caller writes
+# What a field takes, in words of JSON, in place of those of a library about Python.
+SHAPES = {
+    "swiftpie": 'an object is needed, as in {"task": "remove"}',
+    "box": "left, top, right and bottom are needed, from 0 to 1, as in [0.25, 0.5, 0.75, 1]",
+    "to_boxes": "a list of boxes is needed, as in [[0.25, 0.5, 0.75, 1]]",
+    "view": "yaw and pitch in degrees are needed, as in [20, 0]",
+    "to_views": "a list of yaw and pitch in degrees is needed, as in [[20, 0]]",
+    "points": "a list of points is needed, each from 0 to 1, as in [[0.5, 0.4]]",
+    "to": 'a list of prompts is needed, as in ["a dog at night"]',
+    "subjects": 'a list of subjects is needed, as in [{"library": "cat"}]',
+    "layers": 'a word such as "style", or numbers by block are needed, as in {"up": 0.5}',
+    "images": 'a list of pictures is needed, as in [{"image_url": "data:image/png;base64,…"}]',
+    "mask": 'a picture is needed, as in {"image_url": "data:image/png;base64,…"}',
+}
+NO_SHAPES: Mapping[str, str] = MappingProxyType({})
+KINDS = {  # by pydantic's names of errors
+    **dict.fromkeys(("tuple_type", "list_type"), "a list is needed"),
+    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "an object is needed"),
+    "extra_forbidden": "there is no such field",
+}
+OWN_WORDS = ("value_error", "string_too_")  # errors of values whose kind is right
+OF_UNION = re.compile(r".*\[.*|constrained-.*|str|int|float|bool")  # how it calls kinds of a value
 
 logger = logging.getLogger(__name__)
 
@@ -83,12 +107,29 @@ class Expired(RequestError):  # noqa: N818 - a state, no fault
         super().__init__(message, status=504, code="timeout")
 
 
-def error_of_fields(error: "ValidationError | RequestValidationError") -> RequestError:
-    first = error.errors()[0]
-    where = ".".join(str(part)[:MAX_PLACE] for part in first["loc"] if part != "body")
+def error_of_fields(
+    error: "ValidationError | RequestValidationError", more: Mapping[str, str] = NO_SHAPES
+) -> RequestError:
+    """Return what is wrong with a field, in words of JSON; `more` are `SHAPES` of a surface."""
+    first, shapes = error.errors()[0], {**SHAPES, **more}
+    place = [part for part in first["loc"] if part != "body" and not _is_of_union(part)]
     reason = str(first["msg"]).removeprefix("Value error, ").removesuffix(".")
+    reason = KINDS.get(first["type"], reason)
+    inside = next((n for n, part in enumerate(reversed(place)) if isinstance(part, str)), 0)
+    if "UploadFile" in reason:
+        reason = "a file is needed, and text came. Send it as a part with a file name"
+    elif first["type"] == "too_long":
+        reason = "at most {max_length} are taken, and {actual_length} came".format(**first["ctx"])
+    elif place and not str(first["type"]).startswith(OWN_WORDS):
+        shape = shapes.get(str(place[-1 - inside]))
+        place, reason = (place[: len(place) - inside], shape) if shape else (place, reason)
+    where = ".".join(str(part)[:MAX_PLACE] for part in place)
     message = f"{where or 'The request'}: {reason}."
     return RequestError(message, code="invalid_value", param=where or None)
+
+
+def _is_of_union(part: object) -> bool:
+    return isinstance(part, str) and OF_UNION.fullmatch(part) is not None
 
 
 def as_request_error(error: BaseException | None) -> RequestError:

@@ -57,6 +57,12 @@ MAX_PATH = 4_096  # letters
 MAX_ANSWER_BYTES = 700_000  # A megabyte in base64: some programs take no more.
 MOST_MB = schemas.MAX_IMAGE_BYTES / 1e6
 STYLE = "style_reference"  # a picture here, and the id of a kept one over HTTP
+PICTURE = 'a picture is needed, as in {"path": "cat.png"}'
+SHAPES = {
+    **dict.fromkeys(("picture", "mask", STYLE, "identity"), PICTURE),
+    **dict.fromkeys(("pictures", "masks"), 'pictures are needed, as in [{"path": "cat.png"}]'),
+    "subject": 'a subject is needed, as in {"library": "cat"}',
+}
 
 
 class Picture(schemas.Strict):
@@ -70,6 +76,15 @@ class Picture(schemas.Strict):
         max_length=schemas.MAX_IMAGE_LETTERS,
         description="Instead, the bytes of the file in base64. Addresses are never fetched.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        """Read a path, or a data URL, which many assistants write in place of an object."""
+        if not isinstance(value, str):
+            return value
+        is_data = schemas.DATA_URL.match(value) or len(value) > MAX_PATH
+        return {"data" if is_data else "path": value}
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
@@ -134,6 +149,17 @@ class Tool:
         return schemas.Drawing.model_validate({**self.fixed, **shared, "swiftpie": own})
 
 
+def _from_texts(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments with values for JSON that is written as text, as many assistants do."""
+    texts = {"prompt", "negative_prompt"}
+    return {
+        name: schemas.read_json(value.encode())
+        if isinstance(value, str) and value.lstrip()[:1] in {"[", "{"} and name not in texts
+        else value
+        for name, value in arguments.items()
+    }
+
+
 def holds_pictures(value: object) -> bool:
     """Whether an argument is a picture or a subject, or a list of such."""
     values = value if isinstance(value, list) else [value]
@@ -157,7 +183,7 @@ MOVES = Field(description="What changes, and how fast.")
 
 def _tool(name: str, task: Task) -> Tool:
     """Return the tool of a task: its options that HTTP has, but pictures in place of kept ones."""
-    known = task.options(Surface.HTTP, without=() if task.takes_mask else ("box",))
+    known = task.options(Surface.HTTP)
     shared = {"prompt", "negative_prompt"} & known.keys()
     shared |= {"seed", "n", "output_format", "output_compression"}
     shared |= set() if task.is_change else {"size"}
@@ -295,7 +321,8 @@ class Toolbox:
             if tool is None:
                 names = ", ".join(tool.name for tool in TOOLS)
                 raise InputError(f"There is no tool {name[:64]!r}. Choose from {names}.")
-            return await self._carry_out(tool, tool.arguments.model_validate(arguments), report)
+            given = tool.arguments.model_validate(_from_texts(arguments))
+            return await self._carry_out(tool, given, report)
         except Exception as error:  # noqa: BLE001 - an assistant gets every failure as a sentence
             text = words_of(error, f"the tool {name[:64]!r}")
             return types.CallToolResult(content=[types.TextContent(text=text)], is_error=True)
@@ -384,7 +411,7 @@ def words_of(error: Exception, what: str) -> str:
     """Return what is wrong with `what`, without the words of HTTP; a fault of ours is logged."""
     match error:
         case ValidationError():
-            text = error_of_fields(error).detail
+            text = error_of_fields(error, SHAPES).detail
         case NoSubject():
             text = f"{error.found} Give a mask with it, white where the subject is."
         case UnknownSubjectError():

@@ -81,6 +81,8 @@ class JobBuilder:
         rest = [data for number, data in enumerate(files) if str(number) not in placed]
         others = [Subject(await self.in_file(data, model)) for data in rest]
         subjects = (*more, *shown, *others)
+        if own.box is not None and not images:
+            subjects = (self._placed(subjects, body, model),)
         planning = partial(
             requests_of,
             body.model_copy(update={"size": size}),
@@ -112,6 +114,22 @@ class JobBuilder:
         if session is not None and not images and not body.swiftpie.subjects:
             components = session.components
             components.family.named_besides(body.prompt, components)
+
+    def _placed(self, subjects: Sequence[Subject], body: Drawing, model: str) -> Subject:
+        """Return the only subject of a new picture in the box that stands beside the prompt."""
+        session = self._models.loaded.get(model)
+        if session is not None and not subjects:
+            components = session.components
+            named = components.family.named_besides(body.prompt, components)
+            subjects = [Subject(each, name=each.word) for each in named]
+        if len(subjects) != 1 or subjects[0].box is not None:
+            raise RequestError(
+                f"'box' came beside the prompt of {len(subjects)} subjects, and is that of one "
+                'which has none. Give each its own in swiftpie.subjects, as in {"library": '
+                '"cat", "box": [0.25, 0.5, 0.75, 1]}.',
+                param="swiftpie.box",
+            )
+        return replace(subjects[0], box=body.swiftpie.box)
 
     async def in_file(self, data: bytes, model: str) -> IdentityRef:
         """Return the subject of an identity file, which the drawing thread compares with models."""

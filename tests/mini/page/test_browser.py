@@ -16,7 +16,9 @@ import pytest
 from PIL import Image
 
 import swiftpie
-from swiftpie.imageio.writing import read_metadata
+from swiftpie.imageio.credentials import COMPOSITE, SOURCE_TYPE
+from swiftpie.imageio.writing import mark_of, read_metadata
+from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.site import PACKAGE, read_runtime, write_page
 from swiftpie.models.search import Search
 from tests.policy.project import ROOT
@@ -188,7 +190,9 @@ def test_what_is_saved_says_how_it_was_made(visit, tmp_path):
     assert np.array_equal(drawn.convert("RGB"), Image.open(tmp_path / "crab.png").convert("RGB"))
     found = read_metadata(tmp_path / "crab.png")
     assert (found["prompt"], found["seed"]) == ("a crab in the desert", "11")
-    assert b"trainedAlgorithmicMedia" in (tmp_path / "crab.png").read_bytes()
+    is_photo = scene_library().is_photographed(found["scene"])
+    assert is_photo is (found.get(SOURCE_TYPE) == COMPOSITE)
+    assert mark_of(found).encode() in (tmp_path / "crab.png").read_bytes()
 
 
 def test_after_the_first_visit_no_server_is_needed(browser, folder):

@@ -140,6 +140,7 @@ class Engine {
     return {
       picture: painted(finished.data, width, height),
       scene: place.name,
+      isPhoto: place.isPhoto,
       unknown: this.vocabulary.unknownIn(this.words.inKnownWords(prompt)),
     };
   }

@@ -279,9 +279,10 @@ function listen(sheet) {
     draw();
   };
   found("save").onclick = () => {
-    const { prompt, seed, scene } = state.drawn;
-    const origin = { operation: "personalize", preset: sheet.preset, engine: "onnxruntime-web", prompt, seed: String(seed), scene };
-    const texts = { swiftpie: JSON.stringify(origin), "XML:com.adobe.xmp": sheet.mark };
+    const { prompt, seed, scene, isPhoto } = state.drawn;
+    const facts = { prompt, seed: String(seed), scene, ...(isPhoto ? sheet.composite : {}) };
+    const origin = { operation: "personalize", preset: sheet.preset, engine: "onnxruntime-web", ...facts };
+    const texts = { swiftpie: JSON.stringify(origin), "XML:com.adobe.xmp": sheet.marks[Number(isPhoto)] };
     save(found("picture"), `swiftpie-${seed}.png`, texts);
   };
   found("save-cutout").onclick = () => save(found("cutout"), "cut-out.png");
