@@ -6,6 +6,7 @@ import { defineConfig, type Plugin } from "vite";
 
 const STATIC = "../src/swiftpie/server/static";
 const SAMPLES = "../src/swiftpie/assets/samples";
+const SERVER = "http://127.0.0.1:8000"; // draws while the page is worked on
 
 /** What the page brings along from others goes with their licences. */
 function licences(): Plugin {
@@ -49,7 +50,11 @@ function fingerprint(): Plugin {
 }
 
 export default defineConfig({
-  base: "/static/",
+  base: "./", // addresses are relative, so that the page can be below any prefix of a proxy
+  experimental: {
+    renderBuiltUrl: (file, { hostType }) =>
+      hostType === "html" ? `static/${file}` : { relative: true },
+  },
   plugins: [svelte(), licences(), fingerprint()],
   build: {
     outDir: STATIC,
@@ -69,5 +74,9 @@ export default defineConfig({
       },
     },
   },
-  server: { proxy: { "/v1": { target: "http://127.0.0.1:8000", ws: true } } },
+  server: {
+    proxy: Object.fromEntries(
+      ["/v1", "/health", "/static"].map((path) => [path, { target: SERVER, ws: path === "/v1" }]),
+    ),
+  },
 });

@@ -42,7 +42,17 @@ def loopback():
 
 class Running:
     def __init__(
-        self, session, *, limits, token, facts=None, sign=None, load=None, backend=None, store=STORE
+        self,
+        session,
+        *,
+        limits,
+        token,
+        facts=None,
+        sign=None,
+        load=None,
+        backend=None,
+        store=STORE,
+        root_path="",
     ):
         name = session.components.preset.name
         facts = describe(PRESETS.get(name)) | (facts or {})
@@ -50,8 +60,9 @@ class Running:
         stores = open_stores(store, limit_mib=limits.cache_mib)
         drawn_by = backend and backend(models)
         self.worker = Worker(models, limits=limits, backend=drawn_by, stores=stores)
+        names = tuple(loopback_names("127.0.0.1"))
         self.guard = make_app(
-            self.worker, hosts=tuple(loopback_names("127.0.0.1")), token=token, limits=limits
+            self.worker, hosts=names, token=token, limits=limits, root_path=root_path
         )
         self.server = Server(self.guard, host="127.0.0.1", port=0, limits=limits, tell=str)
         self.thread = threading.Thread(target=self.server.run, daemon=True)

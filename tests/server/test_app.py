@@ -9,6 +9,7 @@ from swiftpie.cli.serve import TOKEN_VARIABLE
 from swiftpie.server import Limits
 from tests.policy.project import ROOT
 from tests.policy.test_docs import parse
+from tests.server.conftest import serving
 
 
 def test_every_answer_is_described(server):
@@ -37,6 +38,34 @@ def test_the_page_is_built_of_its_sources():
     sources = re.search(r'name="sources" content="(\w+)"', (STATIC / "index.html").read_text())
     assert sources, "built before it told its sources: run `make page`"
     assert sources[1] == now.hexdigest(), "web/ has changed: run `make page`"
+
+
+def test_the_page_names_its_files_by_relative_addresses():
+    named = re.findall(r'(?:src|href)="([^"]+)"', (STATIC / "index.html").read_text())
+    assert len(named) == 4
+    assert all((STATIC.parent / address).is_file() for address in named), named
+
+
+@pytest.mark.parametrize("root", ["", "/pie/one"])
+def test_a_proxy_may_keep_the_prefix_or_take_it_away(session, root):
+    with serving(session, root_path="/pie/one") as running:
+        for path in ("/", "/static/page.js", "/health/live", "/v1/models", "/v1/models/"):
+            assert running.ask("GET", root + path).status == 200, path
+        page, described = running.ask("GET", f"{root}/"), running.ask("GET", f"{root}/openapi.json")
+        worker = running.ask("GET", f"{root}/static/service-worker.js")
+        bare = running.ask("GET", "/pie/one")
+        others = [running.ask("GET", path).status for path in ("/pie", "/pie/ones", "/pie/onev1")]
+    assert "; Path=/pie/one/;" in page.headers["set-cookie"]
+    assert described.json["servers"] == [{"url": "/pie/one"}]
+    assert worker.headers["service-worker-allowed"] == "../"
+    assert (bare.status, bare.headers["location"]) == (307, "/pie/one/")
+    assert others == [404, 404, 404]
+
+
+def test_no_answer_leads_out_of_a_prefix_that_the_server_does_not_know(server):
+    for path in ("/v1/models/", "/v1/library/", "/health/live/", "/static/page.js/"):
+        answer = server.ask("GET", path)
+        assert (answer.status, answer.headers["location"]) == (200, None), path
 
 
 @pytest.mark.parametrize("name", ["kubernetes", "kuberay"])

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from swiftpie.cli.main import app
+from swiftpie.cli.serve import ROUTES, _root_of
 from swiftpie.server import Limits
 from tests.server.conftest import Running, form, until
 
@@ -33,6 +34,24 @@ def test_a_port_that_is_taken_is_refused_before_anything_is_loaded():
     assert ended.exit_code == 2
     assert f"--port {port} cannot be used" in ended.stderr
     assert "Choose another --port" in ended.stderr
+
+
+@pytest.mark.parametrize("path", ["/v1/pie", "static", "a b", "https://a.example", "/pie?", "/%41"])
+def test_a_path_that_no_proxy_can_lead_to_is_refused(path):
+    ended = CliRunner().invoke(app, ["serve", "--root-path", path, "--model", "none-such"])
+    assert ended.exit_code == 2
+    assert f"--root-path {path!r} cannot be used" in ended.stderr
+
+
+def test_each_route_is_known_as_no_prefix(server):
+    known = {path.split("/")[1] for path in server.ask("GET", "/openapi.json").json["paths"]}
+    assert known <= set(ROUTES)
+
+
+def test_a_root_path_may_have_slashes_around_it():
+    assert [_root_of(path) for path in ("", "/", "pie", "/pie/", "/a/pie")] == [
+        *("", "", "/pie", "/pie", "/a/pie")
+    ]
 
 
 @pytest.mark.thorough

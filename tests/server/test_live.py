@@ -3,6 +3,7 @@ import json
 import socket
 import struct
 import time
+from contextlib import suppress
 
 import pytest
 from PIL import Image
@@ -11,6 +12,8 @@ from websockets.sync.client import connect
 
 from swiftpie.imageio.writing import read_metadata
 from swiftpie.server.guard import BURST_S
+from swiftpie.server.listening import MAX_FRAMES
+from swiftpie.server.schemas import MAX_TEXT_BYTES
 from tests.server.conftest import LIVE, held, to_png
 
 PROMPT = "a dog on a beach"
@@ -141,6 +144,9 @@ def test_an_error_of_our_own_is_answered_and_its_words_are_not_logged(
 
 
 MASK = bytes(4)
+REASON = f"more than {MAX_FRAMES} messages a second".encode()
+MOST_SENT = 1 << 28  # bytes, far more than the buffers of two sockets hold
+SAID = struct.pack(">BBH", 0x88, 2 + len(REASON), 1008) + REASON
 FLOODS = {
     "empty parts": (b"\x01\x80" + MASK, b"\x00\x80" + MASK),
     "pings": (b"", b"\x89\x80" + MASK),
@@ -157,14 +163,25 @@ def test_a_flood_of_frames_ends_its_connection(server, name):
         raw.sendall(LIVE.encode())
         assert raw.recv(1 << 16).startswith(b"HTTP/1.1 101")
         answer = b""
-        try:
-            raw.sendall(first + 40_000 * frame)
-            while piece := raw.recv(1 << 16):
-                answer += piece
-        except ConnectionError:  # closed with something unread
-            pass
+        raw.sendall(first + 40_000 * frame)
+        while not answer.endswith(SAID):
+            piece = raw.recv(1 << 16)
+            assert piece, "the connection ends without a reason"
+            answer += piece
     assert server.ask("GET", "/health/live").status == 200
     assert len(answer) < 200_000  # of 200 answers, not of 40,000
+
+
+def test_a_flood_that_goes_on_is_not_read_for_long(server):
+    first, frame = FLOODS["messages"]
+    piece, sent = 10_000 * frame, 0
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as raw:
+        raw.sendall(LIVE.encode() + first)
+        with suppress(ConnectionError):
+            while sent < MOST_SENT:
+                raw.sendall(piece)
+                sent += len(piece)
+        assert sent < MOST_SENT
 
 
 def test_as_many_messages_as_typing_sends_are_answered(live):
@@ -174,9 +191,19 @@ def test_as_many_messages_as_typing_sends_are_answered(live):
 
 
 def test_a_message_that_is_too_long_ends_its_connection(live):
-    live.send(json.dumps({"prompt": "x" * (256 << 10)}))
-    with pytest.raises(ConnectionClosed):
+    live.send(json.dumps({"prompt": "x" * (MAX_TEXT_BYTES << 3)}))
+    with pytest.raises(ConnectionClosed) as closed:
         live.recv(timeout=60)
+    assert closed.value.rcvd.code == 1009
+    assert str(MAX_TEXT_BYTES) in closed.value.rcvd.reason
+
+
+def test_what_breaks_the_protocol_ends_its_connection_with_a_reason(server):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as raw:
+        raw.sendall(LIVE.encode())
+        assert raw.recv(1 << 16).startswith(b"HTTP/1.1 101")
+        raw.sendall(b"\x81\x02{}" + bytes(1 << 20))  # without a mask
+        assert raw.recv(1 << 16)[2:4] == struct.pack(">H", 1002)
 
 
 def test_messages_that_come_too_quickly_end_their_connection(server, live):

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
@@ -22,6 +23,7 @@ from PIL import Image
 from swiftpie.engine.session import Session
 from swiftpie.imageio.writing import read_metadata
 from swiftpie.server import Limits
+from swiftpie.server.guard import BURST_S
 from tests.fuzz.pictures import encoded
 from tests.policy.project import ROOT
 from tests.server.conftest import Running, serving, to_png, until
@@ -210,8 +212,8 @@ class Visit:
         self.settled()
         return self.pixels()
 
-    def pixels(self):
-        height, width, values = self.picture.evaluate(
+    def pixels(self, picture=None):
+        height, width, values = (picture or self.picture).evaluate(
             """async (image) => {
               await image.decode();
               const sheet = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
@@ -623,6 +625,131 @@ def test_what_comes_late_undoes_nothing_that_was_done_since(visit, photo, meadow
     visit.page.wait_for_timeout(800)  # in which what came late would be shown
     assert sheet.locator("img").evaluate("one => one.naturalWidth") == 320
     expect(visit.page.get_by_text("What comes of it is shown here.")).to_be_visible()
+
+
+PATHS = ("**/v1/pictures", "**/v1/identities")
+
+
+@pytest.mark.parametrize("path", PATHS, ids=["kept", "encoded"])
+def test_words_that_are_typed_while_a_subject_comes_stay_and_name_it(visit, photo, path):
+    visit.first_picture()
+    with visit.late(path, lambda: visit.give("drop", photo)):
+        visit.prompt.fill("a backpack in the mountains")
+    expect(visit.subject("backpack")).to_have_attribute("aria-pressed", "true")
+    expect(visit.prompt).to_have_value("a backpack in the mountains")
+    expect(visit.page.get_by_label("What is the subject?")).to_have_count(0)
+    until(lambda: "backpack" in [subject["name"] for subject in visit.library()])
+    with visit.late(path, lambda: visit.give("drop", photo)):
+        visit.prompt.fill("a backpack on a beach")
+    expect(visit.subject("backpack")).to_have_count(2)
+    expect(visit.prompt).to_have_value("a backpack on a beach")
+
+
+def test_a_subject_that_comes_late_changes_neither_newer_words_nor_another_mode(visit, photo):
+    visit.first_picture()
+    with visit.late("**/v1/identities", visit.subject("robot, a sample").click):
+        visit.prompt.fill("a robot in the snow")
+    expect(visit.subject("robot")).to_have_attribute("aria-pressed", "true")
+    expect(visit.prompt).to_have_value("a robot in the snow")
+    visit.photograph(photo, "Remove")
+    visit.page.get_by_text("Draw", exact=True).click()
+    with visit.late("**/v1/identities", visit.subject("crab, a sample").click):
+        visit.page.get_by_text("Edit", exact=True).click()
+    expect(visit.subject("crab")).to_have_attribute("aria-pressed", "false")
+    expect(visit.page.get_by_label("Remove", exact=True)).to_be_checked()
+    visit.page.get_by_text("Draw", exact=True).click()
+    expect(visit.prompt).to_have_value("a crab in the snow")
+
+
+def test_each_subject_without_a_name_is_asked_for(visit, photo):
+    visit.first_picture()
+    visit.give("drop", ("01.png", *photo[1:]), ("02.png", *photo[1:]))
+    visit.page.get_by_role("button", name="2 subjects").click()
+    expect(visit.subject("second subject")).to_be_visible()
+    for label, name in (("What is the subject?", "ball"), ("What is the second subject?", "sun")):
+        field = visit.page.get_by_label(label)
+        field.fill(name)
+        field.press("Enter")
+        expect(visit.subject(name)).to_be_visible()
+    expect(visit.prompt).to_have_value("a photo of a sun on a frozen lake")
+
+
+def test_a_subject_that_the_visitor_chose_stays_whatever_the_words_say(visit):
+    visit.first_picture()
+    visit.prompt.fill("a cat on a beach")
+    visit.settled()
+    assert visit.newest()["swiftpie"] == {"subjects": []}, "nobody chose the dog"
+    visit.subject("dog").click()
+    visit.page.get_by_role("button", name="Delete what is kept").click()
+    visit.page.get_by_role("button", name="Delete", exact=True).click()
+    visit.first_picture()
+    visit.subject("dog").click()
+    visit.prompt.fill("a cat on a beach")
+    visit.settled()
+    assert [subject["name"] for subject in visit.newest()["swiftpie"]["subjects"]] == ["dog"]
+    expect(visit.page.get_by_role("button", name="Leave out dog")).to_be_visible()
+
+
+def test_a_name_that_a_prompt_has_twice_is_drawn_and_said_once(visit):
+    visit.first_picture()
+    for prompt in ("a cat and a cat on a beach", "a cat, a cat and a kitten in the snow"):
+        visit.after(lambda prompt=prompt: visit.prompt.fill(prompt))
+        said = visit.page.get_by_text("“cat” is drawn from the library")
+        expect(said).to_have_count(1)
+    visit.after(lambda: visit.prompt.fill("a dog in space"))
+
+
+def test_what_was_drawn_is_taken_to_be_edited_and_words_typed_meanwhile_stay(visit, photo):
+    visit.first_picture()
+    drawn = visit.pixels()
+    visit.page.get_by_text("Edit", exact=True).click()
+    visit.page.keyboard.press("Control+s")
+    visit.screenshot("empty")
+    visit.page.get_by_role("button", name="Take the one I drew").click()
+    words = visit.page.get_by_label(CHANGE)
+    expect(words).to_have_value("a photo of a dog on a frozen lake")
+    expect(words).to_be_focused()
+    expect(visit.page.locator(".problem")).to_have_count(0)
+    taken = visit.page.locator("#picture img").first
+    assert np.abs(drawn.astype(int) - visit.pixels(taken)).mean() < 6  # of what JPEG makes of it
+    with visit.late("**/v1/pictures", lambda: visit.give("drop", photo)):
+        words.fill("at night")
+    expect(visit.page.get_by_role("button", name=re.compile("320"))).to_be_visible()
+    expect(words).to_have_value("at night")
+
+
+def test_the_page_works_below_the_prefix_of_a_proxy(browser, small):
+    with (
+        serving(small, root_path="/pie", deadline_s=PATIENCE_S) as running,
+        visiting(browser, f"{running.url}/pie") as visit,
+    ):
+        visit.open("").first_picture()
+        assert visit.page.url == f"{running.url}/pie/"
+        (cookie,) = visit.page.context.cookies()
+        assert cookie["path"] == "/pie/"
+        visit.after(visit.subject("robot, a sample").click)
+        visit.strip_drawn()
+        expect(visit.page.locator("ul[aria-label=Places] img").first).to_be_visible()
+        names = "async () => [(await indexedDB.databases())[0].name, ...(await caches.keys())]"
+        visit.page.wait_for_function("navigator.serviceWorker.ready.then(() => true)")
+        until(lambda: visit.page.evaluate(names) == ["swiftpie/pie", "swiftpie/pie page"])
+        visit.page.reload()
+        expect(visit.prompt).to_have_value("a photo of a robot on a frozen lake")
+        visit.check_quiet()
+
+
+def test_the_page_says_why_the_server_ended_its_connection(visit, server):
+    visit.first_picture()
+    pace = server.guard._pace._until
+    (caller,) = [name for name in pace if name.startswith("127.0.0.1")]
+    pace[caller] = time.monotonic() + 2 * BURST_S
+    visit.prompt.fill("a dog in space")
+    why = visit.page.get_by_text("The server ended the connection: too many requests a second.")
+    expect(why).to_be_visible()
+    pace.clear()
+    visit.settled()
+    visit.after(lambda: visit.prompt.fill("a dog on a beach"))
+    expect(why).to_have_count(0)
 
 
 def test_a_photograph_without_ground_has_a_box_to_drag(visit):

@@ -1,13 +1,14 @@
 /** Answers with the page's files as they were last, so that a reload shows it while the server is away. */
 
-const STORE = "swiftpie page"; // which src/main.ts fills
+const HOME = new URL(registration.scope).pathname;
+const STORE = `swiftpie${HOME.slice(0, -1)} page`; // which src/main.ts fills
 
 addEventListener("install", () => skipWaiting());
 addEventListener("activate", (event) => event.waitUntil(clients.claim()));
 addEventListener("fetch", (event) => {
   const { method, url } = event.request;
   const { origin, pathname } = new URL(url);
-  const isPage = pathname === "/" || pathname.startsWith("/static/");
+  const isPage = pathname === HOME || pathname.startsWith(`${HOME}static/`);
   if (method === "GET" && origin === location.origin && isPage) {
     event.respondWith(newest(event.request));
   }

@@ -1,9 +1,10 @@
 /** What a visit leaves in the browser: one value as JSON a tab, and each of its pictures once. */
 
 import { clear, createStore, entries } from "idb-keyval";
+import { OWN } from "./home";
 import { Note } from "./note";
 
-const WORK = "work 1"; // begins names; the number changes with what a visit is, and others are deleted
+const WORK = "work 2"; // begins names; the number changes with what a visit is, and others are deleted
 const MOST_TABS = 4; // whose work is kept
 const PICTURE = "$picture"; // in the JSON, in place of a `Blob`
 const URL_OF = "$url"; // in place of its address, which a reload makes void
@@ -15,10 +16,10 @@ interface Work {
   pictures: readonly string[]; // names
 }
 
-const store = createStore("swiftpie", "visit");
+const store = createStore(OWN, "visit");
 const shown = new Map<string, Blob>(); // by address
 const names = new WeakMap<Blob, string>(); // under which pictures are kept
-const name = new Note("sessionStorage", "swiftpie tab");
+const name = new Note("sessionStorage", "tab");
 const tab = (name.text ??= `${WORK} ${drawnName()}`);
 let addresses: ReadonlySet<string> = new Set(); // in what was kept last
 

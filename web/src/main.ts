@@ -1,9 +1,10 @@
 import "./page.css";
 import { mount } from "svelte";
 import App from "./App.svelte";
+import { at, OWN } from "./home";
 import { startTheme } from "./theme.svelte";
 
-const OFFLINE = "swiftpie page"; // what the service worker answers with
+const OFFLINE = `${OWN} page`; // what the service worker answers with
 
 startTheme();
 mount(App, { target: document.getElementById("page")! });
@@ -15,8 +16,8 @@ if (import.meta.env.PROD && "serviceWorker" in navigator) {
 
 /** Keep the page's own files; those of a first visit came before the worker. */
 async function keepPage(): Promise<void> {
-  await navigator.serviceWorker.register("/static/service-worker.js", { scope: "/" });
-  const loaded = performance.getEntriesByType("resource").map(({ name }) => new URL(name).pathname);
-  const files = loaded.filter((path) => path.startsWith("/static/"));
-  await (await caches.open(OFFLINE)).addAll([...new Set(["/", ...files])]);
+  await navigator.serviceWorker.register(at("/static/service-worker.js"), { scope: at("/") });
+  const loaded = performance.getEntriesByType("resource").map(({ name }) => name);
+  const files = loaded.filter((url) => url.startsWith(at("/static/")));
+  await (await caches.open(OFFLINE)).addAll([...new Set([at("/"), ...files])]);
 }

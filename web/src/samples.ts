@@ -31,7 +31,7 @@ export const SAMPLES: readonly Sample[] = [
   }),
 ];
 
-const met = new Note("localStorage", "swiftpie samples"); // names by identity
+const met = new Note("localStorage", "samples"); // names by identity
 
 const namesMet = () => JSON.parse(met.text ?? "{}") as Record<string, string>;
 

@@ -1,5 +1,6 @@
 /** The server as the page sees it: calls that answer once, and the live connection. */
 
+import { at } from "./home";
 import { Note } from "./note";
 
 export type Box = readonly [left: number, top: number, right: number, bottom: number];
@@ -142,8 +143,8 @@ export class Refused extends Error {
   }
 }
 
-const kept = new Note("sessionStorage", "swiftpie token");
-const UNREACHABLE = "The server does not answer. Is `swiftpie serve` still running?";
+const kept = new Note("sessionStorage", "token");
+const UNREACHABLE = "The server does not answer. Try again in a while.";
 const KEY_LETTERS = /^[\x20-\x7e]+$/; // other letters cannot be sent in a header
 
 export function setToken(token: string): void {
@@ -170,7 +171,7 @@ async function come<T>(what: Promise<T>): Promise<T> {
 /** Send a request; whatever is no success is thrown as `Refused`. */
 async function answerTo(path: string, init: RequestInit = {}): Promise<Response> {
   const sent = { ...init, headers: { ...init.headers, ...authorization() } };
-  const answer = await come(fetch(path, sent));
+  const answer = await come(fetch(at(path), sent));
   if (answer.ok) return answer;
   const body: { error?: ProblemBody } = await answer.json().catch(() => ({}));
   const retry =
@@ -337,7 +338,7 @@ export function blobOf(b64: string, type: string): Blob {
 export type Connection = "connecting" | "open" | "lost";
 
 export interface LiveHandlers {
-  connection(state: Connection, retryInS: number): void;
+  connection(state: Connection, retryInS: number, why: string): void;
   picture(header: Header, file: Blob): void;
   problem(id: number | null, problem: Refused): void;
 }
@@ -345,6 +346,10 @@ export interface LiveHandlers {
 const BUSY_S = 1; // until a queue that was full is asked again
 const FIRST_WAIT_MS = 250;
 const LONGEST_WAIT_MS = 8_000;
+const TOO_LONG = 1009; // a message, as the server says by closing
+const ENDS: Readonly<Record<string, string>> = {
+  rate_limit_exceeded: "too many requests a second",
+};
 
 /**
  * The WebSocket on which pictures come while somebody types.
@@ -369,21 +374,20 @@ export class Live {
     this.#socket?.close();
     const token = kept.text;
     const protocols = token ? ["swiftpie", `swiftpie.token.${base64url(token)}`] : ["swiftpie"];
-    const socket = new WebSocket(
-      new URL("/v1/live", location.href.replace(/^http/, "ws")),
-      protocols,
-    );
+    const socket = new WebSocket(at("/v1/live").replace(/^http/, "ws"), protocols);
     this.#socket = socket;
     socket.binaryType = "arraybuffer";
-    this.handlers.connection("connecting", 0);
+    this.handlers.connection("connecting", 0, "");
     socket.onopen = () => {
       this.#failures = 0;
-      this.handlers.connection("open", 0);
+      this.handlers.connection("open", 0, "");
       if (this.#newest) this.#send(this.#newest);
     };
     socket.onmessage = ({ data }) => this.#take(data as ArrayBuffer | string);
-    socket.onclose = () => {
-      if (socket === this.#socket) this.#retry();
+    socket.onclose = ({ code, reason }) => {
+      if (socket !== this.#socket) return;
+      if (code === TOO_LONG) this.#giveUp();
+      this.#retry(code === TOO_LONG ? "" : (ENDS[reason] ?? reason));
     };
   }
 
@@ -405,11 +409,18 @@ export class Live {
     this.#socket?.send(JSON.stringify({ id, ...request }));
   }
 
-  #retry(): void {
+  /** Ask no more for what no server takes. */
+  #giveUp(): void {
+    const { id } = this.#newest ?? { id: null };
+    this.#newest = null;
+    this.handlers.problem(id, new Refused("This is more than the server reads. Say less."));
+  }
+
+  #retry(why: string): void {
     this.#socket = null;
     const wait = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#failures++);
     const waitMs = wait * (0.75 + Math.random() / 2); // so that many pages do not come back as one
-    this.handlers.connection("lost", waitMs / 1000);
+    this.handlers.connection("lost", waitMs / 1000, why);
     this.#timer = setTimeout(() => this.connect(), waitMs);
   }
 

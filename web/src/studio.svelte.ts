@@ -3,8 +3,9 @@
 import { flushSync } from "svelte";
 import { described, free } from "./box";
 import { canPlace, FIRST, followsSeed, placesIn, readsPictures, requestOf, varies } from "./draft";
-import type { Draft, Photo, Placed, SentPicture, Source, Subject, Task } from "./draft";
+import type { Draft, Mode, Photo, Placed, SentPicture, Source, Subject } from "./draft";
 import { isUnnamed, joined, names, renamed, said, unnamed, without, wordsOf } from "./naming";
+import { OWN } from "./home";
 import { forget, inMB, keep, kept, letGo, urlOf } from "./keeping";
 import { blobOf, hasToken, Live, patience, Refused, server, setToken } from "./server";
 import type {
@@ -24,7 +25,7 @@ import type {
 } from "./server";
 import { fileOf, remember, SAMPLES, samplesMet, type Sample } from "./samples";
 import { fitted, isIdentity, isPicture, saysWhatMadeIt, sizeOf, smaller } from "./upload";
-import { Vocabulary } from "./vocabulary";
+import { firstSubjectIn, Vocabulary } from "./vocabulary";
 
 export const NUM_SEEDS = 6;
 export const BEST_OF = 4; // seeds, of which the best is shown
@@ -53,7 +54,7 @@ export interface Shown {
   height: number;
   mask: string | null; // URL of what an edit could change
   photo: string | null; // id of what was edited
-  task: Task; // that was done to it
+  draft: Draft; // of which it is
   box: Box | null; // where a subject was put into it
   followsSeed: boolean; // another seed gives another one
   named: readonly Named[]; // who is of the library, besides those who were chosen
@@ -94,6 +95,12 @@ export interface Crowd {
   subjects: readonly { mask: Blob; url: string; box: Box; isTaken: boolean }[];
 }
 
+/** How things stood when something was begun that takes a while. */
+export interface Start {
+  mode: Mode;
+  numTexts: number; // that the visitor had written
+}
+
 /** Pictures whose cut-outs somebody looks at; of a subject, or of what shall become one. */
 export interface Correcting {
   key: number | null;
@@ -129,6 +136,7 @@ class Studio {
   connection = $state<Connection>("connecting");
   isStarting = $state(false); // the server, whose model is not ready yet
   retryInS = $state(0);
+  endedBy = $state(""); // why the server ended the connection, until the next change
   latencyMs = $state<number | null>(null);
   outageS = $state<number | null>(null); // for which the picture had to wait
   isDrawing = $state(false);
@@ -148,19 +156,20 @@ class Studio {
   several = $state.raw<readonly File[]>([]); // pictures whose use is not chosen yet
   latest = $state.raw<Blob | null>(null); // the picture that came last, which may show several
   crowd = $state.raw<Crowd | null>(null);
-  unnamed = $state<number | null>(null); // key of a subject without a name
   visit = $state(0); // counts returns to a moment of the history; what was asked before is void
   note = $state(""); // on how a picture was sent
   said = $state(""); // by a screen reader
 
   #live = new Live({
-    connection: (state, retryInS) => this.#connected(state, retryInS),
+    connection: (state, retryInS, why) => this.#connected(state, retryInS, why),
     picture: (header, file) => void this.#took(header, file),
     problem: (id, problem) => (id === null || id === this.#asked) && this.#refused(problem),
   });
   #works = $state.raw<readonly { what: string }[]>([]); // what is being done
   #corrections = $state.raw<readonly Correcting[]>([]); // one after the other
   #claims: Partial<Record<Claim, object>> = {}; // the newest of each
+  #numTexts = 0; // that the visitor wrote
+  #toName = $state.raw<readonly number[]>([]); // keys of subjects that came without a name
   #adding: Promise<unknown> = Promise.resolve(); // settled when no subject is being added
   #meeting = new Map<string, Promise<unknown>>(); // samples and entries that are on their way
   #asked = 0; // the number of the newest request, 0 while the draft is newer
@@ -202,6 +211,16 @@ class Studio {
   /** Whose cut-out is looked at. */
   get correcting(): Correcting | null {
     return this.#corrections[0] ?? null;
+  }
+
+  /** Who has no name yet; the first that came is asked for first. */
+  get unnamed(): Subject | undefined {
+    const all = this.#toName.map((key) => this.subject(key));
+    return all.find((one) => one && isUnnamed(one.name));
+  }
+
+  get start(): Start {
+    return { mode: this.draft.mode, numTexts: this.#numTexts };
   }
 
   get facts(): Model["swiftpie"] | null {
@@ -309,7 +328,7 @@ class Studio {
     let visit: Visit | undefined;
     try {
       visit = await kept<Visit>();
-      this.#others = new BroadcastChannel("swiftpie");
+      this.#others = new BroadcastChannel(OWN);
       this.#others.onmessage = () => void this.#leave();
     } catch (error) {
       this.keepProblem = `This browser keeps nothing: ${(error as Error).message}`;
@@ -522,15 +541,30 @@ class Studio {
     return () => this.#claims[part] === own;
   }
 
+  /** Begin what changes parts in a while; what is returned leaves out those that changed since. */
+  #claimAll(...parts: (keyof Draft)[]): (part: Partial<Draft>) => Partial<Draft> {
+    const isLast = new Map<string, () => boolean>(parts.map((name) => [name, this.claim(name)]));
+    return (part) =>
+      Object.fromEntries(Object.entries(part).filter(([name]) => isLast.get(name)?.() ?? true));
+  }
+
+  /** Take words of the visitor, which nothing rewrites that was begun before. */
+  write(words: Partial<Pick<Draft, "prompt" | "change" | "source">>): void {
+    this.#numTexts++;
+    this.set(words);
+  }
+
   /** Change the draft, and ask for its picture. */
   set(part: Partial<Draft>): void {
     for (const name of Object.keys(part)) this.claim(name as keyof Draft);
-    const next = { ...this.draft, ...part };
+    // A subject that is placed, turned or left out was chosen.
+    const next = { ...this.draft, ...(part.placed && { isOffered: false }), ...part };
     if (OF_OTHERS.some((name) => next[name] !== this.draft[name])) this.#forgetSeeds();
     // Subjects of the prompt come before a sample that was not chosen.
     this.draft = part.prompt && this.#namesAnother(next) ? { ...next, placed: [] } : next;
     this.problems = {};
     this.missing = null;
+    this.endedBy = "";
     this.seedsAreDue ||= Object.keys(part).some((name) => name !== "seed");
     this.#changedAt = performance.now();
     this.#soon();
@@ -600,14 +634,16 @@ class Studio {
     }
     const mask = header.mask_b64 && urlOf(blobOf(header.mask_b64, "image/png"));
     const photo = mask ? (draft.photo?.id ?? null) : null;
-    const { width, height, box, warnings } = header;
-    const { task, placed, newcomer } = draft;
+    const { width, height, box } = header;
+    const { placed, newcomer } = draft;
     const chosen = [...placed.map((one) => one.key), newcomer].map((key) => this.subject(key));
-    const named = header.named.filter(
+    // Once a word, however often the prompt has it.
+    const named = [...new Map(header.named.map((one) => [one.word, one])).values()].filter(
       ({ word }) => !chosen.some((one) => one?.isNamed && one.id === word),
     );
+    const warnings = [...new Set(header.warnings)];
     const followsSeed = header.follows_seed;
-    this.#show({ url, file, width, height, mask, photo, task, box, followsSeed, named, warnings });
+    this.#show({ url, file, width, height, mask, photo, draft, box, followsSeed, named, warnings });
     if (isNewest) this.#settle();
   }
 
@@ -816,13 +852,13 @@ class Studio {
   }
 
   async #lookAt(given: File): Promise<void> {
-    await this.#addingOne("Looking at the picture", async () => {
+    await this.#addingOne("Looking at the picture", async (start) => {
       const file = await this.fitted(given);
       const { origin } = await server.keep(file);
       if (origin["prompt"]) this.#find(file, origin);
       else {
         this.closeCrowd();
-        await this.#addSubject([file], given.name);
+        await this.#addSubject([file], given.name, start);
         this.latest = file;
       }
     });
@@ -843,10 +879,10 @@ class Studio {
   async takeFrom(crowd: Crowd, number: number): Promise<void> {
     const { file, subjects } = crowd;
     const { mask, url } = subjects[number]!;
-    await this.#addingOne("Looking at the picture", async () => {
+    await this.#addingOne("Looking at the picture", async (start) => {
       const isBeside = (this.crowd ?? crowd).subjects.some((one) => one.isTaken);
       const name = unnamed(this.subjects.map((one) => one.name));
-      this.#doubt(await this.addCut([{ file, mask }], name, isBeside));
+      this.#doubt(await this.addCut([{ file, mask }], name, start, isBeside));
       const now = this.crowd;
       const taken = now?.subjects.map((one) => (one.url === url ? { ...one, isTaken: true } : one));
       if (now && taken) this.crowd = { ...now, subjects: taken };
@@ -884,9 +920,9 @@ class Studio {
   }
 
   /** Add subjects after those that are on their way, so that each is named beside the others. */
-  async #addingOne(what: string, work: () => Promise<unknown>): Promise<void> {
+  async #addingOne(what: string, work: (start: Start) => Promise<unknown>): Promise<void> {
     await this.#doing("subject", what, () => {
-      const turn = this.#adding.then(work);
+      const turn = this.#adding.then(() => work(this.start));
       this.#adding = turn.catch(() => undefined);
       return turn;
     });
@@ -898,7 +934,7 @@ class Studio {
     this.several = [];
     await this.#addingOne("Looking at the pictures", async () => {
       for (const group of asOne ? [files] : files.map((file) => [file])) {
-        await this.#addSubject(group, group[0]!.name);
+        await this.#addSubject(group, group[0]!.name, this.start);
       }
     });
   }
@@ -912,7 +948,8 @@ class Studio {
       this.set({ mode: "edit" });
       await this.openPhoto(found.file);
     } else {
-      await this.#addingOne("Looking at the picture", () => this.#addSubject([found.file], ""));
+      const [what, { file }] = ["Looking at the picture", found];
+      await this.#addingOne(what, (start) => this.#addSubject([file], "", start));
     }
   }
 
@@ -927,7 +964,8 @@ class Studio {
       return Number.isFinite(value) ? value : usual;
     };
     const { draft } = this;
-    const seed = Math.max(0, Math.round(number("seed", draft.seed)));
+    const saved = Math.max(0, Math.round(number("seed", draft.seed)));
+    const seed = Number.isSafeInteger(saved + NUM_SEEDS) ? saved : draft.seed; // larger ones are not exact
     const boxes = placesIn(origin["subjects"]);
     const { prompt = draft.prompt, scene = "" } = origin;
     const isChosen = this.#places.has(scene) && !names(prompt, scene); // else the words say it
@@ -948,20 +986,25 @@ class Studio {
     }
   }
 
-  /** Return what to call the subject of a file: its name if that is a noun of the library. */
-  async #nameOf(file: string): Promise<string> {
-    for (const words of wordsOf(file)) {
+  /** Return all words, or the last one, if that is a noun of the library. */
+  async #nounIn(text: string): Promise<string | null> {
+    for (const words of wordsOf(text)) {
       if (words && (await server.library(words, 1)).meant) return words;
     }
-    return unnamed(this.subjects.map(({ name }) => name));
+    return null;
   }
 
-  async #addSubject(files: readonly Blob[], file: string): Promise<void> {
+  /** Return what to call the subject of a file: its name if that is a noun of the library. */
+  async #nameOf(file: string): Promise<string> {
+    return (await this.#nounIn(file)) ?? unnamed(this.subjects.map(({ name }) => name));
+  }
+
+  async #addSubject(files: readonly Blob[], file: string, start: Start): Promise<void> {
     const name = await this.#nameOf(file);
     const sent = await Promise.all(files.map((file) => this.fitted(file)));
     const sources = sent.map((file) => ({ file, mask: null }));
     try {
-      this.#doubt(await this.addCut(sources, name));
+      this.#doubt(await this.addCut(sources, name, start));
     } catch (error) {
       if (!(error instanceof Refused && error.code === "subject_not_found")) throw error;
       this.correct({ key: null, name, sources });
@@ -974,24 +1017,53 @@ class Studio {
   }
 
   /** Add a subject to the shelf, and to the picture. */
-  async addCut(sources: readonly Source[], name: string, isBeside = false): Promise<Subject> {
-    const subject = await this.#encode(++this.#lastKey, sources, name, null);
+  async addCut(
+    sources: readonly Source[],
+    name: string,
+    start = this.start,
+    isBeside = false,
+  ): Promise<Subject> {
+    return this.#welcome(
+      await this.#encode(++this.#lastKey, sources, name, null),
+      start,
+      isBeside && start.mode === "draw",
+    );
+  }
+
+  /** Put a new subject on the shelf and into the picture; words that were typed meanwhile name it. */
+  async #welcome(encoded: Subject, start: Start, isBeside = false): Promise<Subject> {
+    const isTyped = start.mode === "draw" && start.numTexts !== this.#numTexts;
+    const name = isTyped && !isBeside ? await this.#calledNow(encoded) : encoded.name;
+    const [subject, { key, id }] = [{ ...encoded, name }, encoded];
     this.#shelve(subject);
-    if (isBeside && this.draft.mode === "draw") this.add(subject.key);
-    else this.use(subject.key);
-    if (isUnnamed(name)) this.unnamed = subject.key;
+    if (isBeside) this.add(key, start);
+    else this.use(key, start);
+    if (isUnnamed(name)) this.#toName = [...this.#toName, key];
+    if (name !== encoded.name) await server.rename(id, name).catch(ignoreGone);
     return subject;
+  }
+
+  /** Return what the prompt of now calls a subject that was given before it was typed. */
+  async #calledNow({ name }: Subject): Promise<string> {
+    const noun = await this.#nounIn(firstSubjectIn(this.draft.prompt).join(" "));
+    const known = [name, noun, this.#replaced];
+    return known.find((one) => one && names(this.draft.prompt, one)) ?? name;
+  }
+
+  /** What the prompt calls the subject that the next one replaces. */
+  get #replaced(): string | undefined {
+    const old = this.draft.placed[this.active];
+    return old ? this.subject(old.key)?.name : this.shown?.named[0]?.word;
   }
 
   /** Add a person by the face, or the subject of a file, to the shelf and to the picture. */
   async addWhole(what: Sent, file: File): Promise<void> {
     const isFace = what === "face";
-    await this.#addingOne(isFace ? "Looking at the face" : "Opening the subject", async () => {
+    await this.#addingOne(isFace ? "Looking at the face" : "Opening the subject", async (start) => {
       const sent = isFace ? await this.fitted(file) : file;
       const name = isFace ? PERSON : await this.#nameOf(file.name);
-      const subject = await this.#encodeWhole(what, ++this.#lastKey, sent, name);
-      this.#shelve(subject);
-      this.use(subject.key);
+      const known = await this.#encodeWhole(what, ++this.#lastKey, sent, name);
+      const subject = await this.#welcome(known, start);
       this.note = subject.warnings.join(" ") || this.note;
     });
   }
@@ -1113,15 +1185,24 @@ class Studio {
   /** Call a subject otherwise, in the prompt too. */
   async rename(key: number, name: string): Promise<void> {
     const old = this.subject(key)!;
-    if (this.unnamed === key) this.unnamed = null;
     this.#change(key, { name });
-    this.set({ prompt: renamed(this.draft.prompt, old.name, name) });
+    this.set(this.#renaming(old, name));
     await server.rename(old.id, name).catch(ignoreGone); // it is encoded under this name then
   }
 
-  /** Say what a subject without a name is. */
+  /** Return what changes in the draft where a subject is called otherwise, which chooses it. */
+  #renaming({ key, name }: Subject, next: string): Partial<Draft> {
+    const { prompt, isOffered, placed } = this.draft;
+    return {
+      prompt: name === next ? prompt : renamed(prompt, name, next),
+      isOffered: isOffered && placed[0]?.key !== key,
+    };
+  }
+
+  /** Say what a subject without a name is; "" leaves it without. */
   async name(key: number, name: string): Promise<void> {
-    await this.#doing("subject", "", () => this.rename(key, name));
+    this.#toName = this.#toName.filter((one) => one !== key);
+    if (name) await this.#doing("subject", "", () => this.rename(key, name));
   }
 
   /** Encode a subject again, of other pictures or with other cut-outs. */
@@ -1130,8 +1211,7 @@ class Studio {
     if (!old) return;
     const { model } = this;
     this.#renew(await this.#encode(key, sources, name, null), model, name);
-    const { prompt } = this.draft;
-    this.set({ prompt: name === old.name ? prompt : renamed(prompt, old.name, name) });
+    this.set(this.#renaming(old, name));
     await this.#written(); // else a reload would look for what is gone
     await server.forget(old.id).catch(() => undefined); // it may have fallen off the shelf
   }
@@ -1198,26 +1278,27 @@ class Studio {
   }
 
   /** Draw this subject in place of the active one. */
-  use(key: number): void {
+  use(key: number, { mode, numTexts } = this.start): void {
     this.claim("use");
     const { draft } = this;
     const next = this.subject(key)!;
-    if (draft.mode === "edit") {
+    if (mode === "edit") {
       this.#invite(key);
       return;
     }
     const there = draft.placed.findIndex((one) => one.key === key);
     if (there >= 0) {
       this.active = there;
+      if (draft.isOffered) this.set({ isOffered: false });
       return;
     }
     const old = draft.placed[this.active];
-    const last = old ? this.subject(old.key)?.name : this.shown?.named[0]?.word;
+    const last = numTexts === this.#numTexts ? this.#replaced : ""; // else the words are newer
     const placed = old
       ? draft.placed.map((one) => (one === old ? { ...one, key, yaw: null } : one))
       : [{ key, box: null, yaw: null }];
     const prompt = last ? renamed(draft.prompt, last, next.name) : draft.prompt;
-    this.set({ placed, prompt, isOffered: false });
+    this.set({ placed, prompt });
   }
 
   /** Put this subject into the photo; where something goes already, in its place. */
@@ -1232,7 +1313,7 @@ class Studio {
   }
 
   /** Draw this subject beside those that are there. */
-  add(key: number): void {
+  add(key: number, { numTexts } = this.start): void {
     const { draft } = this;
     if (draft.placed.length >= this.limits.subjects || draft.placed.some((one) => one.key === key))
       return;
@@ -1249,8 +1330,10 @@ class Studio {
     // Who is named already, and was drawn from the library until now, is not named twice.
     const others = draft.placed.map((one) => this.subject(one.key)?.name);
     const isSaid = names(draft.prompt, next.name) && !others.includes(next.name);
-    const prompt = last && !isSaid ? joined(draft.prompt, last.name, next.name) : draft.prompt;
-    this.set({ placed, prompt, isOffered: false });
+    const isOld = numTexts === this.#numTexts; // else the words are newer than the wish
+    const joins = last && isOld && !isSaid;
+    const prompt = joins ? joined(draft.prompt, last.name, next.name) : draft.prompt;
+    this.set({ placed, prompt });
   }
 
   /** Leave a subject out of the picture; it stays on the shelf. */
@@ -1271,7 +1354,6 @@ class Studio {
   async remove(key: number): Promise<void> {
     const subject = this.subject(key);
     if (!subject) return;
-    if (this.unnamed === key) this.unnamed = null;
     const index = this.draft.placed.findIndex((one) => one.key === key);
     if (index >= 0) this.leaveOut(index);
     if (this.draft.newcomer === key) this.set({ newcomer: null });
@@ -1331,12 +1413,13 @@ class Studio {
 
   async openPhoto(file: Blob): Promise<void> {
     const isLast = this.claim("photo");
+    const stillOf = this.#claimAll("source", "change");
     await this.#doing("picture", "Opening the picture", async () => {
       const { photo, origin } = await this.#workOn(file);
       if (!isLast()) return letGo(photo.url);
       const { prompt = "", task } = origin;
       const source = task ? "" : prompt; // of the subject alone that was put into a photo
-      this.set({ photo, ...NOTHING_YET, source, change: source });
+      this.set({ photo, ...NOTHING_YET, ...stillOf({ source, change: source }) });
     });
   }
 
@@ -1353,15 +1436,17 @@ class Studio {
 
   /** Edit what was drawn. */
   async editThis(): Promise<void> {
-    const { draft } = this;
+    const draft = this.#drawable;
     const isLast = this.claim("photo");
+    const stillOf = this.#claimAll("mode", "newcomer", "source", "change");
     await this.#doing("picture", "Opening the picture", async () => {
-      const file = blobOf((await this.#finished()).b64, "image/png");
+      const file = blobOf((await this.#finished(draft)).b64, "image/png");
       const { photo } = await this.#workOn(file);
       if (!isLast()) return letGo(photo.url);
       const { mode, task, prompt, change } = draft;
       const source = mode === "draw" ? prompt : task === "edit" ? change : draft.source;
-      this.set({ mode: "edit", photo, ...NOTHING_YET, newcomer: null, source, change: source });
+      const next = { mode: "edit", newcomer: null, source, change: source } as const;
+      this.set({ photo, ...NOTHING_YET, ...stillOf(next) });
     });
   }
 
@@ -1391,9 +1476,13 @@ class Studio {
     });
   }
 
-  /** Return the picture as a PNG that says what made it, at the size of the photo. */
-  async #finished(more: Record<string, string> = {}): Promise<Drawn> {
-    const { draft } = this;
+  /** What is saved or edited; where a draft still lacks something, that of the picture shown. */
+  get #drawable(): Draft {
+    return this.request(this.draft) || !this.shown ? this.draft : this.shown.draft;
+  }
+
+  /** Return a draft's picture as a PNG that says what made it, at the size of the photo. */
+  async #finished(draft: Draft, more: Record<string, string> = {}): Promise<Drawn> {
     const request = this.request(draft);
     if (!request) throw new Refused("There is no picture yet.");
     const { type, ...rest } = request;
@@ -1414,9 +1503,10 @@ class Studio {
   }
 
   async download(): Promise<void> {
-    const isScene = this.draft.mode === "draw" && this.canPlace;
+    const { mode, seed } = this.#drawable;
+    const isScene = mode === "draw" && this.canPlace;
     const more: Record<string, string> = isScene ? { size: this.savedPx.join("x") } : {};
-    await this.#save(this.draft.seed, (one) => one.b64, more);
+    await this.#save(seed, (one) => one.b64, more);
   }
 
   /** Write what could change of the photo: white on black. */
@@ -1429,10 +1519,10 @@ class Studio {
     part: (drawn: Drawn) => string,
     more: Record<string, string> = {},
   ): Promise<void> {
-    const about = this.caption(this.draft);
+    const draft = this.#drawable;
     await this.#doing("picture", "Writing the file", async () => {
-      const file = blobOf(part(await this.#finished(more)), "image/png");
-      this.offer(file, about, `${ending}.png`);
+      const file = blobOf(part(await this.#finished(draft, more)), "image/png");
+      this.offer(file, this.caption(draft), `${ending}.png`);
     });
   }
 
@@ -1465,8 +1555,9 @@ class Studio {
 
   // What goes wrong
 
-  #connected(state: Connection, retryInS: number): void {
+  #connected(state: Connection, retryInS: number, why: string): void {
     const was = this.connection;
+    this.endedBy = why || this.endedBy;
     this.connection = state;
     this.retryInS = Math.max(1, Math.round(retryInS));
     const now = performance.now();

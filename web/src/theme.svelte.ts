@@ -4,7 +4,7 @@ import { Note } from "./note";
 
 type Theme = "light" | "dark";
 
-const chosen = new Note("localStorage", "swiftpie theme");
+const chosen = new Note("localStorage", "theme");
 const system = matchMedia("(prefers-color-scheme: dark)");
 
 class ThemeChoice {

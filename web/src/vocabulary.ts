@@ -115,12 +115,9 @@ export class Vocabulary {
     return forms(word).find((form) => this.words.has(form));
   }
 
-  /** Whether a prompt begins with a subject that has a name here, as "a photo of a red cat on a beach". */
+  /** Whether a prompt begins with a subject that has a name here. */
   namesSubject(prompt: string): boolean {
-    const found = wordsIn(prompt);
-    const start = found.indexOf("of") + 1; // behind "a photo of", or at the beginning
-    const end = found.findIndex((word, place) => place > start && PLACES_FOLLOW.has(word));
-    const phrase = found.slice(start, end < 0 ? undefined : end);
+    const phrase = firstSubjectIn(prompt);
     return phrase.some((_, first) =>
       phrase.some((_, last) => this.names.has(phrase.slice(first, last + 1).join(" "))),
     );
@@ -150,6 +147,14 @@ export class Vocabulary {
     const verb = run.findIndex((word, place) => place > 0 && word.endsWith("ing"));
     return verb < 0 ? run.length : verb;
   }
+}
+
+/** Return the words of a prompt's first subject, as "a red cat" of "a photo of a red cat on a beach". */
+export function firstSubjectIn(prompt: string): string[] {
+  const found = wordsIn(prompt);
+  const start = found.indexOf("of") + 1; // behind "a photo of", or at the beginning
+  const end = found.findIndex((word, place) => place > start && PLACES_FOLLOW.has(word));
+  return found.slice(start, end < 0 ? undefined : end);
 }
 
 /** Return words without articles and prepositions whose noun was left out, (null). */

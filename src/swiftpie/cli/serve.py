@@ -39,6 +39,7 @@ PACKAGES = (
 MCP_PACKAGES = ("mcp", "pydantic", "prometheus_client")
 TOKEN_VARIABLE = "SWIFTPIE_TOKEN"
 STORE_VARIABLE = "SWIFTPIE_STORE"  # as the address may hold a password
+ROUTES = ("v1", "static", "health", "version", "metrics", "openapi.json")  # how addresses begin
 PACKAGED = "mini"
 MAX_TOKEN = 4_096  # letters; the headers that carry it are bounded, too
 
@@ -69,6 +70,13 @@ TokenFile = Annotated[
 AllowHosts = Annotated[
     list[str] | None,
     typer.Option("--allow-host", metavar="NAME", help="Host name of the server; may be repeated."),
+]
+RootPath = Annotated[
+    str,
+    typer.Option(
+        metavar="PATH",
+        help="Path below which a proxy leads here, such as /pie, whether it keeps that or not.",
+    ),
 ]
 StoreAt = Annotated[
     str,
@@ -122,6 +130,7 @@ def serve(
     port: Port = 8000,
     token_file: TokenFile = None,
     allow_hosts: AllowHosts = None,
+    root_path: RootPath = "",
     sign: options.Sign = None,
     store: StoreAt = "memory",
     ray: options.Ray = "",
@@ -153,7 +162,7 @@ def serve(
     if store != MEMORY:
         check_installed("redis", extra="redis", use="`--store`")
     stores = open_stores(store, limit_mib=limits.cache_mib)
-    token = _read_token(token_file, host)
+    token, root = _read_token(token_file, host), _root_of(root_path)
     check_address(host, port)
     check_signer(sign)
     options.check_key_stays(ray, sign)
@@ -167,11 +176,22 @@ def serve(
         held |= {"drain_s": limits.deadline_s}
         backend = RayBackend(known, least=least, most=most, **held) if ray else None
         worker = Worker(known, limits=limits, backend=backend, stores=stores, tell=console.say)
-        guard = make_app(worker, hosts=tuple(names), token=token, limits=limits)
+        guard = make_app(worker, hosts=tuple(names), token=token, limits=limits, root_path=root)
         server = Server(guard, host=host, port=port, limits=limits, tell=console.say)
         server.run()
     if not server.started:
         sys.exit(1)
+
+
+def _root_of(path: str) -> str:
+    """Return a prefix of addresses with a slash before it and none behind."""
+    parts = path.strip("/").split("/")
+    if not all(re.fullmatch(r"[A-Za-z0-9._~-]*", part) for part in parts) or parts[0] in ROUTES:
+        raise ConfigError(
+            f"--root-path {path!r} cannot be used. A path of letters, digits, '.', '_', '~' and "
+            "'-' that does not begin as a route of this server is needed. Write for example /pie."
+        )
+    return f"/{'/'.join(parts)}".rstrip("/")
 
 
 def _replicas_of(text: str) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import PlainTextResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -39,8 +39,10 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def make_app(worker: Worker, *, hosts: Sequence[str], token: str | None, limits: Limits) -> Guard:
-    """Return the application: all routes behind the guard."""
+def make_app(
+    worker: Worker, *, hosts: Sequence[str], token: str | None, limits: Limits, root_path: str = ""
+) -> Guard:
+    """Return the application: all routes behind the guard, below a proxy's `root_path`."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -57,6 +59,8 @@ def make_app(worker: Worker, *, hosts: Sequence[str], token: str | None, limits:
         openapi_url=None,  # made anew for each reader
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
+        servers=[{"url": root_path}] if root_path else None,
+        redirect_slashes=False,  # a proxy's prefix would be lost
     )
     app.state.worker = worker
     guard = Guard(
@@ -66,6 +70,7 @@ def make_app(worker: Worker, *, hosts: Sequence[str], token: str | None, limits:
         limits=limits,
         check_room=worker.check_room,
         count=worker.metrics.count,
+        root_path=root_path,
     )
     _add_errors(app)
     for router in (
@@ -74,6 +79,8 @@ def make_app(worker: Worker, *, hosts: Sequence[str], token: str | None, limits:
     ):
         app.include_router(router)
     app.mount("/static", STATIC, name="static")
+    if root_path:  # the page's addresses are relative
+        app.add_route(root_path, lambda _: RedirectResponse(f"{root_path}/"))
     _describe_edits(app)
     description = json.dumps(app.openapi()).encode()
 
@@ -91,7 +98,7 @@ class StaticFolder(StaticFiles):
         answer = await super().get_response(path, scope)
         answer.headers["cache-control"] = "no-cache"
         if path == "service-worker.js":
-            answer.headers["service-worker-allowed"] = "/"  # it answers for the page, too
+            answer.headers["service-worker-allowed"] = "../"  # it answers for the page, too
         return answer
 
 
@@ -132,7 +139,9 @@ def service_routes(worker: Worker, guard: Guard) -> APIRouter:
     async def page(request: Request) -> Response:
         answer = await STATIC.get_response("index.html", request.scope)
         if visitor_of(request.headers) is None:
-            answer.headers["set-cookie"] = new_visitor(is_secure=request.url.scheme == "https")
+            is_secure = request.url.scheme == "https"
+            name = new_visitor(is_secure=is_secure, root_path=guard.root_path)
+            answer.headers["set-cookie"] = name
         return answer
 
     return router

@@ -85,6 +85,7 @@ HEADERS = {
 class Guard:
     """The outermost application; `check_room` raises `Overloaded` for keys that must not draw now.
 
+    A proxy leads here below `root_path`, which it may keep or take away; routes know none.
     Without a `token` every program on this machine may send requests.
     """
 
@@ -97,8 +98,10 @@ class Guard:
         limits: Limits,
         check_room: Callable[[str], None],
         count: Callable[[str, int], None],
+        root_path: str = "",
     ) -> None:
         self._app = app
+        self.root_path = root_path
         self._hosts = frozenset(map(str.lower, hosts))
         self._token = token
         self._limits = limits
@@ -115,6 +118,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        scope["path"] = self._below_root(scope["path"])
         given = headers.get("x-request-id", "")
         number = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         # Others than holders of the token could be a new one with each request.
@@ -147,6 +151,12 @@ class Guard:
             *(sending.status, sending.spent_ms()),
         )
 
+    def _below_root(self, path: str) -> str:
+        """Return a path without the prefix of a proxy that keeps it, and without a last slash."""
+        if path.startswith(f"{self.root_path}/"):
+            path = path.removeprefix(self.root_path)
+        return path.rstrip("/") or "/"
+
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         key, most = scope["state"]["key"], _most_bytes(scope, self._limits)
 
@@ -175,7 +185,7 @@ class Guard:
             message = "This server does not go by the name in 'Host'. Allow it with --allow-host."
             raise RequestError(message, status=403, code="forbidden_host")
         _check_site(scope, headers, host)
-        is_page = path == PAGE[0] or path.startswith(PAGE[1])
+        is_page = path in {PAGE[0], self.root_path} or path.startswith(PAGE[1])
         if path not in OPEN_TO_ALL and not is_page and not self._is_known(scope, headers):
             message = "A token is needed: send 'Authorization: Bearer …'."
             raise RequestError(message, status=401, code="invalid_api_key")
@@ -299,10 +309,10 @@ def visitor_of(headers: Headers) -> str | None:
     return found and found[1]
 
 
-def new_visitor(*, is_secure: bool) -> str:
+def new_visitor(*, is_secure: bool, root_path: str = "") -> str:
     name = secrets.token_urlsafe(VISITOR_BYTES)
-    parts = [f"{COOKIE}={name}", "Path=/", f"Max-Age={VISIT_S}", "HttpOnly", "SameSite=Strict"]
-    return "; ".join([*parts, *(["Secure"] if is_secure else [])])
+    end = "; Secure" if is_secure else ""
+    return f"{COOKIE}={name}; Path={root_path}/; Max-Age={VISIT_S}; HttpOnly; SameSite=Strict{end}"
 
 
 def _user_of(headers: Headers) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode
 
 from swiftpie.server import Limits
 from swiftpie.server.guard import Guard, network_of
@@ -26,6 +27,7 @@ MAX_SMALL_PIECES = 1000  # In one request; networks send pieces of 1,400 bytes.
 TRICKLES = f"The body has too many small pieces. Send pieces of {PIECE_BYTES} bytes or more."
 MAX_FRAMES = 200  # in a second over a WebSocket; typing and dragging send some 60
 FRAME_BYTES = 4096  # Read from a WebSocket before frames are counted.
+LINGER_S, LINGER_BYTES = 2.0, 4 << 20  # until a WebSocket that failed is cut off
 MAX_CONNECTIONS = 512
 MAX_OF_ADDRESS = 256  # a proxy has one address for all
 BACKLOG = 128  # connections that are accepted at once, before they are counted
@@ -169,18 +171,26 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
 
 class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's live connections, which end where more frames arrive than a page sends.
+    """uvicorn's live connections, which end where more arrives than a page sends.
 
     Each frame costs as much as a call, even an empty one, and uvicorn reads all that have arrived.
+    The other side learns why: what still arrives is dropped for a while, as closing a connection
+    with unread data resets it.
     """
 
     limiter: ConnectionLimiter
     frames_in: tuple[int, int] = (0, 0)  # the second, and how many frames came in it
+    bytes_to_drop: int | None = None  # None until the connection fails
 
     def data_received(self, data: bytes) -> None:
-        """Read on, a few frames at a time."""
+        """Read on, a few frames at a time; drop what follows a failure."""
         for start in range(0, len(data), FRAME_BYTES):
             if self.transport.is_closing():
+                return
+            if self.bytes_to_drop is not None:
+                self.bytes_to_drop -= len(data) - start
+                if self.bytes_to_drop < 0:
+                    self.transport.close()
                 return
             super().data_received(data[start : start + FRAME_BYTES])
 
@@ -191,12 +201,21 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         if self.frames_in[1] <= MAX_FRAMES:
             super().handle_events()
             return
-        reason = f"more than {MAX_FRAMES} messages a second"
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1008, "reason": reason})
-        self.conn.fail(1008, reason)
+        self._fail(CloseCode.POLICY_VIOLATION, f"more than {MAX_FRAMES} messages a second")
+
+    def handle_parser_exception(self) -> None:
+        """End a connection that broke the protocol, or whose message is too long."""
+        close = self.conn.close_sent
+        self._fail(close.code if close else CloseCode.PROTOCOL_ERROR, close.reason if close else "")
+
+    def _fail(self, code: int, reason: str) -> None:
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.conn.fail(code, reason)
         self.transport.write(b"".join(self.conn.data_to_send()))
-        self.close_sent = True
-        self.transport.close()
+        self.close_sent = self.disconnected = True
+        self.bytes_to_drop = LINGER_BYTES
+        self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(LINGER_S, self.transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
