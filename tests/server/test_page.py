@@ -348,6 +348,7 @@ def sample(code):
     return (ROOT / f"src/swiftpie/assets/samples/{code}.webp").read_bytes()
 
 
+DOG = (ROOT / "src/swiftpie/assets/photos/dog.jpg").read_bytes()
 ROBOT = ("robot.webp", "image/webp", sample("1f916"))
 
 
@@ -596,6 +597,41 @@ def test_a_refused_edit_says_so_under_the_words_and_greys_the_last_picture(finer
     expect(finer.page.locator("#picture.isStale img.drawn")).to_be_visible()
     finer.after(lambda: words.fill("at night"))
     expect(finer.page.locator(".isStale")).to_have_count(0)
+
+
+FOREIGN = re.compile(r"`|/v1/|--[a-z]|\w=|swiftpie[ .]\w")
+
+
+def test_advice_is_in_words_of_the_page(finer):
+    finer.first_picture()
+    said = finer.page.locator(".note, .problem")
+
+    def check(words, text):
+        expect(said.filter(has_text=text)).to_have_count(1)
+        assert not FOREIGN.search(" ".join(said.all_inner_texts())), words
+
+    for words, text in (
+        ("a dog lying on a sofa", "or draw all of it from words by “From words alone”."),
+        ("a dog jumping on a beach", "Turn it under “In the picture”, or give another picture."),
+        ("a dog in Paris", "or give a picture of the place as “Your photograph”."),
+    ):
+        finer.prompt.fill(words)
+        check(words, text)
+    finer.page.get_by_role("button", name="Leave out dog").click()
+    finer.prompt.fill("four cats on a beach")
+    check("four cats", "or the scene “beach” for the place alone.")
+    finer.photograph(
+        ("flat.png", "image/png", to_png(Image.new("RGB", (100, 80), "#555"))), "Words"
+    )
+    change = finer.page.get_by_label(CHANGE)
+    change.fill("a dog jumping")
+    check("jumping", "A larger model makes other edits, as the recipe swiftedit.")
+    change.fill("remove the dog")
+    check("remove", "Subjects come and go by Insert, Remove and Replace.")
+    finer.page.get_by_text("Draw", exact=True).click()
+    finer.give("drop", ("dog.jpg", "image/jpeg", DOG))
+    finer.page.get_by_role("button", name="Show all subjects of the picture").click()
+    check("all subjects", "stands out")
 
 
 def test_the_keys_come_to_the_prompt_soon_and_a_subject_in_the_wrong_place_is_named(finer):

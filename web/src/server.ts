@@ -2,6 +2,7 @@
 
 import { at } from "./home";
 import { Note } from "./note";
+import { plain } from "./remarks";
 
 export type Box = readonly [left: number, top: number, right: number, bottom: number];
 
@@ -139,7 +140,7 @@ export class Refused extends Error {
     readonly word = "", // that a prompt names and the library does not know
     readonly near: readonly string[] = [],
   ) {
-    super(message);
+    super(plain(message));
   }
 }
 

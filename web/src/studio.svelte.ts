@@ -23,6 +23,7 @@ import type {
   SceneEntry,
   Sent,
 } from "./server";
+import { plain } from "./remarks";
 import { fileOf, remember, SAMPLES, samplesMet, type Sample } from "./samples";
 import { fitted, isIdentity, isPicture, saysWhatMadeIt, sizeOf, smaller } from "./upload";
 import { firstSubjectIn, Vocabulary } from "./vocabulary";
@@ -38,7 +39,6 @@ const LIVE_MS = 300; // a picture that takes longer is asked for at the end of a
 const COPY_PX = 768; // of a photo's longer side, while it is worked on
 const MAX_HISTORY = 60;
 const KEEP_MS = 100; // after the last change, a visit is kept
-const EXAMPLES = /,? as in `[^`]*`(?: or `[^`]*`)*/g;
 const ABOUT_WORDS = /was never taught (.*?)\. /;
 const NOTHING_YET = { mask: null, box: null, yaw: null, pitch: null } as const; // in a new photo
 const OF_OTHERS = ["mode", "task", "photo"] as const; // with others, variations have nothing to say
@@ -1064,7 +1064,7 @@ class Studio {
       const name = isFace ? PERSON : await this.#nameOf(file.name);
       const known = await this.#encodeWhole(what, ++this.#lastKey, sent, name);
       const subject = await this.#welcome(known, start);
-      this.note = subject.warnings.join(" ") || this.note;
+      this.note = plain(subject.warnings.join(" ")) || this.note;
     });
   }
 
@@ -1705,16 +1705,11 @@ class Studio {
   }
 
   #fail(place: Place, message: string): void {
-    this.problems = { ...this.problems, [place]: plain(message) };
+    this.problems = { ...this.problems, [place]: message };
   }
 }
 
 export const studio = new Studio();
-
-/** Return a message without the names of fields, and without examples for those who write calls. */
-export function plain(message: string): string {
-  return message.replace(/^'image'/, "This picture").replaceAll(EXAMPLES, "");
-}
 
 /** Whether nothing answers, or a proxy in its place: both pass. */
 const isAway = ({ status }: Refused): boolean => status === 0 || status >= 500;
