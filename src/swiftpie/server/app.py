@@ -23,6 +23,7 @@ from swiftpie.server.routes.identities import identity_routes, upload_routes
 from swiftpie.server.routes.images import image_routes, job_routes
 from swiftpie.server.routes.library import library_routes, model_routes
 from swiftpie.server.schemas import PART, EditBody
+from swiftpie.server.shared import StoreUnreachable
 from swiftpie.server.worker import Worker
 
 DESCRIPTION = "The routes: OpenAI's Images API, identities, pictures and jobs, health and metrics."
@@ -115,14 +116,17 @@ def service_routes(worker: Worker, guard: Guard) -> APIRouter:
 
     @router.get("/health/ready")
     async def ready() -> dict[str, str]:
-        """Answer whether the server draws pictures now.
+        """Answer whether the server draws pictures now, and reaches the store that it shares.
 
         Raises:
             RequestError: It does not.
+            StoreUnreachable: It draws what needs no store.
         """
         if guard.is_draining or not (worker.is_ready and worker.backend.is_ready):
             message, seconds = "The server is not ready.", worker.scheduler.retry_after_s()
             raise RequestError(message, status=503, code="not_ready", retry_after_s=seconds)
+        if not worker.has_store:
+            raise StoreUnreachable
         return {"status": "ready"}
 
     @router.get("/version")

@@ -13,13 +13,14 @@ from operator import itemgetter
 from pathlib import Path
 from threading import Lock
 from typing import Any, Generic, NamedTuple, Self, TypeVar
-from zipfile import ZipFile
+from zipfile import ZIP_STORED, ZipFile
 
 from PIL import Image
 
 from swiftpie.engine.session import Session
 from swiftpie.pipelines.identity_file import identity_bytes, read_identity
 from swiftpie.server.errors import RequestError
+from swiftpie.server.schemas import KEPT_PX
 from swiftpie.types import Identity
 
 MIB = 1 << 20
@@ -173,10 +174,10 @@ class OwnerStore(Generic[Thing]):
         """Keep a thing; return its name. `key` is the caller, where one may have several owners."""
         name = f"{self._kind.prefix}_{secrets.token_urlsafe(16)}"
         if len(self._names.get((owner, key), ())) >= MOST_OF_OWNER:
-            self._forget(self._next_to_go(key, owner))
+            self.forget(self._next_to_go(key, owner))
         elif len(self._names.get(("", "", key), ())) >= MOST_OF_KEY:
-            self._forget(self._next_to_go(key, self._owners[key].next_to_give()))
-        self._keep(name, thing, owner, key)
+            self.forget(self._next_to_go(key, self._owners[key].next_to_give()))
+        self.keep(name, thing, owner=owner, key=key)
         return name
 
     def find(self, name: str, *, owner: str) -> Thing:
@@ -189,11 +190,11 @@ class OwnerStore(Generic[Thing]):
 
     def replace(self, name: str, thing: Thing, *, owner: str) -> None:
         self.find(name, owner=owner)
-        self._keep(name, thing, owner, self._forget(name).key)
+        self.keep(name, thing, owner=owner, key=self.forget(name).key)
 
     def drop(self, name: str, *, owner: str) -> None:
         self.find(name, owner=owner)
-        self._forget(name)
+        self.forget(name)
 
     def items(self, *, owner: str) -> list[tuple[str, Thing]]:
         """Return all that one owner has, the least recently used first."""
@@ -206,15 +207,17 @@ class OwnerStore(Generic[Thing]):
     def _next_to_go(self, key: str, owner: str) -> str:
         return next(iter(self._names[owner, key]))
 
-    def _keep(self, name: str, thing: Thing, owner: str, key: str) -> None:
+    def keep(self, name: str, thing: Thing, *, owner: str, key: str) -> None:
+        """Keep a thing by a new name, and drop others if there is no room."""
         kept = _Kept(thing, owner, key, max(LEAST_BYTES, self._kind.size(thing)))
         while self._things and self._keys.num_bytes + kept.size > self._limit:
             full = self._keys.next_to_give()
-            self._forget(self._next_to_go(full, self._owners[full].next_to_give()))
+            self.forget(self._next_to_go(full, self._owners[full].next_to_give()))
         self._things[name] = kept
         self._count(name, kept, kept.size)
 
-    def _forget(self, name: str) -> _Kept:
+    def forget(self, name: str) -> _Kept:
+        """Drop a thing, and return it; KeyError if there is none of this name."""
         kept = self._things.pop(name)
         self._count(name, kept, -kept.size)
         return kept
@@ -292,6 +295,8 @@ class StoredIdentity:
     @classmethod
     def unpacked(cls, data: bytes) -> Self:
         with ZipFile(io.BytesIO(data)) as archive:
+            if any(entry.compress_type != ZIP_STORED for entry in archive.infolist()):
+                raise ValueError("it is compressed, and may be a bomb")
             parts = {name: archive.read(name) for name in archive.namelist()}
         facts, identity = json.loads(parts.pop("facts")), read_identity(parts.pop("identity"), "it")
         files = {name.removeprefix("files/"): part for name, part in parts.items()}
@@ -317,6 +322,8 @@ def _picture_bytes(image: Image.Image) -> bytes:
 
 def _picture_in(data: bytes) -> Image.Image:
     image = Image.open(io.BytesIO(data), formats=["png"])
+    if max(image.size) > KEPT_PX:
+        raise ValueError("it is larger than pictures that are kept")
     image.load()
     return image.copy()
 

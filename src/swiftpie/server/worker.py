@@ -22,7 +22,7 @@ from swiftpie.server.drawing import DrawingBackend, DrawnPicture
 from swiftpie.server.errors import Overloaded, RequestError, answer_to
 from swiftpie.server.jobs import Job, Scheduler
 from swiftpie.server.requests import JobBuilder
-from swiftpie.server.shared import MEMORY, Stores, open_stores, reached
+from swiftpie.server.shared import LOOK_S, MEMORY, RedisStore, Stores, open_stores, reached
 from swiftpie.server.store import Models, NotFound
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class Worker:
         )
         kept = stores or open_stores(MEMORY, limit_mib=limits.cache_mib)
         self.identities, self.pictures = kept.identities, kept.pictures
-        self.answers, self._is_shared = kept.answers, kept.is_shared
+        self.answers, self._is_shared, self.has_store = kept.answers, kept.is_shared, True
         self.running: dict[str, RunningCall] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self.builder = JobBuilder(models, identities=self.identities, pictures=self.pictures)
@@ -98,7 +98,22 @@ class Worker:
         """Start everything; until `is_ready` the first model is loaded and made quick."""
         await self._stack.enter_async_context(self.decoder)
         self.getting_ready = asyncio.ensure_future(self._get_ready())
+        if isinstance(self.answers, RedisStore):
+            watching = asyncio.ensure_future(self._watch(self.answers))
+            self._stack.callback(watching.cancel)
         return self
+
+    async def _watch(self, store: RedisStore[bytes]) -> None:
+        """Keep `has_store`: whether the store that servers share answers."""
+        while True:
+            try:
+                await reached(store.check)
+                self.has_store = True
+            except RequestError:
+                if self.has_store:
+                    logger.warning("the store does not answer")
+                self.has_store = False
+            await asyncio.sleep(LOOK_S)
 
     async def __aexit__(self, *error: object) -> None:
         self.getting_ready.cancel()
