@@ -85,7 +85,8 @@ StoreAt = Annotated[
         metavar="memory|redis://…",
         envvar=STORE_VARIABLE,
         help="Where identities, pictures and answers of jobs are kept: in memory, or in a Redis "
-        "(extra redis) that servers share and that outlives them.",
+        "(extra redis) that servers share and that outlives them. An address with a password "
+        "belongs into the variable, as all users of a machine see options.",
     ),
 ]
 Replicas = Annotated[
