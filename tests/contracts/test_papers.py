@@ -9,29 +9,43 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from inspect import signature
 
 import pytest
 import torch
 from PIL import Image
 
-from swiftpie import AnimateRequest, EditRequest, EditSettings, IdentityGuidance, MaskSource, Scales
+from swiftpie import (
+    AnimateRequest,
+    ConfigError,
+    EditRequest,
+    EditSettings,
+    IdentityGuidance,
+    MaskSource,
+    Scales,
+    load,
+)
 from swiftpie.attention.condition import Block
 from swiftpie.attention.manipulate import Shaping, fixed_soft_mask
-from swiftpie.backbones.components import FAMILIES
+from swiftpie.backbones.components import FAMILIES, load_components
+from swiftpie.engine.session import Session
 from swiftpie.imageio.credentials import credentials_in
 from swiftpie.imageio.writing import mark_of, read_metadata
 from swiftpie.pipelines.identity_file import identity_bytes, load_identity, save_identity
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
-from swiftpie.pipelines.settings import TuneSettings
+from swiftpie.pipelines.settings import GUIDANCES, TuneSettings
 from swiftpie.pipelines.tasks import RepaintRequest
-from swiftpie_lab.evaluation.benchmarks import BENCHMARKS
+from tests.backbones.conftest import SDXS
+from tests.backbones.load.test_ip_adapter import KINDS
 from tests.backbones.test_releases import files_below, packed, planned, release, root
-from tests.backbones.tiny_models import make_model
+from tests.backbones.tiny_models import make_model, make_pipeline
+from tests.contracts import learning
 from tests.engine.test_verify import ALL_EQUAL, drawn_by_diffusers, opened, verdicts
 from tests.fixtures.mock_hub import clean_machine, serving
 from tests.fixtures.signer import make_signer
 from tests.golden.cases import BOX, SIDE_PX, photo
 from tests.golden.networks import mini, moving_networks, random_networks, reading_networks
+from tests.parity.ip_adapter import compare
 from tests.parity.tiny import picture
 from tests.policy.project import ROOT
 from tests.policy.test_docs import rows_of
@@ -114,25 +128,6 @@ def tunes(networks, **settings):
     return not torch.equal(tuned.tokens, one.tokens)
 
 
-def has_recipe(module, name):
-    return (
-        getattr(import_module(f"swiftpie_lab.training.recipes.{module}"), name)().stage is not None
-    )
-
-
-def has_teachers():
-    """Whether both are settings of adapter training, and off."""
-    stage = import_module("swiftpie_lab.training.recipes.published").adapter().stage
-    return (stage.teacher, stage.loss.teacher, stage.dists) == (None, 0, None)
-
-
-def judges(benchmark, name="", *metrics):
-    """Whether a benchmark has its command, and its class `name` all of these figures."""
-    module = import_module(f"swiftpie_lab.evaluation.benchmarks.{benchmark}")
-    figures = {*getattr(module, name).metrics} if name else set()
-    return bool(BENCHMARKS.get(benchmark).examples) and {*metrics} <= figures
-
-
 def keeps_the_best():
     session = mini()
     one = session.encode_identity(picture(0))
@@ -210,8 +205,49 @@ async def drawn_from_a_request():
     return drawn(session) == session.draw(job.work).images[0].tobytes()
 
 
-def knows_families(*names):
-    return {*names} <= {*FAMILIES.names()}
+def draws_by_families(folder):
+    """Whether networks of every family draw, and all of them differently."""
+    make_pipeline(folder / "pipeline", "sdxs")
+    small = Session(load_components(SDXS, weights=folder / "pipeline"))
+    others = (random_networks(name) for name in ("sd15", "sd21", "sdxl"))
+    sessions = [mini(), reading_networks(), small, *others]
+    families = {session.components.preset.family for session in sessions}
+    return families == {*FAMILIES.names()} and len({*map(drawn, sessions)}) == len(sessions)
+
+
+def reads_public_adapters():
+    """Whether a file of each projector gives what diffusers' own loader makes of it."""
+    return all(
+        largest <= bound for name in KINDS for _, largest, bound in compare(name, is_shallow=True)
+    )
+
+
+HOUSE = """
+from swiftpie.guidance import ClassifierFree
+
+def METHOD(num_steps):
+    return {"guidance": ClassifierFree((2.0,) * num_steps)}
+"""
+
+
+def guides_as_others_offer(folder):
+    """Whether a guidance of another distribution is known by its name and steers a picture."""
+    (folder / "house.py").write_text(HOUSE)
+    metadata = folder / "house-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: house\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[swiftpie.guidance]\nhouse = house:METHOD\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        offered = GUIDANCES.get("house")(4)
+        return "house" in GUIDANCES.names() and changes(GUIDED, **offered)
+
+
+def loads_commercial_alone():
+    """Whether a licence against sale is refused before anything is fetched."""
+    with pytest.raises(ConfigError, match="commercial use is forbidden or has conditions"):
+        load("sdxl-turbo", commercial_only=True)
+    return load("mini", size_px=128, commercial_only=True).components.preset.is_commercial
 
 
 def reads_by_another():
@@ -242,8 +278,8 @@ IDEAS: dict[str, Callable[..., bool]] = {  # as the table of the documentation h
     "a cap of what subjects add": partial(changes, SD15, scales=Scales(energy_cap=1.0)),
     "masks of a first pass": partial(changes, SD15, mask=MaskSource.TWO_PASS),
     "strengths by block": blocks_weigh,
-    "training of both branches": partial(has_recipe, "published", "adapter"),
-    "a teacher and DISTS in training": has_teachers,
+    "training of both branches": learning.trains_both_branches,
+    "a teacher and DISTS in training": learning.learns_of_a_teacher_and_dists,
     "SwiftEdit": partial(edits, MINI, settings={"method": "inversion", "accept_smear": True}),
     "SwiftEdit's soft mask": partial(
         edits,
@@ -251,12 +287,12 @@ IDEAS: dict[str, Callable[..., bool]] = {  # as the table of the documentation h
         settings={"method": "inversion", "self_mask": "soft"},
     ),
     "SwiftEdit's release": fetches_a_release,
-    "training of inversion": partial(has_recipe, "published", "inversion"),
-    "one-step students": lambda: all(
-        has_recipe("published", f"distill_{kind}") for kind in ("vsd", "dmd2")
-    ),
-    "EchoDistill": partial(has_recipe, "published", "echo_distill"),
+    "training of inversion": learning.trains_inversion,
+    "the same, for mini": learning.trains_inversion_of_mini,
+    "one-step students": learning.students_reach_all_modes,
+    "EchoDistill": learning.echoes,
     "decoupled guidance": partial(changes, GUIDED, identity_guidance=IdentityGuidance.DCG),
+    "a guidance of others": guides_as_others_offer,
     "attention manipulation": partial(changes, GUIDED, identity_guidance=IdentityGuidance.AM2),
     "style of a picture": partial(changes, SD15, style_reference=STYLE),
     "its soft masks as released": partial(
@@ -276,24 +312,19 @@ IDEAS: dict[str, Callable[..., bool]] = {  # as the table of the documentation h
     "the same, published models": partial(
         tunes, partial(random_networks, "sdxl"), learning_rate=0.1
     ),
-    "published families": partial(knows_families, "sd15", "sd21", "sdxl", "flux2", "tiny"),
+    "published families": draws_by_families,
+    "adapters of every layout": reads_public_adapters,
+    "commercial use alone": loads_commercial_alone,
     "provenance": tells_its_making,
     "proof on real weights": verifies,
     "identity as a file": keeps_identities,
     "identity in a request": lambda: asyncio.run(drawn_from_a_request()),
     "the best of several": keeps_the_best,
-    "DreamBench and MaSC": partial(judges, "dreambench"),
-    "PIE-Bench": partial(
-        judges,
-        *("pie", "PieBenchmark", "structure-distance", "clip-whole", "clip-edited"),
-        *(f"unedited-{name}" for name in ("psnr", "lpips", "mse", "ssim")),
-    ),
-    "figures of rescaling": partial(judges, "rescaling", "Rescaling", "subject-psnr", "mask-iou"),
-    "FastFace's protocol": partial(
-        judges,
-        *("fastface", "FaceBenchmark", "identity", "clip-large", "clip-small"),
-        *("image-reward", "aesthetic", "style"),
-    ),
+    "DreamBench and MaSC": learning.ranks_likeness,
+    "PIE-Bench": learning.ranks_edits,
+    "figures of rescaling": learning.ranks_rescaling,
+    "FastFace's protocol": learning.ranks_faces,
+    "leakage": learning.ranks_leakage,
     "many processes and machines": draws_on_ray,
 }
 MARKS = {
@@ -304,13 +335,11 @@ MARKS = {
     )
 }
 
-ON_DISK = (keeps_identities, fetches_a_release, tells_its_making, verifies, draws_on_ray)
-
 
 @pytest.mark.parametrize("idea", [pytest.param(idea, marks=MARKS.get(idea, ())) for idea in IDEAS])
 def test_it_runs(idea, tmp_path):
     show = IDEAS[idea]
-    assert show(tmp_path) if show in ON_DISK else show()
+    assert show(folder=tmp_path) if "folder" in signature(show).parameters else show()
 
 
 def test_the_table_of_the_documentation_has_these_ideas_and_files_that_exist():

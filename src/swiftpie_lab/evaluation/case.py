@@ -135,7 +135,7 @@ class Evidence:
     uncomposed: Tensor | None = None  # the edit before the source was put back around it
     prompt: str = ""
     noun: str = ""  # the prompt's name for the subject
-    style: str = ""  # style that the prompt requests
+    style: str = ""  # what the prompt says of style
     expected: Expected | None = None
     kept: Kept | None = None
     reading: JudgeReading | None = None  # what the judges see in the candidate

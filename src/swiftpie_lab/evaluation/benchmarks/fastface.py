@@ -160,7 +160,7 @@ class FaceBenchmark(OpenBenchmark[FaceCase]):
         evidence = Evidence(
             picture=to_tensor(image),
             prompt=case.prompt,
-            style=case.style,
+            style=case.style or case.prompt,  # as the released script has it
             face=shown_face(self.judge or self.encoder, image),
             person=self._references[case.person],
             networks=networks,

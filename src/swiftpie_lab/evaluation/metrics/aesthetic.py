@@ -71,7 +71,7 @@ def read_aesthetic(
     except (KeyError, ValueError) as error:
         raise WeightsError(
             f"'{path}' is another network ({error}). LAION's linear predictor for CLIP ViT-L/14, "
-            "sac+logos+ava1-l14-linearMSE.pth, is needed. Check --aesthetic."
+            "ava+logos-l14-linearMSE.pth, is needed. Check --aesthetic."
         ) from error
 
 

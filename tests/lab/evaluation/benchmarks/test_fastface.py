@@ -11,7 +11,7 @@ from swiftpie_lab.evaluation.benchmarks.fastface import FaceCase, read_faces
 from swiftpie_lab.evaluation.case import Row
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.report import summarise
-from swiftpie_lab.evaluation.run import BenchmarkRun
+from swiftpie_lab.evaluation.run import BenchmarkRun, Results
 from tests.faces.tiny_faces import photo
 from tests.faces.tiny_world import make_world, options
 
@@ -48,6 +48,20 @@ def test_prompts_are_lower_case_and_know_their_style(faces):
     assert (plain.prompt, plain.style) == ("a person reading", "")
     assert (styled.prompt, styled.style) == ("oil painting; a person at sea", "oil painting")
     assert FaceCase("0", "a.jpg", "; a person", 0).style == ""
+
+
+def test_the_style_of_a_prompt_without_one_is_all_of_it(faces, tmp_path):
+    plain, styled, *_ = faces.cases()
+    results = Results(tmp_path)
+    (tmp_path / "images").mkdir()
+    for case in (plain, styled):
+        results.write(case, "drawn", photo())
+    (_, first), (_, second) = (
+        evidence
+        for case in (plain, styled)
+        for evidence in faces.evidence(case, results, Networks())
+    )
+    assert (first.style, second.style) == (plain.prompt, "oil painting")
 
 
 @pytest.mark.parametrize(
