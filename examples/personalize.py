@@ -9,6 +9,6 @@ with as_file(files("swiftpie") / "assets/photos/dog.jpg") as photo:  # use your 
     identity = session.encode_identity(photo)
 
 result = session.personalize(identity, "a dog on a beach", seed=1)
-result.save("dog-on-a-beach.png", force=True)
+result.save("dog-on-a-beach.png")
 result.subject_masks[0].save("dog-mask.png")  # where the model drew the subject
 print(f"dog-on-a-beach.png, {result.timings_ms['denoise']:.0f} ms in the denoising step")

@@ -318,7 +318,7 @@ class SaveIdentity(io.ComfyNode):
             filename_prefix, folder_paths.get_output_directory()
         )
         path = Path(folder) / f"{name}_{counter:05}_.spid"
-        save_identity(_only(subject).identity, path)
+        save_identity(_only(subject).identity, path, force=False)
         return io.NodeOutput(ui=ui.PreviewText(str(path)))
 
 

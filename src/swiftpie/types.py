@@ -300,14 +300,14 @@ class GenerationResult(Shown):
         path: str | Path,
         *,
         fps: float = USUAL_FPS,
-        force: bool = False,
+        force: bool = True,
         sign: str | Path | None = None,
     ) -> tuple[Path, ...]:
         """Write the pictures and how they were made, and return the names of their files.
 
         Several are numbered, as `out-1.png`. Frames of one seed are a film: see `save_animation`
-        for its formats, of which `fps` is the speed. Existing files are replaced with `force` only.
-        `sign` is a PEM file for content credentials; see `save_image`.
+        for its formats, of which `fps` is the speed. Existing files are replaced unless
+        `force` is False. `sign` is a PEM file for content credentials; see `save_image`.
 
         Raises:
             InputError: A file exists or cannot be written, the result holds a tensor instead, or
@@ -369,14 +369,15 @@ class EditResult(Shown):
         self,
         path: str | Path,
         *,
-        force: bool = False,
+        force: bool = True,
         sign: str | Path | None = None,
         source: str | Path | bytes | None = None,
     ) -> Path:
         """Write the picture and how it was made, and return the name of its file.
 
-        `sign` is a PEM file for content credentials, which keep `source`, the file of the picture
-        before the edit; see `save_image`.
+        An existing file is replaced unless `force` is False. `sign` is a PEM file for content
+        credentials, which keep `source`, the file of the picture before the edit; see
+        `save_image`.
 
         Raises:
             InputError: The file exists and is not replaced, cannot be written, or cannot be signed.

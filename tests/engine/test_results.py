@@ -73,13 +73,17 @@ def test_what_is_drawn_from_a_result_has_a_record_of_its_own(session, result):
     assert read_metadata(data.getvalue())["prompt"] == "at night"
 
 
-def test_a_result_saves_all_of_its_pictures_and_replaces_none(result, edited, tmp_path):
+def test_a_result_replaces_files_unless_that_is_forbidden(result, edited, tmp_path):
     files = result.save(tmp_path / "out.png")
     assert [file.name for file in files] == ["out-1.png", "out-2.png"]
     assert [read_metadata(file)["seed"] for file in files] == ["3", "4"]
     with pytest.raises(InputError, match="force=True"):
-        result.save(tmp_path / "out.png")
-    assert read_metadata(edited.save(tmp_path / "edit.webp"))["prompt"] == "at night"
+        result.save(tmp_path / "out.png", force=False)
+    for path in (tmp_path / "edit.webp", tmp_path / "out-1.png"):
+        assert read_metadata(edited.save(path))["prompt"] == "at night"
+        with pytest.raises(InputError, match="force=True"):
+            edited.save(path, force=False)
+    assert [read_metadata(file)["seed"] for file in result.save(tmp_path / "out.png")] == ["3", "4"]
 
 
 def test_frames_of_one_seed_are_saved_as_a_film(session, identity, tmp_path):

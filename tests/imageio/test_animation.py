@@ -167,7 +167,10 @@ def test_what_made_an_mp4_is_read_within_bounds(data, found):
 
 
 @pytest.mark.parametrize("name", ["out", "out.gif"])
-def test_nothing_is_replaced(frames, tmp_path, name):
+def test_no_folder_is_replaced_and_a_film_is_unless_that_is_forbidden(frames, tmp_path, name):
     save_animation(frames, tmp_path / name, fps=8, metadata=FACTS)
     with pytest.raises(InputError, match="exists"):
-        save_animation(frames, tmp_path / name, fps=8, metadata=FACTS)
+        save_animation(frames, tmp_path / name, fps=8, metadata=FACTS, force=name == "out")
+    save_animation(frames[:1], tmp_path / "out.gif", fps=8, metadata=FACTS)
+    with Image.open(tmp_path / "out.gif") as film:
+        assert film.n_frames == 1

@@ -360,7 +360,8 @@ def test_places_without_a_file_are_refused_and_files_are_kept(session, identity,
         with pytest.raises(InputError, match="file"):
             read_identity_header(tmp_path / name)
     with pytest.raises(InputError, match="exists"):
-        session.save_identity(identity, saved)
+        session.save_identity(identity, saved, force=False)
+    session.save_identity(identity, saved)
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,7 @@ def test_health_models_and_metrics(server):
 
 def test_the_pages_programs_run(server, sprite, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    sprite.save("dog.png")
+    sprite.convert("RGB").save("dog.jpg")
     program, _ = blocks(SERVING, "python")
     exec(program.replace("http://127.0.0.1:8000", server.url), {})
     with Image.open("beach.png") as drawn:

@@ -287,8 +287,8 @@ class Session:
             return tune(components, identity, settings, on_event=on_event)
 
     @checked
-    def save_identity(self, identity: Identity, path: str | Path, *, force: bool = False) -> None:
-        """Write `identity` to a safetensors file; an existing one only with `force`."""
+    def save_identity(self, identity: Identity, path: str | Path, *, force: bool = True) -> None:
+        """Write `identity` to a safetensors file; one that exists is replaced if `force`."""
         save_identity(identity, path, force=force)
 
     @checked

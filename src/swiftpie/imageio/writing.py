@@ -88,7 +88,7 @@ def save_image(
     path: str | Path,
     *,
     metadata: Mapping[str, str] | None,
-    force: bool = False,
+    force: bool = True,
     sign: str | Path | None = None,
     source: Data | None = None,
 ) -> None:
@@ -105,8 +105,8 @@ def save_image(
         source: the picture that was changed, which these keep as an ingredient.
 
     Raises:
-        InputError: The suffix is unknown, the file exists, the folder cannot be written to, or the
-            metadata is too long.
+        InputError: The suffix is unknown, the file exists (and not `force`), the folder cannot be
+            written to, or the metadata is too long.
     """
     data = encode_image(
         image, Path(path).suffix, metadata=metadata, name=f"'{path}'", sign=sign, source=source
@@ -313,7 +313,7 @@ def save_animation(
     *,
     fps: float,
     metadata: Mapping[str, str],
-    force: bool = False,
+    force: bool = True,
     sign: str | Path | None = None,
 ) -> None:
     """Write frames of one size, with their origin; WebP and GIF play again and again.

@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 
 @checked
-def save_identity(identity: Identity, path: str | Path, *, force: bool = False) -> None:
+def save_identity(identity: Identity, path: str | Path, *, force: bool = True) -> None:
     """Write `identity` as one safetensors file, atomically.
 
     Raises:
