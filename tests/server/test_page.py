@@ -723,7 +723,14 @@ def test_a_subject_that_the_visitor_chose_stays_whatever_the_words_say(visit):
     visit.prompt.fill("a cat on a beach")
     visit.settled()
     assert [subject["name"] for subject in visit.newest()["swiftpie"]["subjects"]] == ["dog"]
-    expect(visit.page.get_by_role("button", name="Leave out dog")).to_be_visible()
+    said = visit.page.get_by_text(
+        "The dog that you chose is drawn, whatever subject the words name."
+    )
+    expect(said).to_be_visible()
+    visit.page.get_by_role("button", name="Take it from my words").click()
+    visit.settled()
+    assert visit.newest()["swiftpie"] == {"subjects": []}
+    expect(said).to_have_count(0)
 
 
 def test_a_name_that_a_prompt_has_twice_is_drawn_and_said_once(visit):

@@ -561,7 +561,8 @@ class Studio {
     const next = { ...this.draft, ...(part.placed && { isOffered: false }), ...part };
     if (OF_OTHERS.some((name) => next[name] !== this.draft[name])) this.#forgetSeeds();
     // Subjects of the prompt come before a sample that was not chosen.
-    this.draft = part.prompt && this.#namesAnother(next) ? { ...next, placed: [] } : next;
+    this.draft =
+      part.prompt && next.isOffered && this.namesAnother(next) ? { ...next, placed: [] } : next;
     this.problems = {};
     this.missing = null;
     this.endedBy = "";
@@ -572,10 +573,11 @@ class Studio {
     this.#settling = setTimeout(() => this.#settle(), SETTLED_MS);
   }
 
-  #namesAnother({ isOffered, placed, prompt }: Draft): boolean {
+  /** Whether the prompt names a subject, and not the one that is placed. */
+  namesAnother({ placed, prompt }: Draft): boolean {
     const sample = this.subject(placed[0]?.key ?? null)?.name ?? "";
     const isNamed = this.vocabulary?.namesSubject(prompt) ?? false;
-    return isOffered && placed.length === 1 && !names(prompt, sample) && isNamed;
+    return placed.length === 1 && !names(prompt, sample) && isNamed;
   }
 
   #soon(): void {
