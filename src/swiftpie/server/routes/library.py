@@ -161,7 +161,8 @@ class Live:
     Requests are JSON (`LiveDraw`). An answer is one binary message: four bytes with the length of a
     header, the header as JSON, and the picture as a file. What a newer request replaced is reported
     as `{"type": "dropped", "id": …}`, what went wrong as `{"type": "error", "id": …, "error": …}`.
-    Every message gets an answer, and no error ends the connection.
+    Every message gets an answer. No error ends the connection, but messages that are too many or
+    too long do, with a code and a reason.
     """
 
     def __init__(self, worker: Worker, socket: WebSocket) -> None:
