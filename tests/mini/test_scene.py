@@ -14,7 +14,7 @@ from swiftpie.imageio.images import plane, to_tensor
 from swiftpie.library import subject_library
 from swiftpie.mini import scene
 from swiftpie.mini.own_pixels import without_own_light
-from swiftpie.mini.placing import picture_size
+from swiftpie.mini.placing import FLOOR, picture_size
 from swiftpie.mini.scenes import PHOTOGRAPH_PX
 from swiftpie.pipelines.request import Output, texts_of
 from swiftpie.types import Cutout
@@ -511,3 +511,19 @@ def test_words_for_where_a_subject_is_are_named_beside_a_box(session, identity):
     subject = Subject(identity, box=(0.1, 0.5, 0.4, 0.9))
     request = request_of(identity, subjects=(subject,), prompt="a dog on the right in a park")
     assert any("'right'" in sentence for sentence in session.advice_on(replace(request, scene="")))
+
+
+@pytest.mark.parametrize("place", ["library", "drawn kitchen", "drawn castle"])
+def test_a_wide_drawing_shows_ground_and_subjects_are_as_large_beside_its_things(session, place):
+    def row_of(*size_px):
+        request = request_of(session.named("zebra"), prompt="a zebra", scene=place, size_px=size_px)
+        return scene.scene_rows(session.components, request)[0]
+
+    whole, wide = row_of(128, 128), row_of(128, 176)
+    _, top, _, bottom = FLOOR.part_shown((176, 128), whole=(512, 512))
+    assert bottom > FLOOR.near_and_far()[0]
+    (_, head, _, foot), (_, high, _, low) = whole.boxes[0], wide.boxes[0]
+    assert top + low * (bottom - top) == pytest.approx(foot, abs=0.01)
+    assert (low - high) * (bottom - top) == pytest.approx(foot - head, abs=0.01)
+    part = whole.place.resize((176, 128), box=(0, 128 * top, 128, 128 * bottom))
+    assert np.abs(values(part) - values(wide.place)).mean() < 12

@@ -276,9 +276,13 @@ def staged(
     ground: Ground | None,
     size: tuple[int, int],
     *,
+    view: Box,
     is_ground: bool,
 ) -> tuple[Box | None, ...]:
     """Return the boxes in which the subjects of a picture stand.
+
+    A wide picture shows the part `view` of a drawn place: subjects stand on the same rows there, so
+    many times as large, as far as it has room.
 
     A region of the user's own is one. None where the model places them: where a subject has a box
     or is turned, one in a drawn place that leaps, bends or has no ground, and several before a
@@ -298,24 +302,35 @@ def staged(
         return (proposed_box(own, subjects[0].identity, reading.text, is_free=is_free),)
     near, aside = share_of(noise, 1), share_of(noise, 2)
     members = _members(components, request, reading, ground, near=near, size=size)
+    if ground is None:
+        members = [each._replace(times=each.times / (view[3] - view[1])) for each in members]
+    floor = ground or _floor_in(view)
     across = [ACROSS[name] for name in reading.placed if name in ACROSS]
     way = next((ALONG[name] for name in reading.placed if name in ALONG), None)
     count, x = len(subjects), across[0] if len(across) == 1 else 0.3 + 0.4 * aside
     if count > 1 and not own and {each.cut_at for each in members} <= {"", "left", "right"}:
-        side = round(1 - sum((ground or FLOOR).span_at(1.0)), 1)  # where busts leave ground free
+        side = round(1 - sum(floor.span_at(1.0)), 1)  # where busts leave ground free
         order = across if len(across) == count else [side * each.is_bust for each in members]
         ends = [(each.cut_at == "right") - (each.cut_at == "left") for each in members]
         row = sorted(range(count), key=lambda number: (ends[number], order[number]))
-        found = stand_together(ground or FLOOR, [members[n] for n in row], share=near, x=x, way=way)
+        found = stand_together(floor, [members[n] for n in row], share=near, x=x, way=way)
         return tuple(found[row.index(number)] for number in range(count))
     is_ground &= not (reading.posed("torn") or LEAPS & {*reading.posed("kept")})
     boxes, is_said = list[Box | None](), bool(is_ground or reading.placed or any(reading.sizes))
     for number, each in enumerate(members):
         x = x if count == 1 else (number + 0.5) / count
         is_placed = ground or each.is_bust or each.cut_at or (is_said and not own)
-        alone = is_placed and stand_together(ground or FLOOR, [each], share=near, x=x, way=way)
+        alone = is_placed and stand_together(floor, [each], share=near, x=x, way=way)
         boxes.append(alone[0] if alone else None)
     return tuple(boxes)
+
+
+def _floor_in(view: Box) -> Ground:
+    """Return the rows where drawn places have ground, in a part of them, with heights as in all."""
+    shown = FLOOR.seen_in(view)
+    (far, _), (near, _) = shown.metre
+    (_, low), (_, high) = FLOOR.metre
+    return shown._replace(metre=((far, low), (near, high)))
 
 
 def _members(

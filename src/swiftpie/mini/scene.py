@@ -321,13 +321,17 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
         reading, noise = readings[index % len(readings)], draw_noise([seed], NOISE_SHAPE)
         share = share_of(noise)
         if isinstance(request.scene, Image.Image):
-            name, (picture, ground, cover) = None, (cut_to(request.scene, size), None, None)
+            name, view = None, WHOLE
+            picture, ground, cover = cut_to(request.scene, size), None, None
         else:
             name = place_of(request, reading, share)
             share = known.share_for(name, share, is_small=are_small(request, reading))
+            view = _part_drawn(name, size)
             picture, ground, cover = _place_shown(components, name, share, size)
         is_ground = name is None or known.is_ground(name)
-        boxes = staged(components, request, reading, noise, ground, size, is_ground=is_ground)
+        boxes = staged(
+            components, request, reading, noise, ground, size, view=view, is_ground=is_ground
+        )
         reading = reading.shown_at(name)
         is_photo = name is None or known.is_photographed(name)
         if is_photo and (torn := reading.posed("torn")):
@@ -340,11 +344,22 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
         lit = _lit(components, row, share)
         is_cut = [each.identity.is_cut for each in request.subjects]
         if name and is_cut and all((*boxes, *is_cut)):  # a portrait
-            what, horizon = sha256(lit.tobytes()).hexdigest(), (ground or FLOOR).horizon
+            what, horizon = (
+                sha256(lit.tobytes()).hexdigest(),
+                (ground or FLOOR.seen_in(view)).horizon,
+            )
             lit = components.keep("portrait", what, partial(_out_of_focus, lit, horizon))
             row = row._replace(is_ground=False)  # shadows lie beside feet, below the border
         rows.append(row._replace(place=lit, ground=ground, cover=cover))
     return rows
+
+
+def _part_drawn(name: str, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Return the part of a drawn place that a picture of width and height shows: its ground."""
+    known = scene_library()
+    if known.is_photographed(name) or not known.is_ground(name):
+        return WHOLE
+    return FLOOR.part_shown(size, whole=known.size_of(name))
 
 
 def _place_shown(
@@ -356,7 +371,9 @@ def _place_shown(
     view = WHOLE if ground is None else ground.part_shown(size, whole=whole)
 
     def part() -> tuple[Image.Image, Tensor | None]:
-        picture, grown = known.dealt(name, share, size), known.cover(name, share)
+        _, top, _, bottom = _part_drawn(name, size)
+        down = top / (1 - bottom + top) if bottom - top < 1 else 0.5
+        picture, grown = known.dealt(name, share, size, down=down), known.cover(name, share)
         box = tuple(map(operator.mul, view, 2 * picture.size))
         shown = picture.resize(size, Image.Resampling.BICUBIC, box=box)
         if grown is None:

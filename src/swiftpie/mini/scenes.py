@@ -241,16 +241,20 @@ class Scenes:
                 found.append((rank, NamedPlace(name, begin, end, head, is_bare)))
         return max(found)[1] if found else None
 
-    def dealt(self, name: str, share: float, size: tuple[int, int]) -> "Image.Image":
+    def dealt(
+        self, name: str, share: float, size: tuple[int, int], *, down: float = 0.5
+    ) -> "Image.Image":
         """Return a photograph of a place, or a drawing cut to a width and height.
 
-        `share`, uniform in [0, 1], chooses; drawings are also mirrored.
+        `share`, uniform in [0, 1], chooses; drawings are also mirrored. `down` says which part of a
+        drawing a wide picture shows: 0 the upper one, 1 the lower one.
         """
         number = self.number_dealt(name, share)
         if self.is_photographed(name):
             return self.image(name, number)
         # A place is as sharp as one drawn at this size; bicubic makes it 6 % sharper.
-        picture = cut_to(self.image(name, number // 2), size, shrinks_by=Image.Resampling.BILINEAR)
+        drawing, method = self.image(name, number // 2), Image.Resampling.BILINEAR
+        picture = cut_to(drawing, size, shrinks_by=method, down=down)
         return ImageOps.mirror(picture) if number % 2 else picture
 
     def picture(self, name: str, number: int = 0) -> bytes:
@@ -322,12 +326,17 @@ def _names_subject(words: Sequence[str]) -> bool:
 
 
 def cut_to(
-    picture: "Image.Image", size: tuple[int, int], *, shrinks_by: "Image.Resampling | None" = None
+    picture: "Image.Image",
+    size: tuple[int, int],
+    *,
+    shrinks_by: "Image.Resampling | None" = None,
+    down: float = 0.5,
 ) -> "Image.Image":
     """Return the middle of a picture in width and height, RGB, resampled by bicubic by default."""
     is_larger = picture.width > size[0] and picture.height > size[1]
     method = shrinks_by if is_larger else None
-    return ImageOps.fit(picture.convert("RGB"), size, method or Image.Resampling.BICUBIC)
+    method = method or Image.Resampling.BICUBIC
+    return ImageOps.fit(picture.convert("RGB"), size, method, centering=(0.5, down))
 
 
 def _grounds_of(row: Mapping[str, Any]) -> tuple[Ground, ...]:
