@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from functools import partial
@@ -12,7 +14,7 @@ import pytest
 
 import swiftpie
 from swiftpie.batch.folder import REPORT
-from swiftpie.batch.ray import _check_room, on_ray
+from swiftpie.batch.ray import _check_room, connected, on_ray
 from swiftpie.batch.run import draw, open_run
 from swiftpie.errors import SwiftPieError
 from tests.batch.conftest import SMALL
@@ -122,3 +124,56 @@ def test_an_address_without_a_cluster_is_refused_at_once(working):
         on_ray("127.0.0.1:1", working(), processes=1, threads=1, cpus=1, gpus=0),
     ):
         pass
+
+
+LOCAL = """
+import contextlib, os, ssl, socket, sys, time
+import psutil
+from swiftpie.batch.ray import connected
+with connected("local", processes=1, cpus=1, gpus=0):
+    from ray import serve
+    serve.start(proxy_location="Disabled")
+    serve.run(serve.deployment(dict).bind(), name="any", route_prefix=None)
+    processes = psutil.Process().children(recursive=True)
+    sockets = [each for process in processes for each in process.net_connections("tcp")]
+    places = {each.laddr for each in sockets if each.status == "LISTEN"}
+    assert len(places) > 5, places
+    for address, port in places:
+        if address.removeprefix("::ffff:") in ("127.0.0.1", "::1"):
+            continue
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with contextlib.suppress(ssl.SSLError, ConnectionError):
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as plain:
+                with context.wrap_socket(plain) as stream:
+                    assert stream.recv(9) == b"", (address, port)
+    print(*(process.pid for process in processes), flush=True)
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(PATIENCE_S)
+def test_a_cluster_of_its_own_is_closed_to_others_and_ends_with_its_process(tmp_path):
+    pytest.importorskip("ray.serve", reason="needs swiftpie[ray]")
+    import psutil
+
+    run = subprocess.run(
+        [sys.executable, "-c", LOCAL], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == -signal.SIGKILL, run.stderr
+    processes = [int(pid) for pid in run.stdout.splitlines()[-1].split()]
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and any(map(psutil.pid_exists, processes)):
+        time.sleep(0.2)
+    assert not any(map(psutil.pid_exists, processes))
+
+
+def test_a_cluster_of_its_own_is_refused_where_ray_would_listen_on_all_interfaces():
+    pytest.importorskip("ray")
+    with (
+        pytest.raises(SwiftPieError, match="Ray was imported before"),
+        connected("local", processes=1, cpus=1, gpus=0),
+    ):
+        pass
+    assert not {"RAY_AUTH_TOKEN", "RAY_USE_TLS"} & {*os.environ}

@@ -6,11 +6,14 @@ import json
 import logging
 import operator
 import os
+import secrets
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import fields, is_dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -20,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from swiftpie.batch.run import Drawer, Work, Workers, write_files
-from swiftpie.errors import SwiftPieError, require, short_reason, warn
+from swiftpie.errors import SwiftPieError, check_installed, require, short_reason, warn
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -41,6 +44,25 @@ MOST_SENT = 64  # files that the cluster keeps for jobs to come
 
 # Ray otherwise reports its use to its makers, by the network.
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
+
+# Of a cluster that is started here: addresses of the loopback interface, a token and certificates.
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token", "RAY_USE_TLS": "1"}
+TLS_FILES = {
+    "RAY_TLS_SERVER_CERT": "certificate.pem",
+    "RAY_TLS_CA_CERT": "certificate.pem",
+    "RAY_TLS_SERVER_KEY": "key.pem",
+}
+# Reads process ids from its standard input; if that ends without a last word, ends those processes.
+# The agents of Ray take a minute to notice.
+END_WITH_ME = """
+import os, sys
+*pids, last = sys.stdin.read().split() or [""]
+for pid in [*pids, last] if last != "ended" else []:
+    try:
+        os.kill(int(pid), 9)
+    except (OSError, ValueError):
+        pass
+"""
 
 Files = list[tuple[Path, Mapping[Path, bytes]]]
 """The place of each job, and its files."""
@@ -81,35 +103,97 @@ def connected(address: str, *, processes: int, cpus: float, gpus: float) -> Iter
         MissingExtra: Ray is not installed.
         SwiftPieError: There is no cluster at the address, or too few accelerators are here.
     """
-    ray = require("ray", extra="ray", use="--ray")
+    check_installed("ray", extra="ray", use="--ray")
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     room: dict[str, Any] = {
         "num_cpus": max(os.cpu_count() or 1, ceil(processes * cpus)),
         "object_store_memory": STORE_BYTES,
         "include_dashboard": False,
-        "_node_ip_address": "127.0.0.1",
     }
-    is_ours = not ray.is_initialized()
-    if is_ours:
-        own = room if address == LOCAL else {}
-        try:
-            host, _, port = address.rpartition(":")
-            if host and port.isdigit():  # where nothing listens, Ray would wait minutes
-                socket.create_connection((host, int(port)), timeout=PATIENCE_S).close()
-            gc.collect()  # what is left of a cluster before has the ids of this one
-            ray.init(address, log_to_driver=False, configure_logging=False, **own)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise SwiftPieError(
-                f"--ray {address} cannot be used ({short_reason(error)}). The address of a cluster "
-                "of Ray is needed. Write HOST:PORT as `ray start` says it, auto, or local."
-            ) from error
-    try:
-        _check_room(ray.cluster_resources(), address, processes=processes, cpus=cpus, gpus=gpus)
-        yield ray
-    finally:
+    own = room if address == LOCAL else {}
+    with _closed_to_others() if own else nullcontext() as ending:
+        ray = require("ray", extra="ray", use="--ray")
+        is_ours = not ray.is_initialized()
         if is_ours:
-            ray.shutdown()
+            try:
+                host, _, port = address.rpartition(":")
+                if host and port.isdigit():  # where nothing listens, Ray would wait minutes
+                    socket.create_connection((host, int(port)), timeout=PATIENCE_S).close()
+                gc.collect()  # what is left of a cluster before has the ids of this one
+                ray.init(address, log_to_driver=False, configure_logging=False, **own)
+                if ending is not None:
+                    _name_processes(ending)
+            except (OSError, RuntimeError, ValueError) as error:
+                raise SwiftPieError(
+                    f"--ray {address} cannot be used ({short_reason(error)}). The address of a "
+                    "cluster of Ray is needed. Write HOST:PORT as `ray start` says it, auto, or "
+                    "local."
+                ) from error
+        try:
+            _check_room(ray.cluster_resources(), address, processes=processes, cpus=cpus, gpus=gpus)
+            yield ray
+        finally:
+            if is_ours:
+                ray.shutdown()
+
+
+@contextmanager
+def _closed_to_others() -> "Iterator[subprocess.Popen[str]]":
+    """Let a cluster that is started here listen on the loopback interface alone, and to its own.
+
+    Its processes need a token and a certificate, which this process alone hands on: a port of
+    replicas listens on all interfaces, and takes pickles. Yields a process that ends those named to
+    it once this one is killed.
+    """
+    with tempfile.TemporaryDirectory(prefix="swiftpie-") as folder:
+        places = {name: str(Path(folder, file)) for name, file in TLS_FILES.items()}
+        settings = {**LOOPBACK, **places, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        before = {name: os.environ.get(name) for name in settings}
+        os.environ.update(settings)  # which Ray reads nowhere else, some of it as it is imported
+        try:
+            _write_certificate()
+            with subprocess.Popen(
+                [sys.executable, "-c", END_WITH_ME],
+                stdin=subprocess.PIPE,
+                start_new_session=True,
+                text=True,
+            ) as ending:
+                try:
+                    yield ending
+                finally:
+                    ending.communicate(" ended")
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name)
+                if value is not None:
+                    os.environ[name] = value
+
+
+def _name_processes(ending: "subprocess.Popen[str]") -> None:
+    """Name all processes that this one started, to the one that ends them; see `END_WITH_ME`."""
+    import psutil  # type: ignore[import-untyped]  # which comes with Ray
+
+    processes = psutil.Process().children(recursive=True)
+    assert ending.stdin is not None
+    ending.stdin.write(" ".join(str(each.pid) for each in processes if each.pid != ending.pid))
+    ending.stdin.flush()
+
+
+def _write_certificate() -> None:
+    """Write a certificate that signs itself, and its key, where Ray is to read them."""
+    check_installed("cryptography", extra="ray", use="--ray local")
+    from ray._common.tls_utils import generate_self_signed_tls_certs
+    from ray._private.ray_constants import ENABLE_RAY_CLUSTER
+
+    if ENABLE_RAY_CLUSTER:
+        raise SwiftPieError(
+            "--ray local cannot be used, because Ray was imported before and would listen on all "
+            "interfaces. Import it later, or set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 before that."
+        )
+    certificate, key = generate_self_signed_tls_certs()
+    Path(os.environ["RAY_TLS_SERVER_CERT"]).write_text(certificate)
+    Path(os.environ["RAY_TLS_SERVER_KEY"]).write_text(key)
 
 
 def _check_room(
