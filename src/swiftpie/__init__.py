@@ -1,6 +1,7 @@
 """SwiftPie: your subject in a scene, and photographs edited by text, in one denoising step."""
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from swiftpie.errors import (
@@ -100,7 +101,9 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public object
     """Import a public name when it is first used, so that `import swiftpie` costs no torch."""
     if name not in _HOMES:
         raise AttributeError(f"module 'swiftpie' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    with warnings.catch_warnings():  # of bars in notebooks, which other libraries draw as text then
+        warnings.filterwarnings("ignore", "IProgress not found")
+        return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

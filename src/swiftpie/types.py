@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, Self, Union
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from swiftpie.errors import InputError
 from swiftpie.validation import USUAL_FPS, Box
@@ -72,7 +72,10 @@ Prompts = str | tuple[str, ...] | TextCondition
 """One prompt for all pictures, one prompt for each picture, or encoded rows."""
 
 NO_FACTS: Mapping[str, str] = MappingProxyType({})
-SHOWN_PX = 256  # side of each of several pictures in a notebook
+SHOWN_PX, FILM_PX = (
+    256,
+    512,
+)  # longer side of each of several pictures, and of a film, in a notebook
 # Of photographs 4 of 5 bad outlines and 2 of 17 good ones lie below this confidence, of composites
 # with rivals 45 of 52 and 5 of 48.
 DOUBTFUL = 0.5
@@ -120,19 +123,21 @@ class Shown:
     def _pictures(self) -> Sequence[Image.Image]:
         raise NotImplementedError
 
-    def _repr_png_(self) -> bytes | None:
+    def _file(self) -> tuple[str, bytes]:
+        """Return the name of a format, and the file that is shown; empty without pictures."""
         from swiftpie.imageio.images import contact_sheet
 
         pictures, file = self._pictures(), io.BytesIO()
-        if not pictures:
-            return None
-        shown = pictures[0] if len(pictures) == 1 else contact_sheet([pictures], cell_px=SHOWN_PX)
-        shown.save(file, "PNG")
-        return file.getvalue()
+        if pictures:
+            is_one = len(pictures) == 1
+            shown = pictures[0] if is_one else contact_sheet([pictures], cell_px=SHOWN_PX)
+            shown.save(file, "PNG")
+        return "png", file.getvalue()
 
-    def _repr_html_(self) -> str:
-        data = base64.b64encode(self._repr_png_() or b"").decode()
-        picture = f'<img src="data:image/png;base64,{data}"><br>' if data else ""
+    def _repr_html_(self) -> str:  # alone, as a notebook stores whatever else there is as well
+        kind, data = self._file()
+        source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+        picture = f'<img src="{source}"><br>' if data else ""
         return f"{picture}<code>{html.escape(repr(self))}</code>"
 
 
@@ -295,6 +300,19 @@ class GenerationResult(Shown):
     def _pictures(self) -> Sequence[Image.Image]:
         return self.images
 
+    @property
+    def _is_film(self) -> bool:
+        """Whether the pictures are the frames of an animation."""
+        return len(self.seeds) == 1 < len(self.images)
+
+    def _file(self) -> tuple[str, bytes]:
+        from swiftpie.imageio.writing import encode_animation
+
+        if not self._is_film:
+            return super()._file()
+        frames = [ImageOps.contain(image, (FILM_PX, FILM_PX)) for image in self.images]
+        return "webp", encode_animation(frames, ".webp", fps=USUAL_FPS, metadata=self.record)
+
     def save(
         self,
         path: str | Path,
@@ -323,7 +341,7 @@ class GenerationResult(Shown):
 
         if not self.images:
             raise InputError("The result holds a tensor, and no pictures to save. Draw pictures.")
-        if len(self.seeds) == 1 < len(self.images):
+        if self._is_film:
             record = self.record
             save_animation(self.images, path, fps=fps, metadata=record, force=force, sign=sign)
             return (Path(path),)

@@ -56,6 +56,12 @@ CHOICES = [  # of the folders of one family, or of all where a path says which
     (SD21, {"inversion": "nowhere"}, WeightsError, "inversion="),
     (SD21, {"adapter": "sd15/public.safetensors"}, WeightsError, "family"),
     (SD21, {"adapter": "sd15/own.safetensors"}, WeightsError, "sd15"),
+    *(
+        (SD21, {"adapter": PUBLIC, option: "sd21/lora.safetensors"}, WeightsError, "takes a folder")
+        for option in ("weights", "autoencoder", "inversion", "reference", "image_encoder")
+    ),
+    (SD21, {"weights": "an/owner:model.safetensors"}, WeightsError, "is one file"),
+    (LORA, {"weights": "sd21/lora.safetensors", "base": PUBLIC}, WeightsError, "`base=` takes a f"),
     (SD21, {"adapter": PUBLIC, "image_encoder": "no"}, WeightsError, "no"),
     (SD21, {"adapter": PUBLIC, "image_encoder": "sd21"}, WeightsError, "config.json"),
     (SD21, {"inversion": "sdxl/other_unet"}, WeightsError, "family"),

@@ -10,7 +10,7 @@ import sys
 import pytest
 from PIL import Image
 
-from swiftpie.cli.console import complain, in_options
+from swiftpie.cli.console import complain
 from swiftpie.cli.main import ExitCode, exit_code_of
 from swiftpie.errors import (
     CapabilityError,
@@ -20,6 +20,7 @@ from swiftpie.errors import (
     MissingExtra,
     WeightsError,
 )
+from swiftpie.remedies import Tongue, spelled
 from tests.fuzz.pictures import chunk, encoded
 from tests.parity.edit import photograph
 
@@ -254,7 +255,7 @@ def test_messages_speak_of_options_where_python_has_arguments():
         "Give both: `size=(512, 256)`.": "Give both: --size 512x256.",
         "as the recipe swiftedit.": "as --recipe swiftedit.",
     }
-    assert {text: in_options(text) for text in said} == said
+    assert {text: spelled(text, Tongue.COMMANDS) for text in said} == said
 
 
 @pytest.mark.parametrize("damage", ["cut", "pickled", "gone"])

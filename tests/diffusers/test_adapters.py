@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file
 
 from swiftpie import CapabilityError, InputError, SwiftPiePipeline
 from swiftpie.backbones.components import load_components
@@ -54,6 +55,8 @@ def only(name):
     return ("set_adapters", {"adapter_names": name})
 
 
+PARTS = [{"unet": {"down": 0.5, "mid": 0.2, "up": {"block_1": [1.0, 0.3]}}}, {"unet": 0.4}]
+PARTED = ("set_adapters", {"adapter_names": ["a", "b"], "adapter_weights": PARTS})
 BOTH = ("set_adapters", {"adapter_names": ["b", "a"], "adapter_weights": [0.3, None]})
 UNLOAD, UNFUSE = ("unload_lora_weights", {}), ("unfuse_lora", {})
 OFF, ON = ("disable_lora", {}), ("enable_lora", {})
@@ -73,6 +76,7 @@ def gone(name):
         pytest.param([load("a"), load("b"), BOTH], marks=pytest.mark.thorough),
         [load("a"), load("b"), only("a"), UNLOAD],
         [load("a"), OFF, load("b"), ON, gone("b"), gone("a")],
+        [load("a"), load("b"), PARTED, FUSE, UNFUSE, only("a"), UNLOAD],
         [load("a"), HALF, FUSE, UNFUSE, FUSE, UNLOAD, load("b"), UNLOAD],
     ],
 )
@@ -86,6 +90,16 @@ def test_loras_are_drawn_after_every_call_as_by_diffusers(place, steps):
             getattr(pipe, method)(*given, **options)
         drawn, expected = latents(ours), latents(theirs)
         assert (drawn - expected).abs().max() < BOUND * expected.abs().max(), method
+
+
+def test_a_lora_given_as_tensors_is_that_of_its_file(place):
+    tensors, other = (load_file(place / f"{name}.safetensors") for name in "ab")
+    by_file, pipes = opened(place), (opened(place), opened(place))
+    by_file.load_lora_weights(place / "a.safetensors")
+    for pipe, given in zip(pipes, (tensors, other), strict=True):
+        pipe.load_lora_weights(given)
+        assert torch.equal(latents(pipe), latents(by_file)) is (given is tensors)
+    assert len({pipe.to_components().fingerprint for pipe in pipes}) == 2
 
 
 def test_an_adapter_comes_and_goes_and_leaves_other_pipelines_alone(place):

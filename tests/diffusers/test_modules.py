@@ -37,6 +37,14 @@ def test_saving_twice_gives_the_same_bytes(saved, tmp_path):
     assert all((saved / file).read_bytes() == (tmp_path / file).read_bytes() for file in files)
 
 
+def test_what_scripts_for_diffusers_say_of_files_is_taken(pipe, identity, tmp_path):
+    pipe.save_pretrained(tmp_path / "mini", safe_serialization=True)
+    expected = pipe(PROMPT, subjects=identity, seeds=[3]).images[0].tobytes()
+    for safe, kind in ((True, {"dtype": "float32"}), (None, {"torch_dtype": torch.float32})):
+        again = SwiftPiePipeline.from_pretrained(tmp_path / "mini", use_safetensors=safe, **kind)
+        assert again(PROMPT, subjects=identity, seeds=[3]).images[0].tobytes() == expected
+
+
 def test_a_module_can_be_given_when_loading_and_changes_the_fingerprint(pipe, saved):
     loaded = SwiftPiePipeline.from_pretrained(saved, vae=pipe.vae)
     assert loaded.vae is pipe.vae

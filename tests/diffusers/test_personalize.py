@@ -1,5 +1,6 @@
 """A call in the manner of diffusers draws what a session draws, and ignores nothing."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.guidance import ClassifierFree, Decoupled
 from swiftpie.imageio.images import to_tensor
 from swiftpie.pipelines.settings import IdentityGuidance, steering_of
+from tests.fuzz.pictures import encoded
 from tests.pipelines.tiny_editor import tiny_editor
 
 PROMPT = "a photo of a subject on a beach"
@@ -213,7 +215,7 @@ def test_a_strength_of_subjects_stands_in_place_of_the_recipes(session, pipe, id
     assert called(own, scales=Scales(0.5, 0.25)) == drawn(scales=Scales(1.0, 0.5))
 
 
-@pytest.mark.parametrize("form", ["array", "bytes", "tensor", "batch", "nested"])
+@pytest.mark.parametrize("form", ["array", "bytes", "tensor", "batch", "nested", "file", "opened"])
 def test_a_reference_may_come_in_every_form_of_diffusers(pipe, sprite, form, identity):
     values = np.asarray(sprite)
     forms = {
@@ -222,6 +224,8 @@ def test_a_reference_may_come_in_every_form_of_diffusers(pipe, sprite, form, ide
         "tensor": torch.from_numpy(values.copy()).permute(2, 0, 1) / 255,
         "batch": torch.from_numpy(values.copy()).permute(2, 0, 1)[None] / 255,
         "nested": [[sprite]],
+        "file": encoded(sprite),
+        "opened": io.BytesIO(encoded(sprite)),
     }
     (read,) = pipe.prepare_ip_adapter_image_embeds(forms[form])
     assert torch.equal(read.tokens, identity.tokens)

@@ -163,10 +163,10 @@ def test_a_textual_inversion_comes_and_goes_as_in_diffusers(pair, place):
     unknown = drawn(ours, **prompt)
     for pipe in (ours, theirs):
         pipe.load_textual_inversion(str(place / "own.safetensors"))
-        pipe.load_textual_inversion(vectors[:1], token="<other>")
+        pipe.load_textual_inversion([vectors[:1], vectors[1:]], token=["<other>", "<third>"])
     assert apart(drawn(ours, **prompt), drawn(theirs, **prompt)) < BOUND
     assert apart(drawn(ours, **prompt), unknown) > 100 * BOUND
-    other = {"prompt": "<other>"}
+    other = {"prompt": "<other> <third>"}
     assert apart(drawn(ours, **other), drawn(theirs, **other)) < BOUND
     ours.unload_textual_inversion()
     assert torch.equal(drawn(ours), plain)

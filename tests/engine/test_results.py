@@ -1,7 +1,10 @@
 """What users do with results: save them, look at them in notebooks, wait for them."""
 
+import base64
 import copy
+import html
 import io
+import re
 
 import pytest
 from PIL import Image
@@ -99,9 +102,29 @@ def test_notebooks_and_terminals_show_results_in_short(result, edited, identity)
     assert repr(edited).startswith("EditResult(1 picture of 40x30 px, seed 5, ")
     assert repr(identity) == "Identity('mini': 1 picture of 128x128 px, transparency 1.00)"
     for shown in (result, edited, identity):
-        with Image.open(io.BytesIO(shown._repr_png_())) as picture:
-            assert picture.format == "PNG"
-        assert shown._repr_html_().startswith('<img src="data:image/png;base64,')
+        assert in_notebook(shown).format == "PNG"
+    assert in_notebook(result).size == (512, 256)
+
+
+SOURCE = re.compile(r'<img src="data:image/(\w+);base64,([^"]*)"><br><code>(.*)</code>')
+
+
+def in_notebook(shown):
+    """The picture that a notebook shows, which it stores once."""
+    kind, data, words = SOURCE.fullmatch(shown._repr_html_()).groups()
+    assert [name for name in dir(shown) if name.startswith("_repr_")] == ["_repr_html_"]
+    assert words == html.escape(repr(shown))
+    picture = Image.open(io.BytesIO(base64.b64decode(data)))
+    assert picture.format.lower() == kind
+    return picture
+
+
+def test_a_film_moves_in_a_notebook_and_a_picture_is_stored_once(session, identity, result):
+    film = session.animate(identity, PROMPT, to=f"{PROMPT} at night", num_frames=3, seed=2)
+    assert in_notebook(film).n_frames == 3
+    offered = [name for name in ("_repr_png_", "_repr_jpeg_") if getattr(result.images[0], name)]
+    assert offered == ["_repr_png_"]
+    assert repr(session) == "Session('mini' on cpu)"
 
 
 def test_a_bar_shows_long_calls_and_can_be_turned_off(capsys):

@@ -3,6 +3,7 @@ import struct
 import threading
 import warnings
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,6 +90,13 @@ def test_what_is_no_complete_picture_is_refused_by_name(tmp_path, data):
 def test_a_refusal_names_what_a_file_is(data, words):
     with pytest.raises(ImageError, match=words):
         load_image(data)
+
+
+@pytest.mark.parametrize("place", ["https://x.org/a.png", "s3://b/a.png", "data:image/png;base64,"])
+def test_an_address_is_said_to_be_never_fetched(place, tmp_path):
+    for path in (place, Path(place), tmp_path / place):
+        with pytest.raises(ImageError, match="never fetched"):
+            load_image(path)
 
 
 def with_chunk(kind, body, *, is_sound=True):

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 from PIL import Image
 
@@ -136,3 +138,15 @@ def test_a_cap_where_no_branch_adds_anything_is_said_to_have_no_effect(caplog):
     shown = session.encode_identity(photograph())
     session.personalize(shown, "a cat", seed=1, scales=Scales(energy_cap=1.0))
     assert "`energy_cap=1.0` has no effect" in caplog.text
+
+
+IDLE = "Guidance has no effect here, because no denoiser draws this picture."
+
+
+def test_guidance_of_what_no_denoiser_draws_has_no_effect_and_that_is_said(session):
+    photo = photograph(40, 40)
+    edit = partial(session.edit, photo, "at night", seed=1)
+    for draw in (edit, partial(session.generate, "a beach at night", seed=1)):
+        plain, guided = (draw(guidance=each) for each in (None, ClassifierFree((2.0,))))
+        assert guided._repr_html_().split("<code>")[0] == plain._repr_html_().split("<code>")[0]
+        assert [each.warnings[-1:] for each in (plain, guided)] == [(), (IDLE,)]

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 BIG_G = 1280  # width of the vector of CLIP ViT-bigG; ViT-H, the usual one, gives 1024
 ADAPTERS = "h94/IP-Adapter"  # its repository also holds the image encoders of IP-Adapters
 # What the part with a preset's own weights is called.
+FOLDERS = ("pipeline", "autoencoder", "inversion", "reference", "image_encoder")
 NAMES = {WeightsKind.UNET: "denoiser", WeightsKind.LORA: "lora", WeightsKind.MOTION: "motion"}
 INDEX = "model_index.json"  # other programs know a pipeline by this file
 
@@ -242,6 +243,13 @@ class PartFinder:
             WeightsError: It does not exist, or its host refuses it.
         """
         reference = parse_reference(chosen)
+        place = reference or existing(chosen, option)
+        if name in FOLDERS and (place.is_file() if isinstance(place, Path) else place.is_file):
+            raise WeightsError(
+                f"'{chosen}' is one file, and `{option}=` takes a folder in the layout of "
+                "diffusers. Convert it: from_single_file(FILE) of the class of diffusers for it, "
+                "such as StableDiffusionPipeline, then save_pretrained(FOLDER)."
+            )
         if reference is None:
             return self._own(name, option, existing(chosen, option), wanted)
         try:

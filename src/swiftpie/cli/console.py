@@ -15,15 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from swiftpie.errors import printable
-
-ARGUMENT = re.compile(r"`(?P<name>\w+)=(?P<value>[^`]*)`")  # how messages spell Python's arguments
-RECIPE = re.compile(r"\bthe recipe ([\w-]+(?:\|[\w-]+)*)")
-TUPLE = re.compile(r"\([^()]*,[^()]*\)")
-OPTION_NAMES = {
-    "number": "face-number",
-    "points": "point",
-    "size_px": "size",
-}  # where the two have different names
+from swiftpie.remedies import Tongue, spelled
 
 # What JSON leaves unchanged, within strings, and a terminal may obey: controls, and directions.
 HIDDEN = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff]")
@@ -36,30 +28,12 @@ def say(text: str) -> None:
 
 def complain(text: str) -> None:
     """Write a red line that starts with `error:`."""
-    _plain_line(f"error: {in_options(text)}", style="red")
+    _plain_line(f"error: {spelled(text, Tongue.COMMANDS)}", style="red")
 
 
 def warn(text: str) -> None:
     """Write a yellow line that starts with `warning:`."""
-    _plain_line(f"warning: {in_options(text)}", style="yellow")
-
-
-def in_options(text: str) -> str:
-    """Return a message with arguments of Python, such as `base=`, as options, such as --base.
-
-    So are recipes, which other surfaces do not choose.
-    """
-    return RECIPE.sub(r"--recipe \1", ARGUMENT.sub(_as_option, text))
-
-
-def _as_option(argument: re.Match[str]) -> str:
-    name, value = argument["name"], argument["value"].strip("\"'")
-    if TUPLE.fullmatch(value):  # users write numbers without brackets
-        value = ("x" if name.startswith("size") else ",").join(re.findall(r"[^(), ]+", value))
-    if value.partition(".")[0].isidentifier():  # users write an enum in lower case
-        value = value.rpartition(".")[2].lower()
-    option = f"--{OPTION_NAMES.get(name, name).replace('_', '-')}"
-    return option if value in {"", "true"} else f"{option} {value}"
+    _plain_line(f"warning: {spelled(text, Tongue.COMMANDS)}", style="yellow")
 
 
 def print_json(value: object) -> None:
@@ -137,7 +111,7 @@ class _Echo(logging.Handler):
     """Writes to the standard error of the moment, which tests replace."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        message = in_options(record.getMessage())
+        message = spelled(record.getMessage(), Tongue.COMMANDS)
         if record.levelno < logging.WARNING:
             say(message)
         else:

@@ -15,6 +15,7 @@ from swiftpie.errors import ConfigError, check_exclusive
 from swiftpie.faces import FaceSettings, FaceSource
 from swiftpie.library import NAME, named_by
 from swiftpie.pipelines.request import IdentityRef, Pictures
+from swiftpie.remedies import Tongue, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -188,7 +189,7 @@ def choose_in(encoder: "FaceEncoder", source: FaceSource) -> "ChosenFace":
     found = find_faces(encoder, load_image(read_picture(source.face)))
     chosen = choose_face(found, number=source.face_number, name=source.face)
     for note in chosen.notes:
-        console.say(f"{source.face}: {console.in_options(note)}")
+        console.say(f"{source.face}: {spelled(note, Tongue.COMMANDS)}")
     return chosen
 
 

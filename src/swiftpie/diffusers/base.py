@@ -12,7 +12,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from swiftpie.arguments import checked
-from swiftpie.backbones.choices import Choices, device_of, resolve
+from swiftpie.backbones.choices import Choices, device_of, dtype_of, resolve
 from swiftpie.backbones.components import FAMILIES, Components, load_components
 from swiftpie.backbones.load.weights import align_memory, unknown_fingerprint
 from swiftpie.backbones.peers import scheduler_of
@@ -95,6 +95,9 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
                 together.
         """
         place = pretrained_model_name_or_path
+        calls.check_safe(options, "use_safetensors", "from_pretrained")
+        options.setdefault("dtype", options.pop("torch_dtype", None))  # its older name
+        options["dtype"] = options["dtype"] and dtype_of({"dtype": options["dtype"]}, "cpu")
         preset = parts.preset_of(place, options, wanted=cls)
         if options.keys() & {field.name for field in fields(parts.Modules)} - parts.SETTINGS:
             options.setdefault("fingerprint", unknown_fingerprint())
@@ -164,6 +167,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             CapabilityError: The networks have no place in such a folder.
             InputError: The folder cannot be written to.
         """
+        calls.check_safe(options, "safe_serialization", "save_pretrained")
         components = self._checked()
         family, target = components.family, Path(save_directory).absolute()
         plain = type(self)(**parts.take_apart(components) | family.to_folder(components))

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, BinaryIO, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from swiftpie.arguments import checked
 from swiftpie.backbones.components import Components
 from swiftpie.config import OptionField
 from swiftpie.engine.session import Session
-from swiftpie.errors import InputError
+from swiftpie.errors import InputError, UnknownArgument
 from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.guidance import ClassifierFree, Guidance
 from swiftpie.imageio.decoding import load_image
@@ -35,7 +35,8 @@ from swiftpie.validation import MAX_SEED
 
 Result = TypeVar("Result")
 
-Picture = Image.Image | np.ndarray[Any, Any] | Tensor | str | Path
+File = str | Path | bytes | bytearray | BinaryIO
+Picture = Image.Image | np.ndarray[Any, Any] | Tensor | File
 Generators = torch.Generator | list[torch.Generator]
 Images = list[Image.Image] | np.ndarray[Any, Any] | Tensor
 OnStepEnd = Callable[[Any, int, float, dict[str, Tensor]], dict[str, Tensor]]
@@ -107,7 +108,8 @@ GONE_OF_ADAPTERS = _named(
 INSTEAD = _named(
     {
         "set_ip_adapter_scale": "Strengths of an edit are `settings=EditSettings(scales=…)`.",
-        "from_single_file": "Load published weights by from_preset(PRESET, weights=FILE).",
+        "from_single_file": "Convert the file by from_single_file() of diffusers' own pipeline and "
+        "save_pretrained(FOLDER), and load that by from_preset(PRESET, weights=FOLDER).",
         "save_lora_weights": "LoRAs stay files of their own; save_pretrained() writes the U-Net "
         "with them in it.",
         "maybe_convert_prompt": "Prompts are converted when they are read.",
@@ -121,6 +123,15 @@ INSTEAD = _named(
 )
 """Methods of diffusers that pipelines here have not, with what to call."""
 ELSE = "It is not of SwiftPie's pipelines; load_lora_weights() and load_ip_adapter() read files."
+
+
+def check_safe(options: dict[str, Any], name: str, method: str) -> None:
+    """Take an option of diffusers out that asks for safetensors, or refuse one for other files."""
+    if options.pop(name, None) is False:
+        raise UnknownArgument(
+            f"{method}() takes no `{name}=False`. Only safetensors are read and written. Leave it "
+            "out."
+        )
 
 
 @dataclass

@@ -14,12 +14,15 @@ from torch import Tensor, nn
 
 from swiftpie.arguments import checked
 from swiftpie.backbones.components import Components
+from swiftpie.backbones.load.ip_adapter import LoraScale, lora_scales
 from swiftpie.diffusers import calls
 from swiftpie.diffusers import modules as parts
 from swiftpie.diffusers.base import ModulesPipeline
 from swiftpie.diffusers.modules import Lora
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.models.denoiser import sharing_weights
+
+Words = str | Path | Tensor | Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,12 @@ class Loras:
     @property
     def drawn(self) -> list[Lora]:
         acting = {} if self.is_off else self.known if self.fused is None else self.fused
-        return [lora for lora in (*self.kept, *acting.values()) if lora.scale]
+        return [lora for lora in (*self.kept, *acting.values()) if lora.acts]
 
     @property
     def active(self) -> dict[str, Lora]:
         """Those with a strength, by name."""
-        return {name: lora for name, lora in self.known.items() if lora.scale}
+        return {name: lora for name, lora in self.known.items() if lora.acts}
 
     def names(self, given: str | Sequence[str]) -> list[str]:
         """Return names as a list, or raise InputError if there is no such LoRA."""
@@ -61,7 +64,7 @@ class AdaptedPipeline(ModulesPipeline):
     @partial(checked, gone=calls.GONE_OF_ADAPTERS)
     def load_lora_weights(
         self,
-        pretrained_model_name_or_path_or_dict: str | Path,
+        pretrained_model_name_or_path_or_dict: str | Path | Mapping[str, Any],
         adapter_name: str | None = None,
         **where: Unpack[parts.Where],
     ) -> None:
@@ -81,7 +84,9 @@ class AdaptedPipeline(ModulesPipeline):
                 "delete_adapters() or unload_lora_weights() before."
             )
         self._changeable(plain_family="lora_loader")
-        lora = Lora(parts.file_at(pretrained_model_name_or_path_or_dict, **where))
+        given: Any = pretrained_model_name_or_path_or_dict
+        read = parts.lora_of if isinstance(given, Mapping) else partial(parts.file_at, **where)
+        lora = Lora(read(given))
         silent = {other: replace(each, scale=0.0) for other, each in known.items()}
         self._use(replace(self._loras, known={**silent, name: lora}))
 
@@ -94,17 +99,19 @@ class AdaptedPipeline(ModulesPipeline):
     def set_adapters(
         self,
         adapter_names: str | Sequence[str],
-        adapter_weights: float | Sequence[float | None] | None = None,
+        adapter_weights: LoraScale | Sequence[LoraScale | None] | None = None,
     ) -> None:
         """Draw with these LoRAs alone, of one strength or one each; None is 1.
+
+        A strength is a number, or `{"unet": …}` with a number or numbers by block, as in diffusers.
 
         Raises:
             InputError: There is no such LoRA, or numbers are missing or out of range.
         """
         names = self._loras.names(adapter_names)
-        scales = parts.lora_scales(names, adapter_weights)
+        scales = lora_scales(names, adapter_weights)
         known = self._loras.known.items()
-        chosen = {name: replace(lora, scale=scales.get(name, 0.0)) for name, lora in known}
+        chosen = {name: Lora(lora.place, scales.get(name, 0.0)) for name, lora in known}
         self._use(replace(self._loras, known=chosen))
 
     def delete_adapters(self, adapter_names: str | Sequence[str]) -> None:
@@ -115,9 +122,9 @@ class AdaptedPipeline(ModulesPipeline):
         """
         gone = self._loras.names(adapter_names)
         left = {name: lora for name, lora in self._loras.known.items() if name not in gone}
-        if left and self._loras.active and not any(lora.scale for lora in left.values()):
+        if left and self._loras.active and not any(lora.acts for lora in left.values()):
             first = next(iter(left))
-            left[first] = replace(left[first], scale=1.0)
+            left[first] = Lora(left[first].place)
         self._use(replace(self._loras, known=left))
 
     def disable_lora(self) -> None:
@@ -152,9 +159,10 @@ class AdaptedPipeline(ModulesPipeline):
                 f"fuse_lora() was asked to fuse {names} into {list(components)}. LoRAs act in the "
                 "'unet', and are fused once. Call unfuse_lora() or load_lora_weights() before."
             )
-        parts.lora_scales(names, lora_scale)
+        lora_scales(names, lora_scale)
         known = self._loras.known
-        fused = {name: replace(known[name], scale=known[name].scale * lora_scale) for name in names}
+        factors = {name: known[name].factor * lora_scale for name in names}
+        fused = {name: replace(known[name], factor=factor) for name, factor in factors.items()}
         self._use(replace(self._loras, fused=fused))
 
     def unfuse_lora(self, components: Sequence[str] = ("unet", "text_encoder")) -> None:
@@ -184,13 +192,15 @@ class AdaptedPipeline(ModulesPipeline):
     @partial(checked, gone=calls.GONE_OF_ADAPTERS)
     def load_textual_inversion(
         self,
-        pretrained_model_name_or_path: str | Path | Tensor | Mapping[str, Tensor],
+        pretrained_model_name_or_path: Words | Sequence[Words],
         token: str | Sequence[str] | None = None,
         tokenizer: Any = None,  # noqa: ANN401 - of this pipeline
         text_encoder: nn.Module | None = None,
         **where: Unpack[parts.Where],
     ) -> None:
         """Let prompts say `token`, whose vectors are in a safetensors file, or given as tensors.
+
+        Several come as lists.
 
         Stable Diffusion XL has two text encoders: load once for each, with its tokenizer. Other
         pipelines that share the networks do not change.
@@ -201,9 +211,11 @@ class AdaptedPipeline(ModulesPipeline):
             WeightsError: A file cannot be had.
         """
         self._changeable(plain_family="lora_loader")
-        given: Any = pretrained_model_name_or_path
-        if isinstance(given, str | Path):
-            given = load_file(parts.file_at(given, **where))
+        words = pretrained_model_name_or_path
+        given: Any = [
+            load_file(parts.file_at(each, **where)) if isinstance(each, str | Path) else each
+            for each in (words if isinstance(words, list | tuple) else [words])
+        ]
         self._reword(_Words().load_textual_inversion, tokenizer, text_encoder, given, token)
 
     @partial(checked, gone=calls.GONE_OF_ADAPTERS)

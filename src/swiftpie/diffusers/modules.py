@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any, TypedDict, Unpack
 
@@ -16,7 +17,8 @@ from diffusers import (
 )
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
-from torch import nn
+from safetensors.torch import save
+from torch import Tensor, nn
 from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
@@ -28,7 +30,7 @@ from swiftpie.backbones.adapters import peek_adapter
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import FAMILIES, Components, Family
 from swiftpie.backbones.downloads import DownloadPlan
-from swiftpie.backbones.load.ip_adapter import fuse_lora_file
+from swiftpie.backbones.load.ip_adapter import LoraScale, fuse_lora_file
 from swiftpie.backbones.load.networks import read_image_encoder
 from swiftpie.backbones.load.weights import HALVES, NetworkReader, fingerprint_files
 from swiftpie.backbones.peers import scheduler_of
@@ -41,7 +43,6 @@ from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.noise import CLEAN, Schedule
 
 ADAPTER = "adapter.safetensors"
-MAX_LORA_SCALE = 4.0  # either way; far above what keeps pictures natural
 HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "token")
 
 
@@ -234,25 +235,25 @@ def _settings(scheduler: SchedulerMixin) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Lora:
-    """A file of a LoRA, and its strength; at 0 it is not drawn."""
+    """A file of a LoRA, or its content, and its strength; at 0 it is not drawn."""
 
-    path: Path
-    scale: float = 1.0
+    place: Path | bytes
+    scale: LoraScale = 1.0
+    factor: float = 1.0  # by which it was fused
+
+    @property
+    def acts(self) -> bool:
+        return bool(self.scale and self.factor)
 
 
-def lora_scales(
-    names: Sequence[str], weights: float | Sequence[float | None] | None
-) -> dict[str, float]:
-    """Return the strengths of LoRAs by name: one for all, or one each, None being 1."""
-    given = list(weights) if isinstance(weights, Sequence) else [weights] * len(names)
-    scales = [1.0 if scale is None else scale for scale in given]
-    in_range = (isinstance(scale, int | float) and abs(scale) <= MAX_LORA_SCALE for scale in scales)
-    if len(scales) != len(names) or not all(in_range):
+def lora_of(tensors: Mapping[str, Any]) -> bytes:
+    """Return tensors by name as the content of a file, or raise InputError."""
+    if not tensors or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise InputError(
-            f"The weights {scales} were given for {len(names)} LoRAs. Give one number for all, "
-            f"or one each, from {-MAX_LORA_SCALE} to {MAX_LORA_SCALE}."
+            "A LoRA was given as a dict without tensors, or with other values. Give what "
+            "safetensors.torch.load_file() returns, or the file."
         )
-    return dict(zip(names, scales, strict=True))
+    return save({name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()})
 
 
 def fused(plain: Components, loras: Sequence[Lora]) -> Components:
@@ -261,11 +262,16 @@ def fused(plain: Components, loras: Sequence[Lora]) -> Components:
     assert isinstance(plain.denoiser, UNetDenoiser), "only these have LoRAs"
     assert loader is not None, "checked before"
     denoiser, family = sharing_weights(plain.denoiser), plain.family.name
+    files, given = dict[str, Path](), [plain.fingerprint]
     for lora in loras:
-        fuse_lora_file(denoiser.unet, lora.path, family=family, loader=loader, scale=lora.scale)
-    files = {f"lora {number}": lora.path for number, lora in enumerate(loras)}
-    scales = " ".join(str(lora.scale) for lora in loras)
-    fingerprint = fingerprint_files(files, settings=f"{plain.fingerprint} {scales}")
+        scales: Any = {"scale": lora.scale, "factor": lora.factor}
+        fuse_lora_file(denoiser.unet, lora.place, family=family, loader=loader, **scales)
+        given += map(str, scales.values())
+        if isinstance(lora.place, bytes):
+            given.append(sha256(lora.place).hexdigest())
+        else:
+            files[f"lora {len(given)}"] = lora.place
+    fingerprint = fingerprint_files(files, settings=" ".join(given))
     return replace(plain, denoiser=denoiser, fingerprint=fingerprint)
 
 

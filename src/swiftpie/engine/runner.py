@@ -1,6 +1,7 @@
 """Runs requests on loaded networks: cached, several in one pass, offloaded if memory is short."""
 
 import hashlib
+import importlib.util
 import logging
 import sys
 import time
@@ -369,12 +370,14 @@ def progress_bar(
     Args:
         what: What is done, before the bar.
         total: The number of stages; None if nothing is known.
-        is_on: None shows the bar where it can be seen: in a terminal or a notebook.
+        is_on: None shows the bar where it can be seen: in a terminal, or a notebook that has
+            ipywidgets, which alone draw it there.
         delay_s: Quicker calls show nothing.
     """
     is_notebook = "ipykernel" in sys.modules and "IPython" in sys.modules
     is_seen = is_notebook or bool(getattr(sys.stderr, "isatty", lambda: False)())
-    if not (is_seen if is_on is None else is_on):
+    is_drawn = not is_notebook or importlib.util.find_spec("ipywidgets") is not None
+    if not (is_drawn and (is_seen if is_on is None else is_on)):
         yield None
         return
     from rich.console import Console

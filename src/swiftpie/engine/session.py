@@ -143,6 +143,9 @@ class Session:
         # Whether long calls show a bar; None: in terminals and notebooks.
         self.progress: bool | None = None
 
+    def __repr__(self) -> str:
+        return f"Session({self.components.preset.name!r} on {self.components.device})"
+
     @checked
     def with_face_encoder(self, encoder: FaceEncoder | None) -> "Session":
         """Return a session on the same networks and cache that finds faces by `encoder`."""

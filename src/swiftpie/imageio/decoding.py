@@ -53,6 +53,7 @@ PLAIN = "is_plain"  # an attribute of pictures of which nothing is left to decod
 BAND_PIXELS = 1 << 20  # what goes over all pixels more than once does it in bands of so many
 
 LFS_POINTER = b"version https://git-lfs"  # what a clone without Git LFS has in place of large files
+ADDRESS = re.compile(r"(?:^|/)(?:(?:https?|ftp|s3|gs|file):/|data:image/)", re.IGNORECASE)
 PNG_START = b"\x89PNG\r\n\x1a\n"
 JPEG_START = b"\xff\xd8\xff"
 STARTS = {PNG_START: "PNG", JPEG_START[:2]: "JPEG", b"GIF8": "GIF"}
@@ -321,6 +322,11 @@ def read_bytes(source: Source) -> bytes:
 
 
 def _read_path(path: Path, *, limit: int, name: str) -> bytes:
+    if ADDRESS.search(path.as_posix()):
+        raise ImageError(
+            f"{name} is an address, and addresses are never fetched. Download the picture, and "
+            "give its file or its bytes."
+        )
     try:
         if path.is_file():
             with path.open("rb") as file:

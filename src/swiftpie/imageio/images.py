@@ -289,6 +289,8 @@ class Recorded(Image.Image):
     """A picture whose files say how it was made, also those that Pillow's `save` writes."""
 
     record: Mapping[str, str] = MappingProxyType({})
+    # Notebooks, which show the PNG, would store this as well.
+    _repr_jpeg_ = None  # type: ignore[assignment]
 
     @classmethod
     def of(cls, image: Image.Image, record: Mapping[str, str]) -> "Recorded":

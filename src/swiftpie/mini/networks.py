@@ -302,10 +302,12 @@ def _advice_on_words(
     yield from foreign[:1]
     for reading in readings if is_scene and request.scene == "" and (said or foreign) else ():
         if reading.place is None:
+            alike = scene_library().near(said[-1]) if said else ["on a beach"]
+            near = " or ".join(map(repr, alike))
             yield (
                 "The prompt names no place of the library, so the picture shows a "
-                f"{place_of(request, reading).split()[-1]}. Name one, as 'on a beach', or give a "
-                "picture of the place by `scene=`."
+                f"{place_of(request, reading).split()[-1]}. Name one, as {near}, or give a picture "
+                "of the place by `scene=`."
             )
     if any(reading.art == COLOURLESS for reading in readings):
         yield f"Preset {name!r} draws in colour, so {COLOURLESS!r} is left out."

@@ -3,6 +3,7 @@
 It loads no tensor library.
 """
 
+import difflib
 import io
 import json
 import zipfile
@@ -192,6 +193,12 @@ class Scenes:
                 + " Any picture of a place is a scene as well: give its file."
             )
         return found
+
+    def near(self, word: str) -> list[str]:
+        """Return phrases for the three places that are called most like a word."""
+        names = {" ".join(head): name for name in self.names() for head in self._heads[name]}
+        ranked = difflib.get_close_matches(word, names, n=len(names), cutoff=0)
+        return [self.phrase(name) for name in dict.fromkeys(names[head] for head in ranked)][:3]
 
     def in_known_words(self, prompt: str) -> str:
         """Return a prompt with a place like the named one in words that captions of training have.

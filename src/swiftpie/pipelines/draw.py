@@ -1,5 +1,6 @@
 """The one path from a request to its pictures: prepare by a technique, denoise, decode, finish."""
 
+import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,7 @@ from swiftpie.attention.condition import AttentionCondition
 from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Preset
+from swiftpie.errors import warn
 from swiftpie.faces import METADATA, FaceEncoder
 from swiftpie.imageio.credentials import COMPOSITE, SOURCE_TYPE
 from swiftpie.imageio.images import Recorded, from_bytes, mask_to_pil, to_pil
@@ -55,6 +57,7 @@ from swiftpie.types import (
 )
 from swiftpie.validation import MAX_STORED_PROMPT
 
+logger = logging.getLogger(__name__)
 best_of = later("swiftpie.pipelines.ranking:best_of")
 best_change = later("swiftpie.pipelines.ranking:best_change")
 
@@ -136,6 +139,7 @@ def draw_together(
             for request in choice.tries:
                 with hearing() as heard:
                     plans.append(choice.technique.prepare(components, request, clock))
+                    _warn_of_guidance(plans[-1])
                 said.append(heard)
         made = _carry_out(plans, clock, on_step, split)
         results = []
@@ -152,6 +156,14 @@ def draw_together(
                 result = best_change(choice, tries, faces)
             results.append(_recorded(components.preset, choice.request, result))
         return results
+
+
+def _warn_of_guidance(plan: Plan) -> None:
+    """Warn of what guides the denoiser where it has no part, as in edits of light by `mini`."""
+    request = plan.request
+    is_guided = request.guidance is not None or request.shaping is not None
+    if plan.start is None and not plan.parts and is_guided:
+        warn(logger, "Guidance has no effect here, because no denoiser draws this picture.")
 
 
 def with_warnings(result: ResultT, warnings: Iterable[str]) -> ResultT:

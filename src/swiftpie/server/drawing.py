@@ -22,6 +22,7 @@ from swiftpie.masks import Box
 from swiftpie.pipelines.choose import Choice, with_sources
 from swiftpie.pipelines.request import IdentityRef, Source, Subject
 from swiftpie.pipelines.tasks import EditRequest, Request, equal_pictures
+from swiftpie.remedies import Tongue, spelled
 from swiftpie.server.errors import RequestError, all_of, free_frames
 from swiftpie.server.jobs import Job
 from swiftpie.server.schemas import Drawing
@@ -65,8 +66,9 @@ class DrawnPicture:
         return named | ({} if self.box is None else {"box": list(self.box)})
 
 
-def warnings_of(drawn: Iterable[DrawnPicture]) -> list[str]:
-    return [*dict.fromkeys(warning for picture in drawn for warning in picture.warnings)]
+def warnings_of(drawn: Iterable[DrawnPicture], tongue: Tongue = Tongue.HTTP) -> list[str]:
+    said = dict.fromkeys(warning for picture in drawn for warning in picture.warnings)
+    return [spelled(warning, tongue) for warning in said]
 
 
 class DrawingBackend:

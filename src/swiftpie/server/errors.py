@@ -4,8 +4,7 @@ import logging
 import math
 import re
 import traceback
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
@@ -17,29 +16,16 @@ from swiftpie.errors import (
     ImageError,
     InputError,
     NoSubject,
+    SwiftPieError,
     UnknownSubjectError,
 )
+from swiftpie.remedies import SHAPES, SHAPES_OF_TOOLS, Tongue, said_of
 
 if TYPE_CHECKING:
     from fastapi.exceptions import RequestValidationError
     from pydantic import ValidationError
 
 MAX_PLACE = 200  # letters of a field's name, which a caller writes
-# What a field takes, in words of JSON, in place of those of a library about Python.
-SHAPES = {
-    "swiftpie": 'an object is needed, as in {"task": "remove"}',
-    "box": "left, top, right and bottom are needed, from 0 to 1, as in [0.25, 0.5, 0.75, 1]",
-    "to_boxes": "a list of boxes is needed, as in [[0.25, 0.5, 0.75, 1]]",
-    "view": "yaw and pitch in degrees are needed, as in [20, 0]",
-    "to_views": "a list of yaw and pitch in degrees is needed, as in [[20, 0]]",
-    "points": "a list of points is needed, each from 0 to 1, as in [[0.5, 0.4]]",
-    "to": 'a list of prompts is needed, as in ["a dog at night"]',
-    "subjects": 'a list of subjects is needed, as in [{"library": "cat"}]',
-    "layers": 'a word such as "style", or numbers by block are needed, as in {"up": 0.5}',
-    "images": 'a list of pictures is needed, as in [{"image_url": "data:image/png;base64,…"}]',
-    "mask": 'a picture is needed, as in {"image_url": "data:image/png;base64,…"}',
-}
-NO_SHAPES: Mapping[str, str] = MappingProxyType({})
 KINDS = {  # by pydantic's names of errors
     **dict.fromkeys(("tuple_type", "list_type"), "a list is needed"),
     **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "an object is needed"),
@@ -108,10 +94,11 @@ class Expired(RequestError):  # noqa: N818 - a state, no fault
 
 
 def error_of_fields(
-    error: "ValidationError | RequestValidationError", more: Mapping[str, str] = NO_SHAPES
+    error: "ValidationError | RequestValidationError", tongue: Tongue = Tongue.HTTP
 ) -> RequestError:
-    """Return what is wrong with a field, in words of JSON; `more` are `SHAPES` of a surface."""
-    first, shapes = error.errors()[0], {**SHAPES, **more}
+    """Return what is wrong with a field, in words of JSON."""
+    first = error.errors()[0]
+    shapes = SHAPES | (SHAPES_OF_TOOLS if tongue is Tongue.TOOLS else {})
     place = [part for part in first["loc"] if part != "body" and not _is_of_union(part)]
     reason = str(first["msg"]).removeprefix("Value error, ").removesuffix(".")
     reason = KINDS.get(first["type"], reason)
@@ -132,38 +119,33 @@ def _is_of_union(part: object) -> bool:
     return isinstance(part, str) and OF_UNION.fullmatch(part) is not None
 
 
-def as_request_error(error: BaseException | None) -> RequestError:
+def as_request_error(error: BaseException | None, tongue: Tongue = Tongue.HTTP) -> RequestError:
+    message = said_of(error, tongue) if isinstance(error, SwiftPieError) else ""
     match error:
         case RequestError():
             return error
         case NoSubject():
-            return RequestError(
-                f"{error.found} Send a mask with the picture; POST /v1/cutouts gives one to start "
-                "from, and looks where a box or points say.",
-                code="subject_not_found",
-                param="image",
-            )
+            return RequestError(message, code="subject_not_found", param="image")
         case UnknownSubjectError():
             return RequestError(
-                f"{error.found} Choose a name of GET /v1/library, or send pictures to POST "
-                "/v1/identities and name that in swiftpie.subjects.",
+                message,
                 code="subject_not_named",
                 param="prompt",
                 word=error.word,
                 near=list(error.near),
             )
         case ImageError():
-            return RequestError(str(error), code="invalid_image", param="image")
+            return RequestError(message, code="invalid_image", param="image")
         case InputError() | ConfigError() | CapabilityError():
-            return RequestError(str(error))
+            return RequestError(message)
         case _:
             message = "The picture could not be drawn. The server's log says why."
             return RequestError(message, status=500)
 
 
-def answer_to(error: Exception, what: str) -> RequestError:
+def answer_to(error: Exception, what: str, tongue: Tongue = Tongue.HTTP) -> RequestError:
     """Return what is sent about an error that ends here: log a fault of ours, free frames."""
-    answer = as_request_error(error)
+    answer = as_request_error(error, tongue)
     if answer.status_code >= 500 and answer is not error:
         log_failure(error, what)
     free_frames(error)

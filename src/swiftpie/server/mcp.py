@@ -26,8 +26,6 @@ from swiftpie.errors import (
     ConfigError,
     ImageError,
     InputError,
-    NoSubject,
-    UnknownSubjectError,
     printable,
     short_reason,
     system_reason,
@@ -39,6 +37,7 @@ from swiftpie.library import subject_library
 from swiftpie.pipelines.request import MAX_SUBJECTS, PersonalizeRequest, Pictures, Subject, Task
 from swiftpie.pipelines.settings import EditSettings, Scales
 from swiftpie.pipelines.tasks import TASKS, RepaintRequest
+from swiftpie.remedies import Tongue
 from swiftpie.server import schemas
 from swiftpie.server.decoding import DecodedPicture
 from swiftpie.server.drawing import SUFFIXES, DrawnPicture, warnings_of
@@ -57,12 +56,6 @@ MAX_PATH = 4_096  # letters
 MAX_ANSWER_BYTES = 700_000  # A megabyte in base64: some programs take no more.
 MOST_MB = schemas.MAX_IMAGE_BYTES / 1e6
 STYLE = "style_reference"  # a picture here, and the id of a kept one over HTTP
-PICTURE = 'a picture is needed, as in {"path": "cat.png"}'
-SHAPES = {
-    **dict.fromkeys(("picture", "mask", STYLE, "identity"), PICTURE),
-    **dict.fromkeys(("pictures", "masks"), 'pictures are needed, as in [{"path": "cat.png"}]'),
-    "subject": 'a subject is needed, as in {"library": "cat"}',
-}
 
 
 class Picture(schemas.Strict):
@@ -411,20 +404,16 @@ def words_of(error: Exception, what: str) -> str:
     """Return what is wrong with `what`, without the words of HTTP; a fault of ours is logged."""
     match error:
         case ValidationError():
-            text = error_of_fields(error, SHAPES).detail
-        case NoSubject():
-            text = f"{error.found} Give a mask with it, white where the subject is."
-        case UnknownSubjectError():
-            text = f"{error.found} Choose one of these, or give pictures of the subject."
+            text = error_of_fields(error, Tongue.TOOLS).detail
         case _:
-            text = answer_to(error, what).detail
+            text = answer_to(error, what, Tongue.TOOLS).detail
     return text.replace("swiftpie.", "")
 
 
 def _facts(drawn: Sequence[DrawnPicture]) -> dict[str, Any]:
     """Return facts of pictures, with what an assistant needs to draw them again."""
     first = drawn[0]
-    warnings = [text.replace("swiftpie.", "") for text in warnings_of(drawn)]
+    warnings = [text.replace("swiftpie.", "") for text in warnings_of(drawn, Tongue.TOOLS)]
     return {
         "seeds": [picture.seed for picture in drawn],
         "model": first.model,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from swiftpie.backbones.presets import Capability
 from swiftpie.config import Surface
-from swiftpie.errors import AmbiguousMask, ImageError
+from swiftpie.errors import ImageError
 from swiftpie.imageio.images import alpha_of
 from swiftpie.imageio.originals import OriginalPicture, losses_in
 from swiftpie.library import Named, subject_library
@@ -37,6 +37,7 @@ from swiftpie.pipelines.tasks import (
     for_seeds,
     with_seed,
 )
+from swiftpie.remedies import Tongue, said_of
 from swiftpie.server.drawing import SUFFIXES, as_files
 from swiftpie.server.errors import RequestError
 from swiftpie.server.jobs import Job
@@ -354,12 +355,9 @@ def _region(body: Drawing, image: Image.Image, mask: Image.Image) -> Tensor:
         )
     try:
         return load_mask(mask, image.size, by_white=by_white)
-    except AmbiguousMask as error:
-        remedy = "Send swiftpie.mask_mode 'white' for the first, or paint the white part black."
-        detail = f"{error.found} {remedy}"
-        raise RequestError(detail, code="invalid_image", param="mask") from error
     except ImageError as error:
-        raise RequestError(str(error), code="invalid_image", param="mask") from error
+        message = said_of(error, Tongue.HTTP)
+        raise RequestError(message, code="invalid_image", param="mask") from error
 
 
 def _substitutes(

@@ -1,20 +1,22 @@
 """Adapters as others publish them: IP-Adapter's layout, SwiftEdit's, and LoRAs of diffusers."""
 
+import copy
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from diffusers import UNet2DConditionModel
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from swiftpie.attention.condition import Block
 from swiftpie.attention.install import MOTION, BranchPlan, Installation
 from swiftpie.backbones.load.safe import flatten, read_tensors
-from swiftpie.errors import WeightsError, check_installed, short_reason
+from swiftpie.errors import InputError, WeightsError, check_installed, short_reason
 from swiftpie.models.projection import FaceVersion, image_proj_of, projector_for
 from swiftpie.models.vision import Projector
 
@@ -32,11 +34,14 @@ DOWN = ("lora_A.weight", "lora.down.weight")  # one of them for every changed la
 MAGNITUDES = "dora_scale"  # in the names of tensors; diffusers leaves those out
 BASE = ".base_layer.weight"  # what peft calls the weight of a layer that it wraps
 NAME = "swiftpie"
+MAX_LORA_SCALE = 4.0  # either way; far above what keeps pictures natural
+LORA_PARTS = {"unet", "text_encoder", "text_encoder_2"}  # LoRAs here change the first alone
 UNFIT = (
     "This U-Net needs an adapter trained for it; an adapter for the full model does not fit a "
     "pruned one. Choose another adapter or backbone."
 )
 
+LoraScale = float | Mapping[str, Any]
 Key = TypeVar("Key", int, str)  # number of a layer, or name of a tensor
 Pair = tuple[Tensor, Tensor]
 Place = tuple[int, str]  # number of an attention layer, and "q", "k", "v" or "out"
@@ -168,26 +173,64 @@ def fuse_lora(adapter: Adapter, unet: UNet2DConditionModel) -> None:
         linear.weight = nn.Parameter(new, requires_grad=old.requires_grad)
 
 
+def lora_scales(
+    names: Sequence[str], weights: LoraScale | Sequence[LoraScale | None] | None
+) -> dict[str, LoraScale]:
+    """Return the strengths of LoRAs by name: one for all, or one each, None being 1.
+
+    As in diffusers, `{"unet": …}` is a number, or weights by block of the U-Net.
+
+    Raises:
+        InputError: Numbers are missing, out of range or of something else.
+    """
+    given: list[Any] = [*weights] if isinstance(weights, Sequence) else [weights] * len(names)
+    chosen = [scale.get("unet") if isinstance(scale, Mapping) else scale for scale in given]
+    scales = [1.0 if scale in (None, {}) else copy.deepcopy(scale) for scale in chosen]
+    others = [name for scale in given if isinstance(scale, Mapping) for name in scale]
+    numbers = [number for scale in scales for number in _numbers(scale)]
+    in_range = (isinstance(each, int | float) and abs(each) <= MAX_LORA_SCALE for each in numbers)
+    if len(scales) != len(names) or not all(in_range) or {*others} - LORA_PARTS:
+        raise InputError(
+            f"The weights {given} were given for {len(names)} LoRAs. Give one number for all, "
+            f"or one each, from {-MAX_LORA_SCALE} to {MAX_LORA_SCALE}, or numbers by block, as in "
+            '{"unet": {"down": 0.5, "up": {"block_0": 1}}}.'
+        )
+    return dict(zip(names, scales, strict=True))
+
+
+def _numbers(scale: Any) -> list[Any]:  # noqa: ANN401 - a number, or any nesting of them
+    inner = scale.values() if isinstance(scale, Mapping) else scale
+    is_one = not isinstance(scale, Mapping | list)
+    return [scale] if is_one else [number for part in inner for number in _numbers(part)]
+
+
 def fuse_lora_file(
     unet: UNet2DConditionModel,
-    path: Path,
+    place: Path | bytes,
     *,
     family: str,
     loader: str,
-    scale: float = 1.0,
+    scale: LoraScale = 1.0,
+    factor: float = 1.0,
     allow_pickle: bool = False,
 ) -> None:
-    """Add the LoRA in `path` to the weights of `unet`, and leave nothing else behind.
+    """Add the LoRA of a file, or of its bytes, to the weights of `unet`; nothing else stays.
 
     The layers get new weights, so that another network which shares the old ones keeps them.
-    `loader` is the class of `diffusers.loaders` that reads LoRAs for the family.
+    `loader` is the class of `diffusers.loaders` that reads LoRAs for the family. `scale` may be
+    weights by block, as in diffusers; `factor` is one on all.
 
     Raises:
+        InputError: There are no such blocks.
         MissingExtra: peft is not installed.
         WeightsError: The file is unreadable, or changes other layers than this network has.
     """
     check_reads_lora()
-    tensors = read_tensors(path, allow_pickle=allow_pickle)
+    tensors: dict[str, Tensor]
+    if isinstance(place, bytes):
+        path, tensors = Path("of a dict"), load(place)
+    else:
+        path, tensors = place, read_tensors(place, allow_pickle=allow_pickle)
     if any(MAGNITUDES in name for name in tensors):
         raise WeightsError(
             f"The LoRA '{path}' is a DoRA: it has magnitudes ('{MAGNITUDES}'), which nothing here "
@@ -218,8 +261,20 @@ def fuse_lora_file(
         if name.endswith(BASE):
             layer = unet.get_submodule(name.rpartition(".")[0])
             layer.weight = nn.Parameter(weight.detach().clone(), requires_grad=weight.requires_grad)
-    unet.fuse_lora(lora_scale=scale)
+    if isinstance(scale, Mapping):
+        _weigh_blocks(unet, scale)
+    unet.fuse_lora(lora_scale=factor if isinstance(scale, Mapping) else scale * factor)
     unet.unload_lora()
+
+
+def _weigh_blocks(unet: UNet2DConditionModel, scale: Mapping[str, Any]) -> None:
+    try:
+        unet.set_adapters(NAME, [scale])
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise InputError(
+            f"The weights by block {scale} do not fit the U-Net ({short_reason(error)}). Give "
+            'numbers for its blocks, as in {"down": 0.5, "up": {"block_1": [1, 0, 1]}}.'
+        ) from error
 
 
 def check_reads_lora() -> None:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from swiftpie.engine.session import Session
 from swiftpie.library import CREDIT, subject_library
 from swiftpie.pipelines.request import scenes as packaged_scenes
-from swiftpie.server.drawing import DrawnPicture
+from swiftpie.server.drawing import DrawnPicture, warnings_of
 from swiftpie.server.errors import RequestError, answer_to, error_of_fields
 from swiftpie.server.guard import TEXT_BYTES
 from swiftpie.server.jobs import LIVE
@@ -232,7 +232,7 @@ class Live:
             "mime": f"image/{message.output_format}",
             "milliseconds": round(drawn.milliseconds, 1),
             "timings_ms": drawn.timings_ms,
-            "warnings": drawn.warnings,
+            "warnings": warnings_of([drawn]),
             "box": drawn.box,
             "named": [named._asdict() for named in drawn.named],
             "follows_seed": drawn.is_random,

@@ -1,0 +1,163 @@
+"""How surfaces spell what messages say in words of Python: options, commands, and what to do.
+
+A message is written once, with options as `name=value` and recipes as "the recipe NAME".
+"""
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from functools import cache, partial
+
+from swiftpie.errors import AmbiguousMask, NoSubject, UnknownSubjectError
+
+ARGUMENT = re.compile(r"`(?P<name>\w+)=(?P<value>[^`]*)`")  # how messages spell Python's arguments
+RECIPE = re.compile(r"\bthe recipe ([\w-]+(?:\|[\w-]+)*)")
+TUPLE = re.compile(r"\([^()]*,[^()]*\)")
+NUMBER, NUMBERS = re.compile(r"-?[\d.]+"), re.compile(r"[\d.]+(?:, ?[\d.]+)+")
+ENUM = re.compile(r"[A-Z]\w+\.[A-Z_]+")
+OPTION_NAMES = {
+    "number": "face-number",
+    "points": "point",
+    "size_px": "size",
+}  # where the two have different names
+
+
+# What a field takes, in words of JSON, in place of those of a library about Python.
+SHAPES = {
+    "swiftpie": 'an object is needed, as in {"task": "remove"}',
+    "box": "left, top, right and bottom are needed, from 0 to 1, as in [0.25, 0.5, 0.75, 1]",
+    "to_boxes": "a list of boxes is needed, as in [[0.25, 0.5, 0.75, 1]]",
+    "view": "yaw and pitch in degrees are needed, as in [20, 0]",
+    "to_views": "a list of yaw and pitch in degrees is needed, as in [[20, 0]]",
+    "points": "a list of points is needed, each from 0 to 1, as in [[0.5, 0.4]]",
+    "to": 'a list of prompts is needed, as in ["a dog at night"]',
+    "subjects": 'a list of subjects is needed, as in [{"library": "cat"}]',
+    "layers": 'a word such as "style", or numbers by block are needed, as in {"up": 0.5}',
+    "images": 'a list of pictures is needed, as in [{"image_url": "data:image/png;base64,…"}]',
+    "mask": 'a picture is needed, as in {"image_url": "data:image/png;base64,…"}',
+}
+PICTURE = 'a picture is needed, as in {"path": "cat.png"}'
+SHAPES_OF_TOOLS = {
+    **dict.fromkeys(("picture", "mask", "style_reference", "identity"), PICTURE),
+    **dict.fromkeys(("pictures", "masks"), 'pictures are needed, as in [{"path": "cat.png"}]'),
+    "subject": 'a subject is needed, as in {"library": "cat"}',
+}
+
+
+class Tongue(StrEnum):
+    """Whose words a message has, if not those of Python."""
+
+    COMMANDS = "commands"
+    HTTP = "http"
+    TOOLS = "tools"  # of assistants, over MCP
+
+
+REMEDIES: Mapping[type[Exception], Mapping[Tongue, str]] = {  # in place of an error's own
+    NoSubject: {
+        Tongue.HTTP: "Send a mask with the picture; POST /v1/cutouts gives one to start from, and "
+        "looks where a box or points say.",
+        Tongue.TOOLS: "Give a mask with it, white where the subject is.",
+    },
+    UnknownSubjectError: {
+        Tongue.HTTP: "Choose a name of GET /v1/library, or send pictures to POST /v1/identities "
+        "and name that in swiftpie.subjects.",
+        Tongue.TOOLS: "Choose one of these, or give pictures of the subject.",
+    },
+    AmbiguousMask: {
+        Tongue.HTTP: "Send swiftpie.mask_mode 'white' for the first, or paint the white part black."
+    },
+}
+# What else a message of Python or a command says, over HTTP, and to an assistant.
+PHRASES = (
+    (r", which `swiftpie fetch [\w-]+` gets", "", ""),
+    (
+        r"Subjects come and go by `insert`, `remove` and `replace`\.",
+        "Subjects come and go by `insert`, `remove` and `replace`. For a new picture of what all "
+        'pictures show, POST /v1/images/edits takes "swiftpie": {"task": "personalize"}.',
+        "Subjects come and go by `insert`, `remove` and `replace`, and `draw` shows them anew.",
+    ),
+    (r"by `personalize`", 'by "swiftpie": {"task": "personalize"}', "by `draw`"),
+    (r"`swiftpie library`", "GET /v1/library", "the library"),
+    (r"`swiftpie presets`", "GET /v1/models", "`swiftpie presets`"),
+    (r"(?<=as another subject) \(--also\)", "", ""),
+    (r", as for `--mask`,", " in 'mask',", " in 'mask',"),
+    (
+        r"Any picture of a place is a scene as well: give its file\.",
+        "A picture of a place is a scene as well: send it to POST /v1/pictures, and give its id.",
+        "",
+    ),
+    (
+        r", or give a picture of the place by `scene=`",
+        ", or send a picture of the place to POST /v1/pictures and give its id as swiftpie.scene",
+        "",
+    ),
+    (
+        r"a box close around it mends most, as in `cutout=[^`]*`, and a mask mends all",
+        "a box close around it in POST /v1/cutouts mends most, and a mask mends all",
+        "a mask of it mends that",
+    ),
+)
+
+
+def spelled(text: str, tongue: Tongue) -> str:
+    """Return a message of Python in the words of a surface."""
+    if tongue is Tongue.COMMANDS:
+        return RECIPE.sub(r"--recipe \1", ARGUMENT.sub(_as_option, text))
+    for written, *said in PHRASES:
+        text = re.sub(written, said[tongue is Tongue.TOOLS], text)
+    text = RECIPE.sub(r"that of a server with --recipe \1", text).strip()
+    return ARGUMENT.sub(partial(_as_field, "" if tongue is Tongue.TOOLS else "swiftpie."), text)
+
+
+def said_of(error: Exception, tongue: Tongue) -> str:
+    """Return what an error says, with the remedy of a surface."""
+    kind = next((kind for kind in REMEDIES if isinstance(error, kind)), None)
+    remedy = None if kind is None else REMEDIES[kind].get(tongue)
+    return spelled(str(error), tongue) if remedy is None else f"{error.args[0]} {remedy}"
+
+
+def _as_option(argument: re.Match[str]) -> str:
+    name, value = argument["name"], argument["value"].strip("\"'")
+    if TUPLE.fullmatch(value):  # users write numbers without brackets
+        value = ("x" if name.startswith("size") else ",").join(re.findall(r"[^(), ]+", value))
+    if value.partition(".")[0].isidentifier():  # users write an enum in lower case
+        value = value.rpartition(".")[2].lower()
+    option = f"--{OPTION_NAMES.get(name, name).replace('_', '-')}"
+    return option if value in {"", "true"} else f"{option} {value}"
+
+
+def _as_field(before: str, argument: re.Match[str]) -> str:
+    """Return an argument as the field of a request, or as an option of the one who serves."""
+    name, value = argument["name"], argument["value"].strip("\"'")
+    if name not in _fields():
+        return f"{_as_option(argument)} of the server"
+    field = _fields()[name].replace("swiftpie.", before)
+    if TUPLE.fullmatch(value) or NUMBERS.fullmatch(value):
+        value = f"[{value.strip('()')}]"
+    elif value and not NUMBER.fullmatch(value):
+        plain = value.rpartition(".")[2].lower() if ENUM.fullmatch(value) else value
+        value = plain.lower() if plain in {"True", "False"} else f"'{plain}'"
+    return f"{field} {value}" if value else field
+
+
+@cache
+def _fields() -> dict[str, str]:
+    """Return where a request over HTTP has an argument of Python."""
+    from swiftpie.config import Surface, options_of
+    from swiftpie.pipelines.animation import AnimateRequest, Film
+    from swiftpie.pipelines.request import PersonalizeRequest, Subject
+    from swiftpie.pipelines.settings import EditSettings, Scales
+    from swiftpie.pipelines.tasks import TASKS
+
+    parts = {"scales": Scales, "edit": EditSettings, "animate": AnimateRequest}
+    own = (name for task in TASKS.values() for name in task.options(Surface.HTTP))
+    fields = {name: f"swiftpie.{name}" for name in own}
+    new = options_of(PersonalizeRequest)
+    for part, source in parts.items():
+        mine = options_of(source, Surface.HTTP).keys() - (new if part == "animate" else ())
+        fields |= {name: f"swiftpie.{part}.{name}" for name in mine}
+    fields |= {name: f"swiftpie.animate.{name}" for name in options_of(Film, Surface.HTTP)}
+    fields |= {name: f"swiftpie.subjects.{name}" for name in options_of(Subject) if name != "box"}
+    moves = {"to_box": "swiftpie.animate.to_boxes", "to_view": "swiftpie.animate.to_views"}
+    plain = ("prompt", "negative_prompt", "seed", "size", "mask", "n")
+    return {**fields, **moves, "num_images": "n", "seeds": "seed"} | {name: name for name in plain}
