@@ -71,6 +71,28 @@ def normals(height: Tensor) -> Tensor:
     return _unit(torch.cat([-_slopes(height.square()), 2 * height], dim=1))
 
 
+def mesh(frame: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the body of a premultiplied reference frame (1, 4, H, W), for a renderer.
+
+    Returns:
+        Corners (N, 3), x right, y away from the viewer and z up; faces (M, 4), their numbers,
+        and the colours of corners (N, 3).
+    """
+    relief, small = height(frame[:, 3:]), _means(frame, RELIEF_CELLS)
+    # A corner takes the mean of the cells around it, and has no depth at the rim.
+    near = F.avg_pool2d(torch.cat([relief, small], 1), 2, 1, 1)[0]
+    is_rim = F.max_pool2d(F.pad((relief <= 0).float(), (1, 1, 1, 1), value=1.0), 2, 1)[0, 0]
+    deep, line = near[0] * (1 - is_rim), torch.linspace(-1, 1, RELIEF_CELLS + 1)
+    up, right = torch.meshgrid(-line, line, indexing="ij")
+    sides = [torch.stack([right, away, up], -1).flatten(0, 1) for away in (-deep, BACK * deep)]
+    corner = torch.arange(up.numel()).view_as(up)
+    square = corner[:-1, :-1], corner[1:, :-1], corner[1:, 1:], corner[:-1, 1:]
+    front = torch.stack(square, -1)[relief[0, 0] > 0]
+    colours = (near[1:4] / near[4].clamp_min(0.02)).flatten(1).T.clamp(0, 1)
+    faces = torch.cat([front, front.flip(-1) + up.numel()])
+    return torch.cat(sides), faces, colours.repeat(2, 1)
+
+
 def turn(frame: Tensor, height: Tensor, pose: Tensor) -> Turned:
     """Show subjects from elsewhere, or stretched or bent.
 

@@ -1,5 +1,6 @@
 """`swiftpie data`: build the pack of subjects, the library and its scenes."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -76,6 +77,31 @@ def scenes(*, out: PackOut = None, force: Force = False) -> None:
     target = out or ASSETS / PACK
     count = write_scene_pack(target, force=force)
     say(f"wrote {target} ({count} pictures, {target.stat().st_size / 1e6:.1f} MB)")
+
+
+@data_app.command(
+    epilog=examples(
+        "swiftpie data light pairs", "swiftpie data light pairs --assets models --seed 1"
+    )
+)
+def light(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that grows.")],
+    *,
+    assets: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Models, cut-outs and panoramas to use.")
+    ] = None,
+    minutes: Annotated[float, typer.Option(min=0, help="Begin no scene after so long.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="Another one deals other scenes.")] = 0,
+) -> None:
+    """Render things under one light at a time, which teach the network of light; needs Blender."""
+    from swiftpie_lab.data.light_pairs import grow
+
+    count, begin = 0, time.monotonic()
+    for path, lit in grow(folder, seed=seed, assets=assets):
+        count += lit
+        say(f"wrote {path} ({count} lit things, {time.process_time() / count:.2f} s each)")
+        if time.monotonic() - begin > 60 * minutes:
+            break
 
 
 def _build(

@@ -7,6 +7,7 @@ from swiftpie_lab.training.stages.autoencoder import AutoencoderConfig
 from swiftpie_lab.training.stages.cutout import CutoutConfig
 from swiftpie_lab.training.stages.judges import WorldJudgesConfig
 from swiftpie_lab.training.stages.layout_predictor import LayoutConfig, LightConfig
+from swiftpie_lab.training.stages.light import LightPairsConfig
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig
 from swiftpie_lab.training.stages.one_step.tasks import Drops, Tasks
 from swiftpie_lab.training.stages.scene import SceneConfig
@@ -92,6 +93,12 @@ def world_light() -> TrainConfig:
     """
     loop = LoopConfig(steps=600, learning_rate=1.5e-3, warmup_steps=20, decay_share=0.7)
     return TrainConfig(loop=loop, stage=LightConfig())
+
+
+def world_light_pairs() -> TrainConfig:
+    """Network of light: from pairs that `swiftpie data light` renders, meanwhile or before."""
+    loop = LoopConfig(steps=100_000, learning_rate=1.5e-3, decay_share=0.6, uses_muon=False)
+    return TrainConfig(loop=loop, stage=LightPairsConfig())
 
 
 def world_layout() -> TrainConfig:
