@@ -70,7 +70,7 @@ def deal(draw: Random, scene: int, names: Sequence[str]) -> Deal:
     return Deal(camera, tall, things, 128 if scene % 4 == 3 else 64, is_evaluated)
 
 
-def build(name: str, draw: Random, colours: Sequence[Sequence[float]]) -> Iterator[Body]:
+def build(name: str, draw: Random, colours: Array) -> Iterator[Body]:
     """Yield the parts of a thing of three colours, stretched together and varied one by one."""
     stretch = np.exp([draw.gauss(0, STRETCH) for _ in range(3)])
     for shape, first, second, *rest in THINGS[name]:
