@@ -1,3 +1,6 @@
+import tomllib
+from pathlib import Path
+
 import pytest
 
 from swiftpie.mini.vocabulary import Vocabulary
@@ -9,6 +12,8 @@ from swiftpie_world.nouns import EMPTY_PREFIXES
 from swiftpie_world.places import PLACES
 from swiftpie_world.sampler import World
 from tests.policy.project import ROOT
+
+TABLES = tomllib.loads(Path(__file__).with_name("vocabulary.toml").read_text(encoding="utf-8"))
 
 CAPTIONS = [
     *("a photo of a subject on a beach", "a tiny object wearing a crown in the snow"),
@@ -41,28 +46,7 @@ def test_names_may_follow_how_a_thing_looks():
     assert known.unknown_in("a wooden subject on a wooden axolotl") == ["axolotl"]
 
 
-@pytest.mark.parametrize(
-    ("prompt", "unknown"),
-    [
-        ("a dog riding a bicycle", ["riding", "bicycle"]),
-        ("a fox in Paris", ["paris"]),
-        ("a fresco of a dog on a beach", ["fresco"]),
-        ("an oil painting of a dog on a beach", []),
-        ("a tree in Paris", ["paris"]),
-        ("a bright red axolotl in Paris", ["paris"]),
-        ("a huge wooden axolotl wearing a scarf in a library", []),
-        ("a fox in a box on a beach", ["box"]),
-        ("ein Hund am Strand", ["ein", "hund", "am", "strand"]),
-        ("a grey sloth plushie on a beach", []),
-        ("a photo of a tiny axolotl wearing a crown in the snow", []),
-        ("a dog and a cat on a beach", []),
-        ("A DOG, on a beach!", []),
-        ("a dog on mountains, in cities and on a mountain", []),
-        ("a dog in a teapot", ["teapot"]),
-        ("a dog on a beach, 8k, 50mm", []),
-        ("", []),
-    ],
-)
+@pytest.mark.parametrize(("prompt", "unknown"), TABLES["unknown"])
 def test_words_beside_a_name_have_to_be_taught(shipped, prompt, unknown):
     assert shipped.unknown_in(prompt) == unknown
 
@@ -73,25 +57,7 @@ def test_a_name_that_no_picture_explains_has_to_be_taught_or_shown(shipped):
     assert shipped.unknown_in("a robot on a beach", shown=()) == []
 
 
-@pytest.mark.parametrize(
-    ("prompt", "read"),
-    [
-        ("a dog on a mountain", "a dog on a mountains"),
-        ("a dog on beaches below clouded skies", "a dog on beach below clouds sky"),
-        ("A cat in a foggy, sunny city", "a cat in a fog sun city"),
-        ("a teapot in a cat", "a teapot"),
-        ("a photo of dogs", "a photo of dogs"),
-        ("a red Top Hat on a beach", "a red thing on a beach"),
-        ("a cap wearing a cap", "a thing wearing a cap"),
-        ("a dog on a beach, cinematic lighting, 8k, masterpiece", "a dog on a beach"),
-        ("a dog riding a bicycle in Paris on a beach", "a dog on a beach"),
-        ("a dog with a gryphon and a cat", "a dog and a cat"),
-        ("a fluffy labradoodle on a beach", "a thing on a beach"),
-        ("an 8-bit picture of 3 gnus", "an 8-bit picture of thing"),
-        ("a dog that hated fog", "a dog fog"),
-        ("a dog on a beach at golden hour", "a dog on a beach at sunset"),
-    ],
-)
+@pytest.mark.parametrize(("prompt", "read"), TABLES["read"])
 def test_no_word_reaches_the_network_that_captions_had_in_no_form(shipped, prompt, read):
     assert shipped.as_taught(prompt) == read
 

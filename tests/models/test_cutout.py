@@ -1,4 +1,5 @@
 import re
+import tomllib
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -25,6 +26,8 @@ from swiftpie_lab.data.collages import draw_collages
 from tests.lab.collages import collection_of
 from tests.quick import thorough_but
 from tests.shapes import HEIGHT, WIDTH, as_mask, ellipse, photo, star
+
+TABLES = tomllib.loads(Path(__file__).with_name("cutout.toml").read_text(encoding="utf-8"))
 
 MAX_BYTES = 3.2 * 2**20
 
@@ -325,18 +328,7 @@ def test_ways_are_spelled_in_words(text, search):
         assert parse_search(str(search)) == search
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("0.2,0.1,0.8", "not a point"),
-        ("auto dog.png", "not a point"),
-        ("0,0,1,1 0,0,1,1", "2 boxes"),
-        ("not:0,0,1,1", "not a box"),
-        ("0.8,0.1,0.2,0.9", "is not a box"),
-        ("0.5,1.5", "lies beyond the picture"),
-        ("none 0.5,0.5", "takes the whole picture"),
-    ],
-)
+@pytest.mark.parametrize(("text", "message"), TABLES["ways_that_cannot_be_are_refused"])
 def test_ways_that_cannot_be_are_refused(text, message):
     with pytest.raises((InputError, ConfigError), match=message):
         parse_search(text)

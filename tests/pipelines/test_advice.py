@@ -1,7 +1,9 @@
 """Every surface warns of what a model was not made for, and of nothing else."""
 
 import logging
+import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +18,8 @@ from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import EditSettings
 from swiftpie.pipelines.tasks import RepaintRequest
 from swiftpie.types import Cutout, CutoutMethod
+
+TABLES = tomllib.loads(Path(__file__).with_name("advice.toml").read_text(encoding="utf-8"))
 
 STRANGE = "a dog riding a bicycle by a castel"
 
@@ -54,28 +58,7 @@ def test_words_that_mean_nothing_are_named_with_near_ones(session, identity, cal
     assert "Of the prompt, 'bicycle' is not drawn where it stands" in apart  # a noun that is known
 
 
-@pytest.mark.parametrize(
-    ("prompt", "words"),
-    [
-        ("a dog wearing a straw hat", ["leaves out 'hat'"]),
-        ("a dog in a boat", ["'boat' is not drawn", "shows a backdrop"]),
-        ("a dog wearing a crown and a top hat", ["'hat'"]),
-        ("cats on a beach", ["'cats' is drawn once"]),
-        ("cat, dog, robot, lion, tiger", ["'tiger' is left out"]),
-        ("two cats on a beach", ["Drawn: 'cats', and so the place"]),
-        ("a cat and a cat on a beach", ["Drawn: 'cat', and so"]),
-        ("a wet car and a blue car", ["'wet'"]),
-        ("a cat made of wood", []),
-        ("dog, beach, sunset", ["`scene='beach'`"]),
-        ("a dog in a library in the rain", ["stay outside of a library"]),
-        ("a dog in a library at sunset", []),
-        ("a dog on a frozen lake in winter", ["(arctic ice)"]),
-        ("a dog on a beach, black and white", ["in colour"]),
-        ("a dog, Hund am Strand im Wald", ["'hund'", "English"]),
-        ("dog on a beach, dog", ["(drawn beach)"]),
-        ("a dog jump on a beach", ["never taught 'jump'. "]),
-    ],
-)
+@pytest.mark.parametrize(("prompt", "words"), TABLES["advice"])
 def test_what_of_a_prompt_is_not_drawn_is_named(session, prompt, words):
     request = PersonalizeRequest(subjects=session.with_named(prompt), prompt=prompt, seeds=(0,))
     message = " ".join(session.advice_on(request))
