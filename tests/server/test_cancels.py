@@ -378,7 +378,7 @@ ENDS = [
 async def test_the_pixels_of_a_request_are_freed_however_it_ends(server, way, path, fields, stage):
     picture = to_png(Image.new("RGB", (640, 480), (90, 120, 90)))
     sent = ("POST", path, *form(image=("a.png", picture), **fields))
-    decoded = server.worker.decoder._held
+    budgets = server.worker.decoder._budgets.values()
     server.gate.stage = stage
     gc.collect()
     gc.disable()
@@ -391,7 +391,7 @@ async def test_the_pixels_of_a_request_are_freed_however_it_ends(server, way, pa
             await asyncio.sleep(0)
         server.open()
         await drained(server.worker.scheduler)
-        await turns_until(lambda: not decoded)
+        await turns_until(lambda: not any(budget.taken for budget in budgets))
     finally:
         gc.enable()
 

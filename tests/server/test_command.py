@@ -6,15 +6,19 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from swiftpie.cli.main import app
 from swiftpie.cli.serve import ROUTES, _root_of
 from swiftpie.server import Limits
+from tests.fuzz.pictures import encoded
 from tests.server.conftest import Running, form, until
 
 
@@ -78,6 +82,38 @@ def test_a_server_without_descriptors_goes_on_and_logs_little(soft, hard, tmp_pa
         until(lambda: "ok" in ask(port, "/health/live"))
     assert "Traceback" not in log.read_text()
     assert len(log.read_text().splitlines()) < 30
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what a process holds from /proc")
+def test_large_pictures_of_several_callers_take_no_more_memory_than_of_one():
+    def edited(number):
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", port, timeout=500, source_address=(f"127.0.9.{number % 3 + 1}", 0)
+        )
+        body, kind = form(image=("a.jpg", picture), prompt="a cat at night", output_format="jpeg")
+        connection.request("POST", "/v1/images/edits", body, {"Content-Type": kind})
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        return answer.status
+
+    def peak_mib():
+        text = Path(f"/proc/{server.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", text)[1]) / 1024
+
+    picture = encoded(Image.new("RGB", (6900, 5700), (250, 200, 90)), "JPEG")
+    assert len(picture) < 1 << 20
+    with run("--port", "0", "--deadline-s", "500") as server, ThreadPoolExecutor(6) as callers:
+        port = int(server.stderr.readline().rpartition(":")[2])
+        threading.Thread(target=server.stderr.read, daemon=True).start()
+        until(lambda: '"ready"' in ask(port, "/health/ready"), seconds=240)
+        before = peak_mib()
+        assert {*callers.map(edited, range(6))} == {200}
+        after = peak_mib()
+        server.kill()
+    assert after - before < 720  # it was 2,700, and of one caller is 640
 
 
 @pytest.mark.thorough

@@ -1,6 +1,7 @@
 import asyncio
 import gc
 import json
+import math
 import os
 import signal
 import sys
@@ -14,7 +15,6 @@ from swiftpie.imageio.decoding import to_plain
 from swiftpie.imageio.writing import METADATA_KEY, encode_image
 from swiftpie.server import decoding
 from swiftpie.server.decoding import Decoder
-from swiftpie.server.errors import Overloaded
 from tests.fuzz.pictures import encoded
 from tests.processes import printed_by
 from tests.server.conftest import turns_until
@@ -118,21 +118,52 @@ async def test_pictures_are_shrunk_where_they_are_decoded(decoder, sprite, file_
     )
 
 
-async def test_what_a_caller_and_what_all_hold_is_bounded(decoder, sprite, monkeypatch):
-    picture, fits = encoded(sprite, "PNG"), 3
-    monkeypatch.setattr(decoding, "MAX_KEY_PIXELS", fits * sprite.width * sprite.height)
-    monkeypatch.setattr(decoding, "MAX_HELD_PIXELS", 2 * decoding.MAX_KEY_PIXELS)
-    held = [(await decoder.decode(picture, key="a")).image for _ in range(fits)]
-    with pytest.raises(Overloaded) as of_key:
-        await decoder.decode(picture, key="a")
-    held += [(await decoder.decode(picture, key="b")).image for _ in range(fits)]
-    with pytest.raises(Overloaded) as of_all:
-        await decoder.decode(picture, key="c")
-    assert (of_key.value.of_key, of_all.value.of_key) == (True, False)
-    held.clear()
-    gc.collect()
-    await asyncio.sleep(0)
-    assert (await decoder.decode(picture, key="a")).image.size == sprite.size
+async def test_what_does_not_fit_into_memory_waits_before_it_is_decoded(sprite, monkeypatch):
+    large, small = (encoded(sprite.resize((side, side)), "PNG") for side in (400, 40))
+    bytes_of = {side: side**2 * decoding.SHOWN_BYTES for side in (400, 40)}
+    monkeypatch.setattr(decoding, "LARGE_BYTES", bytes_of[400] // 2)
+    monkeypatch.setattr(decoding, "BUDGETS", {True: int(2.5 * bytes_of[400]), False: bytes_of[40]})
+    async with Decoder() as decoder:
+        budget = decoder._budgets[True]
+        held = [await decoder.decode(large, key=key) for key in "ab"]
+        assert budget.taken == 2 * bytes_of[400]
+        waiting = [asyncio.ensure_future(decoder.decode(large, key=key)) for key in "cde"]
+        for key in "cfg":  # small ones pass, also of who waits
+            assert (await decoder.decode(small, key=key)).image.size == (40, 40)
+            gc.collect()
+        assert not any(one.done() for one in waiting)
+        waiting[0].cancel()  # its caller left
+        held.clear()
+        for one in waiting[1:]:  # in order
+            await turns_until(one.done)
+            assert one.result().image.size == (400, 400)
+        whole = asyncio.ensure_future(decoder.decode(large, key="h", pixel_bytes=10**6))
+        await asyncio.sleep(0.01)
+        assert not whole.done()  # it takes all that there is
+        waiting.clear()
+        del one
+        await whole
+        assert budget.taken == int(2.5 * bytes_of[400])
+        whole = None
+        gc.collect()
+        await turns_until(lambda: not budget.taken)
+
+
+async def test_pictures_of_two_requests_do_not_wait_for_each_other(sprite, monkeypatch):
+    uploads = [decoding.Upload(encoded(sprite, "PNG"))] * 3
+    num_bytes = math.prod(sprite.size) * decoding.SHOWN_BYTES
+    monkeypatch.setattr(decoding, "BUDGETS", {True: 0, False: 4 * num_bytes})
+    async with Decoder() as decoder, asyncio.timeout(60):
+        both = await asyncio.gather(*map(size_after, [decoder] * 2, [uploads] * 2, "ab"))
+        assert both == [3, 3]
+        with pytest.raises(ImageError, match=r"'second' .*no.* a readable"):
+            await decoder.decode_all([uploads[0], decoding.Upload(b"x", "'second'")])
+        gc.collect()
+        await turns_until(lambda: not decoder._budgets[False].taken)
+
+
+async def size_after(decoder, uploads, key):
+    return len(await decoder.decode_all(uploads, key=key))
 
 
 @pytest.mark.thorough

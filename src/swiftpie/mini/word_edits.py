@@ -271,9 +271,10 @@ class WordEdit:
         blend = region
         if self._is_of_all and self.request.mask is not None:
             blend = blend_mask(plane(region))
+        # Before there is one picture more, as a plane of a large one fills memory.
+        latent_region = resize_mask(plane(region), NOISE_SHAPE[1:])
         image = Image.composite(edited, self.original, blend)
         self.clock.lap("join")
-        latent_region = resize_mask(plane(region), NOISE_SHAPE[1:])
         return Change(image, edited, blend, region, latent_region, facts={"method": "words"})
 
 

@@ -59,6 +59,7 @@ OUT_OF_MEMORY = (
     "failed to allocate",  # OpenVINO
 )
 STEP = "step"  # One of several in the stage "denoise".
+M_MMAP_THRESHOLD = -3  # as in <malloc.h>
 
 OnStage = Callable[[str], object]
 """Takes the name of each stage, and of each step, when it has ended; may raise to stop."""
@@ -384,6 +385,12 @@ def free_unused_memory() -> None:
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()
+
+
+def free_at_once(num_bytes: int) -> None:
+    """Let glibc's allocator return what is as large as this to the system as soon as it is free."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, num_bytes)
 
 
 def trim_heap() -> None:

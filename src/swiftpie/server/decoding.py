@@ -1,7 +1,8 @@
 """Uploaded pictures, decoded in a process that may be killed, within bounds of memory.
 
-Callers take turns, a picture each. What a caller's pictures hold at once is bounded, and what all
-hold together. The memory of large ones goes back to the system.
+Callers take turns. What their pictures take until they are drawn counts in a budget of memory, and
+is charged before they are decoded: what does not fit waits. The memory of large ones goes back to
+the system.
 
 Run as a module, this file is such a process: it reads pictures from standard input and writes their
 pixels to standard output, within limits of memory and time that the system keeps. It imports no
@@ -10,15 +11,16 @@ tensor library, so that it starts at once and has little that could be attacked.
 
 import asyncio
 import json
+import math
 import os
 import struct
 import sys
 import time
 import weakref
 from asyncio.subprocess import Process
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from operator import mul
 from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple, Self
 
@@ -26,7 +28,7 @@ from PIL import Image
 
 from swiftpie.errors import ImageError, short_reason
 from swiftpie.imageio.credentials import as_ingredient
-from swiftpie.imageio.decoding import MAX_PIXELS, colour_profile, load_image, open_image
+from swiftpie.imageio.decoding import PLAIN, colour_profile, load_image, open_image
 from swiftpie.imageio.originals import (
     OriginalPicture,
     kept_words,
@@ -43,14 +45,21 @@ SOON_S = 0.25  # for which a picture waits before a spare process takes it
 PATIENCE = 4.0  # times MAX_SECONDS by the clock, for machines that do other work
 SIGNS = "--signs"
 LENGTH = struct.Struct(">Q")
-HEAD = struct.Struct(">Q?Q")  # most_px or 0, keeps_original, the length of what follows
+# most_px or 0, keeps_original, whether the number of pixels is enough, the length of what follows
+HEAD = struct.Struct(">Q??Q")
 FACTS = (  # What the page shows or uses of a picture's record.
     *("prompt", "source_prompt", "task", "preset", "seed", "swiftpie", "scene", "subjects"),
     *("identity_scale", "detail_scale", "balance"),
 )
 MAX_FACT = 4_000  # letters, as of a prompt
-MAX_KEY_PIXELS = 3 * MAX_PIXELS  # One caller's pictures in memory.
-MAX_HELD_PIXELS = 3 * MAX_KEY_PIXELS  # All pictures in memory, at four bytes a pixel.
+LARGE_BYTES = 24 << 20  # What takes more waits for others of its kind, and holds up no small one.
+# Of all large, and of all small ones. What takes more than all is drawn beside small ones alone.
+BUDGETS = {True: 576 << 20, False: 96 << 20}
+SHOWN_BYTES = 8  # that a pixel takes, with a copy of it
+# That a pixel of a photograph takes while words change it, and while another task does, as measured
+# for 39 million pixels, and for a box over 12 million.
+CHANGED_BYTES, REDRAWN_BYTES = 15, 100
+SEARCHED_BYTES = 30  # that one takes while a subject or a face is looked for
 RETRY_S = 2.0
 QUICK_S = 1.0  # a process that ends within this may have died before
 ENVIRONMENT = {
@@ -62,6 +71,49 @@ ENVIRONMENT = {
 NO_IMAGE = Image.new("RGB", (1, 1))
 
 
+class _Charge:
+    """Memory that is charged for as long as this exists."""
+
+
+class MemoryBudget:
+    """Bytes that pictures take until they are gone; the first one to wait is the first to go on."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self.taken = most, 0
+        self._turn, self._returned = asyncio.Lock(), asyncio.Event()
+
+    async def take(self, num_bytes: int) -> _Charge:
+        """Wait until so many bytes are free, or all if it is more, and charge them."""
+        charge, num_bytes = _Charge(), min(num_bytes, self._most)
+        async with self._turn:
+            while self.taken + num_bytes > self._most:
+                self._returned.clear()
+                await self._returned.wait()
+            self.taken += num_bytes
+        loop = asyncio.get_running_loop()
+
+        def freed() -> None:  # in any thread
+            with suppress(RuntimeError):  # the server has ended
+                loop.call_soon_threadsafe(self._give, num_bytes)
+
+        weakref.finalize(charge, freed).atexit = False
+        return charge
+
+    def _give(self, num_bytes: int) -> None:
+        self.taken -= num_bytes
+        self._returned.set()
+
+
+class Upload(NamedTuple):
+    """A picture as it came, and what becomes of it."""
+
+    data: bytes
+    name: str = "The picture"  # in messages
+    most_px: int | None = None  # to which a longer side is shrunk
+    keeps_original: bool = False  # also in the colours of its file
+    pixel_bytes: int = SHOWN_BYTES
+
+
 class Decoder:
     """Such a process, replaced when it dies; a spare one decodes while a picture takes long."""
 
@@ -71,9 +123,9 @@ class Decoder:
         self._spare = Decoder(has_spare=False, signs=signs) if has_spare else None
         self._child: Process | None = None
         self._free = asyncio.Lock()
-        # A key waits for the process with one picture, so that keys take turns.
+        # A key waits for the process and for memory with one request, so that keys take turns.
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
-        self._held: Counter[str] = Counter()  # pixels of pictures in memory, by key
+        self._budgets = {is_large: MemoryBudget(most) for is_large, most in BUDGETS.items()}
 
     async def __aenter__(self) -> Self:
         self._child = await self._start()
@@ -86,56 +138,44 @@ class Decoder:
         if self._spare is not None:
             await self._spare.stop()
 
-    async def decode(
-        self,
-        data: bytes,
-        *,
-        name: str = "The picture",
-        key: str = "",
-        most_px: int | None = None,
-        keeps_original: bool = False,
-    ) -> "DecodedPicture":
-        """Return the picture in `data`, and once more in the colours of its file if those are kept.
+    async def decode(self, data: bytes, *, key: str = "", **facts: Any) -> "DecodedPicture":  # noqa: ANN401 - of `Upload`
+        """Return what `decode_all` does of one picture."""
+        (picture,) = await self.decode_all([Upload(data, **facts)], key=key)
+        return picture
 
-        Messages call it by `name`; `key` is the caller's; a side longer than `most_px` is shrunk.
+    async def decode_all(
+        self, uploads: Sequence["Upload"], *, key: str = ""
+    ) -> "list[DecodedPicture]":
+        """Return the pictures of a request, once there is memory for all of them.
+
+        `key` is the caller's, of whom one request with large pictures waits, and one with small.
 
         Raises:
-            ImageError: It is no picture, broken, or takes more time or memory than one may.
-            Overloaded: Pictures of this key, or of all, hold too much already.
+            ImageError: One is no picture, broken, or takes more time or memory than one may.
         """
-        head = HEAD.pack(most_px or 0, keeps_original, len(data))
-        turn = self._turns.setdefault(key, asyncio.Lock())
-        async with turn:
-            self._check_room(key, 1)
-            found = await self.answer(head, data, name=name)
-            if found.error:
-                raise ImageError(f"{name}{found.error}")
-            held = [found.image, *([found.own] if found.profile else [])]
-            self._check_room(key, sum(image.width * image.height for image in held))
-            for image in held:
-                self._hold(image, key)
-        return found._replace(data=found.data or data) if keeps_original and self._signs else found
+        async with self._turn(key):
+            sizes = [(await self._read(upload, is_size=True)).num_pixels for upload in uploads]
+        needed = sum(map(mul, sizes, (upload.pixel_bytes for upload in uploads)))
+        is_large = needed > LARGE_BYTES
+        async with self._turn(f"{key} {is_large}"):
+            charge = await self._budgets[is_large].take(needed)
+            pictures = [await self._read(upload) for upload in uploads]
+        for picture in pictures:
+            for image in (picture.image, *([picture.own] if picture.profile else [])):
+                setattr(image, PLAIN, True)  # the process has made it so
+                vars(image)["charge"] = charge  # until all of them are gone
+        return pictures
 
-    def _check_room(self, key: str, num_pixels: int) -> None:
-        if self._held[key] + num_pixels > MAX_KEY_PIXELS:
-            raise Overloaded(RETRY_S, of_key=True)
-        if self._held.total() + num_pixels > MAX_HELD_PIXELS:
-            raise Overloaded(RETRY_S, of_key=False)
+    def _turn(self, key: str) -> asyncio.Lock:
+        return self._turns.setdefault(key, asyncio.Lock())
 
-    def _hold(self, image: Image.Image, key: str) -> None:
-        num_pixels, loop = image.width * image.height, asyncio.get_running_loop()
-        self._held[key] += num_pixels
-
-        def released() -> None:
-            self._held[key] -= num_pixels
-            if not self._held[key]:
-                del self._held[key]
-
-        def freed() -> None:  # in any thread
-            with suppress(RuntimeError):  # the server has ended
-                loop.call_soon_threadsafe(released)
-
-        weakref.finalize(image, freed).atexit = False
+    async def _read(self, upload: "Upload", *, is_size: bool = False) -> "DecodedPicture":
+        keeps, data = upload.keeps_original, upload.data
+        head = HEAD.pack(upload.most_px or 0, keeps, is_size, len(data))
+        picture = await self.answer(head, data, name=upload.name)
+        if picture.error:
+            raise ImageError(f"{upload.name}{picture.error}")
+        return picture._replace(data=picture.data or data) if keeps and self._signs else picture
 
     async def answer(self, head: bytes, data: bytes, *, name: str) -> "DecodedPicture":
         try:
@@ -198,6 +238,7 @@ class DecodedPicture(NamedTuple):
     """A picture as upright sRGB, or why it is none."""
 
     error: str = ""  # follows the picture's name in a message; empty if there is a picture
+    num_pixels: int = 0  # if only that was asked for, once more for other colours that are kept
     image: Image.Image = NO_IMAGE
     origin: Mapping[str, str] = MappingProxyType({})  # `FACTS` of what made it if we did
     own: Image.Image = NO_IMAGE  # in the colours of `profile`
@@ -221,13 +262,13 @@ async def _ask(process: Process, head: bytes, data: bytes) -> DecodedPicture:
     await stdin.drain()
     said, *parts = [await _part(stdout) for _ in range(5)]
     facts = json.loads(said)
-    if facts["error"]:
-        return DecodedPicture(facts["error"])
+    if facts["error"] or facts["num_pixels"]:
+        return DecodedPicture(facts["error"], facts["num_pixels"])
     shapes = zip(facts["modes"], facts["sizes"], parts, strict=False)
     image, *own = [Image.frombytes(mode, tuple(size), part) for mode, size, part in shapes]
     more = (own[0], bytes(parts[2])) if own else (NO_IMAGE, b"")
     losses, data, words = tuple(facts["losses"]), bytes(parts[3]), facts["words"]
-    return DecodedPicture("", image, facts["origin"], *more, losses, data, words)
+    return DecodedPicture("", 0, image, facts["origin"], *more, losses, data, words)
 
 
 async def _part(stream: asyncio.StreamReader) -> bytearray:
@@ -270,20 +311,28 @@ def answer_to(
         )
     origin = {name: text for name, text in stored.items() if name in FACTS}
     origin = {name: text for name, text in origin.items() if len(text) <= MAX_FACT}
-    return DecodedPicture("", image, origin, **original)
+    return DecodedPicture("", 0, image, origin, **original)
+
+
+def size_of(data: bytes, *, most_px: int | None, keeps_original: bool) -> DecodedPicture:
+    """Look at the header of a picture alone."""
+    try:
+        header = open_image(data)
+    except ImageError as error:
+        return DecodedPicture(_without_name(str(error)))
+    share = min(1.0, (most_px or math.inf) / max(header.size))
+    copies = 2 if keeps_original and colour_profile(header) else 1
+    return DecodedPicture("", math.ceil(share**2 * math.prod(header.size)) * copies)
 
 
 def serve(stdin: BinaryIO, stdout: BinaryIO, *, signs: bool) -> None:
     """Answer until standard input ends."""
     while len(head := stdin.read(HEAD.size)) == HEAD.size:
-        most_px, keeps_original, length = HEAD.unpack(head)
+        most_px, keeps_original, is_size, length = HEAD.unpack(head)
         _limit_time()
-        answer = answer_to(
-            stdin.read(length),
-            most_px=most_px or None,
-            keeps_original=bool(keeps_original),
-            signs=signs,
-        )
+        facts = {"most_px": most_px or None, "keeps_original": keeps_original}
+        data = stdin.read(length)
+        answer = size_of(data, **facts) if is_size else answer_to(data, **facts, signs=signs)
         for part in _parts(answer):
             stdout.write(LENGTH.pack(len(part)))
             stdout.write(part)
@@ -293,10 +342,11 @@ def serve(stdin: BinaryIO, stdout: BinaryIO, *, signs: bool) -> None:
 
 def _parts(answer: DecodedPicture) -> Iterator[bytes]:
     """Yield an answer as it is sent: its facts, the pixels of each picture, profile and source."""
-    shown = [] if answer.error else [answer.image]
+    shown = [] if answer.error or answer.num_pixels else [answer.image]
     shown += [answer.own] if answer.profile else []
     info = {
         "error": answer.error,
+        "num_pixels": answer.num_pixels,
         "modes": [image.mode for image in shown],
         "sizes": [image.size for image in shown],
         "losses": answer.losses,

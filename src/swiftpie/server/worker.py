@@ -15,7 +15,7 @@ from prometheus_client import Counter, Histogram
 from starlette.responses import Response
 
 from swiftpie.engine.session import Session
-from swiftpie.pipelines.denoise import trim_heap
+from swiftpie.pipelines.denoise import free_at_once, trim_heap
 from swiftpie.server import Limits
 from swiftpie.server.decoding import Decoder
 from swiftpie.server.drawing import DrawingBackend, DrawnPicture
@@ -28,6 +28,7 @@ from swiftpie.server.store import Models, NotFound
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
+LARGE_BYTES = 8 << 20  # more than networks ask for at once, less than Pillow does
 LARGE = 4.0  # times a usual picture; what is larger leaves hundreds of MiB in the allocator
 BEGUN = b"begun "  # before the facts of a call in place of its answer
 LOST_S = 10.0  # after its deadline, by which an answer is kept
@@ -96,6 +97,7 @@ class Worker:
 
     async def __aenter__(self) -> Self:
         """Start everything; until `is_ready` the first model is loaded and made quick."""
+        free_at_once(LARGE_BYTES)
         await self._stack.enter_async_context(self.decoder)
         self.getting_ready = asyncio.ensure_future(self._get_ready())
         if isinstance(self.answers, RedisStore):

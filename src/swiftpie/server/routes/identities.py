@@ -28,6 +28,7 @@ from swiftpie.pipelines.choose import doubts_of
 from swiftpie.pipelines.identity_file import identity_bytes
 from swiftpie.pipelines.request import Pictures
 from swiftpie.remedies import Tongue, spelled
+from swiftpie.server.decoding import SEARCHED_BYTES, Upload
 from swiftpie.server.drawing import encode_kept
 from swiftpie.server.errors import RequestError
 from swiftpie.server.requests import check_knows_faces
@@ -129,7 +130,7 @@ def upload_routes(worker: Worker) -> APIRouter:
                 param="cutout",
             )
         data, key = await read_upload(image, param="image"), caller_of(request).key
-        picture = (await worker.decoder.decode(data, name="'image'", key=key)).image
+        picture = await decoded_whole(worker, data, "'image'", key)
         if cutout == ALL:
             several = await worker.carry_out("", lambda _: cut_out_all(picture), key=key)
             subjects = [await _described(one) | {"box": bounding_box(one.mask)} for one in several]
@@ -138,6 +139,12 @@ def upload_routes(worker: Worker) -> APIRouter:
         return await _described(found)
 
     return router
+
+
+async def decoded_whole(worker: Worker, data: bytes, name: str, key: str) -> Image.Image:
+    """Return a picture at its full size, in which something is looked for."""
+    upload = Upload(data, name, pixel_bytes=SEARCHED_BYTES)
+    return (await worker.decoder.decode_all([upload], key=key))[0].image
 
 
 async def _described(found: CutOut) -> dict[str, Any]:
@@ -256,10 +263,11 @@ class Encoder:
         self, pictures: Sequence[bytes], masks: Sequence[bytes]
     ) -> StoredIdentity:
         """Return the subject of pictures, with a mask of each or none."""
-        images, shapes = [
-            [await self._decoded(data, kind, most_px=KEPT_PX) for data in given]
-            for kind, given in (("image", pictures), ("mask", masks))
-        ]
+        kinds = ["'image'"] * len(pictures) + ["'mask'"] * len(masks)
+        uploads = map(partial(Upload, most_px=KEPT_PX), (*pictures, *masks), kinds)
+        decoded = await self.worker.decoder.decode_all([*uploads], key=self.caller.key)
+        whole = [picture.image for picture in decoded]
+        images, shapes = whole[: len(pictures)], whole[len(pictures) :]
         shown = Pictures(tuple(images), tuple(shapes))
         identity = await self._carry_out(lambda session: session.identity_of(shown))
         files = await asyncio.to_thread(source_files, images, shapes)
@@ -273,13 +281,9 @@ class Encoder:
     async def of_face(self, photo: bytes, *, number: int | None) -> StoredIdentity:
         """Return a person by the face: one that is counted from the left, or the largest."""
         check_knows_faces(self.worker.models, self.model, "face")
-        image = await self._decoded(photo, "face")
+        image = await decoded_whole(self.worker, photo, "'face'", self.caller.key)
         encode = partial(encode_face, photo=image, number=number)
         return self._stored(*await self._carry_out(encode))
-
-    async def _decoded(self, data: bytes, name: str, *, most_px: int | None = None) -> Image.Image:
-        decoder, key = self.worker.decoder, self.caller.key
-        return (await decoder.decode(data, name=f"'{name}'", key=key, most_px=most_px)).image
 
     async def _carry_out(self, task: Callable[[Session], Result]) -> Result:
         return await self.worker.carry_out(self.model, task, key=self.caller.key)

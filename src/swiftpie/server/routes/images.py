@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 
 from swiftpie.pipelines.tasks import EditRequest
+from swiftpie.server.decoding import CHANGED_BYTES, REDRAWN_BYTES, Upload
 from swiftpie.server.drawing import DrawnPicture, warnings_of
 from swiftpie.server.errors import RequestError, answer_to, error_of_fields
 from swiftpie.server.jobs import Job
@@ -187,19 +188,22 @@ async def _edit(worker: Worker, request: Request) -> tuple[Drawing, list[Job]]:
     caller, is_changed = caller_of(request, body), is_edit(body, pictures)
     if references := len(pictures) - is_changed:
         check_references(references)
-    decode = partial(worker.decoder.decode, key=caller.key)
-    originals = [is_changed and number == 0 for number in range(len(pictures))]
-    found = [
-        await decode(data, name="'image'", most_px=None if kept else KEPT_PX, keeps_original=kept)
-        for data, kept in zip(pictures, originals, strict=True)
+    changed_bytes = CHANGED_BYTES if body.swiftpie.task == "edit" else REDRAWN_BYTES
+    uploads = [
+        Upload(data, "'image'", keeps_original=True, pixel_bytes=changed_bytes)
+        if is_changed and number == 0
+        else Upload(data, "'image'", most_px=KEPT_PX)
+        for number, data in enumerate(pictures)
     ]
-    shape = None if mask is None else (await decode(mask, name="'mask'")).image
+    uploads += [] if mask is None else [Upload(mask, "'mask'")]
+    decoded = await worker.decoder.decode_all(uploads, key=caller.key)
+    shape = None if mask is None else decoded.pop().image
     jobs = await worker.builder.jobs_of(
         body,
         caller=caller,
-        images=[picture.image for picture in found],
+        images=[picture.image for picture in decoded],
         mask=shape,
-        original=found[0].original if is_changed else None,
+        original=decoded[0].original if is_changed else None,
         files=files,
     )
     return body, jobs
