@@ -32,6 +32,7 @@ from swiftpie.errors import (
 )
 from swiftpie.imageio.atomic import make_folder, write_file
 from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.decoding_process import DecodedPicture
 from swiftpie.imageio.writing import encode_image
 from swiftpie.library import subject_library
 from swiftpie.pipelines.request import MAX_SUBJECTS, PersonalizeRequest, Pictures, Subject, Task
@@ -39,7 +40,6 @@ from swiftpie.pipelines.settings import EditSettings, Scales
 from swiftpie.pipelines.tasks import TASKS, RepaintRequest
 from swiftpie.remedies import Tongue
 from swiftpie.server import schemas
-from swiftpie.server.decoding import DecodedPicture
 from swiftpie.server.drawing import SUFFIXES, DrawnPicture, warnings_of
 from swiftpie.server.errors import answer_to, error_of_fields
 from swiftpie.server.store import Caller
