@@ -63,6 +63,23 @@ def test_a_walk_or_a_turn_begins_and_ends_in_its_boxes_and_views(session, robot,
     assert max(levels(*pair) for pair in zip((drawn[0], drawn[-1]), ends, strict=True)) <= 2
 
 
+@pytest.mark.parametrize(
+    ("boxes", "more", "is_mirrored"),
+    [
+        ((LEFT, RIGHT), {}, True),
+        ((RIGHT, LEFT), {}, False),
+        ((LEFT, RIGHT), {"flip": True}, False),
+        ((LEFT, RIGHT), {"view": (0, 0)}, False),
+    ],
+)
+def test_what_would_walk_backwards_is_mirrored(session, boxes, more, is_mirrored):
+    zebra, prompt = session.named("zebra"), "a zebra in a forest"
+    drawn = frames(session, zebra, prompt, box=boxes[0], to_box=boxes[1], **more)
+    looks = {"flip": True} if is_mirrored else more
+    for frame, box in zip((drawn[0], drawn[-1]), boxes, strict=True):
+        assert levels(frame, still(session, zebra, prompt, box=box, **looks)) <= 2
+
+
 def test_what_is_far_from_a_walk_is_equal_in_all_frames(session, robot):
     drawn = frames(session, robot, box=LEFT, to_box=RIGHT)
     above = int(0.3 * SIZE[1])

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from swiftpie.backbones.components import Components, Placement
 from swiftpie.errors import InputError
+from swiftpie.geometry.facing import facing_of
 from swiftpie.geometry.layout import Layout
 from swiftpie.masks import Box
 from swiftpie.mini.placing import picture_size, place_subjects
@@ -74,11 +75,14 @@ def prepare_animation(components: Components, request: AnimateRequest, clock: Cl
         drawn = partial(draw_empty, components, states[0], rows, clock, facts)
         return Plan(request, drawn)
     boxes, size = _boxes(request, keys[0].boxes), picture_size(components, states[0])
+    turned = [_is_mirrored(components, request, n, row) for n, row in enumerate(boxes)]
+    if any(turned):
+        facts["mirrored"] = ", ".join(str(n + 1) for n, is_so in enumerate(turned) if is_so)
     moves = bool(request.to_boxes or request.to_views)
     drawn_at = shares if moves else [(number, 0.0) for number in range(len(states))]
     is_one = not moves or all(key.sun == keys[0].sun for key in keys)  # words light what is between
     suns = [keys[state].sun if is_one else None for state, _ in drawn_at]
-    words, stands = _subjects(components, request, states, drawn_at, boxes, suns)
+    words, stands = _subjects(components, request, states, drawn_at, boxes, suns, turned)
     start = prepare_subjects(components, words, clock, place=stands)
 
     def finish(drawn: Drawn) -> Drawn:
@@ -150,6 +154,7 @@ def _subjects(
     shares: Sequence[Share],
     boxes: Sequence[Sequence[Box | None]],
     suns: Sequence[Sequence[float] | None],
+    mirrored: Sequence[bool],
 ) -> tuple[PersonalizeRequest, Place]:
     """Return the drawing of the subjects at `shares`, and what places them."""
     alone = [subjects_alone(components, state) for state in states]
@@ -175,16 +180,23 @@ def _subjects(
     ) -> Placement:
         rows = [row[: len(shares)] for row in boxes] if any(map(any, boxes)) else None
         first = read_prompts(components, still.prompt, rows=len(noise))  # where words place them
-        placed = place_subjects(
-            *(components, still, noise, first),
-            boxes=rows,
-            size=size,
-            lit_by=text,
-            read_noise=whole[0],
-            suns=suns,
-        )
-        layouts = [_turned(layout, request, number) for number, layout in enumerate(placed.layouts)]
-        return placed._replace(layouts=layouts)
+        flips = [request.flip or is_mirrored for is_mirrored in mirrored]
+        placed = {
+            flip: place_subjects(
+                *(components, replace(still, flip=flip), noise, first),
+                boxes=rows,
+                size=size,
+                lit_by=text,
+                read_noise=whole[0],
+                suns=suns,
+            )
+            for flip in {*flips}
+        }
+        layouts = [
+            _turned(placed[flip].layouts[number], request, number)
+            for number, flip in enumerate(flips)
+        ]
+        return placed[flips[0]]._replace(layouts=layouts)
 
     return replace(still, prompt=text), stand
 
@@ -205,6 +217,24 @@ def _boxes(request: AnimateRequest, found: Sequence[Box | None]) -> list[list[Bo
             )
         rows.append([*request.path(number, start)])
     return rows
+
+
+def _is_mirrored(
+    components: Components, request: AnimateRequest, number: int, boxes: Sequence[Box | None]
+) -> bool:
+    """Whether a subject, which moves sideways, would walk backwards.
+
+    What neither a name of the library nor the outline tells stays, and so do views and `flip`.
+    """
+    subject, first, last = request.subjects[number], boxes[0], boxes[-1]
+    if first is None or last is None or request.flip or subject.view is not None:
+        return False
+    if number < len(request.to_views):
+        return False
+    identity, way = subject.identity, last[0] + last[2] - first[0] - first[2]
+    name = "" if identity.named is None else identity.named.name
+    facing = partial(facing_of, identity.mask[:1], name=name)
+    return components.keep("facing", identity, facing) * way < 0
 
 
 def _turned(layout: Layout, request: AnimateRequest, number: int) -> Layout:

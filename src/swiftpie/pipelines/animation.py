@@ -74,7 +74,8 @@ class AnimateRequest(PersonalizeRequest):
         tuple[Box, ...],  # One for each of the first subjects; others stay.
         Option(
             "Where the subject is in the last frame: left, top, right, bottom as fractions from 0 "
-            "to 1. With several subjects, one box each.",
+            "to 1. With several subjects, one box each. With mini, what surely faces away is "
+            "mirrored, without --flip or a view.",
             "L,T,R,B",
             flags=("--to-box",),
             kind=str,
