@@ -23,12 +23,17 @@ OURS = "SwiftPie"  # in the name of who rendered a place
 
 
 SPEED = "python -m benchmarks.mini_speed --engines openvino --repeats 9 --cases 0"
+DREAMBENCH = "swiftpie evaluate dreambench dreambooth/dataset --seeds 1"
+KLEIN = "--stored bfloat16 --engine offload --limit-gib 16 --no-edit"
 AGAIN = 'fifteen calls of session.personalize(dog, "a dog on a beach", seed=k)'
 # By name: the report in `benchmarks/results` that holds it, and its key there.
 STORED = {"several.found": ("several.json", "found"), "several.joined": ("several.json", "joined")}
 # By name: the command that prints it, whose report is not stored; its number stays as it is.
 PRINTED = {
     "leakage.nearest": "swiftpie evaluate leakage --photos dreambench",
+    "dreambench.cutout": DREAMBENCH,
+    "dreambench.boxes": f"{DREAMBENCH} --boxes boxes.json",
+    "klein.gib": f"python -m benchmarks.full_size --family klein {KLEIN}",
     "speed.new": SPEED,
     "speed.new.openvino": SPEED,
     "speed.again": AGAIN,

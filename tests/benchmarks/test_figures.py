@@ -8,7 +8,7 @@ import pytest
 from benchmarks.figures import FILE, MARKED, PRINTED, figures, filled, pages
 from tests.policy.project import ROOT, shown
 
-MIN_DISTINCT = 4  # characters, from which a number is hardly there by chance
+DISTINCT = re.compile(r"[1-9][\d.,]{3,}")  # such a number is hardly there by chance
 
 
 def test_the_file_has_what_the_package_and_the_reports_hold():
@@ -21,7 +21,7 @@ def test_marked_numbers_are_those_of_the_file_and_distinct_ones_are_marked(page)
     text, numbers = page.read_text(encoding="utf-8"), figures()
     assert filled(text, numbers) == text, "run `python -m benchmarks.figures`"
     plain = MARKED.sub("", text)
-    for number in (value for value in numbers.values() if len(value) >= MIN_DISTINCT):
+    for number in filter(DISTINCT.fullmatch, numbers.values()):
         assert not re.search(rf"(?<![\d.,]){re.escape(number)}(?![\d.,]*\d)", plain), number
 
 
