@@ -6,6 +6,7 @@ from benchmarks._models import KLEIN, KLEIN_DENOISER, SDXL_UNET
 from benchmarks._models import PRESETS as MEASURED
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.downloads import DownloadPlan
+from swiftpie.backbones.machine import NUMBERS_A_PIXEL, SPARE_BYTES
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.backbones.readers import lack_of_memory, readers_for
 
@@ -39,3 +40,26 @@ def test_published_models_say_whether_their_networks_fit_in_turns(
         readers = readers_for(plan, preset, device="cpu", choices=choices)
         assert readers.execution_device is not None
         assert [record.getMessage() for record in caplog.records] == [lack] * bool(lack)
+
+
+@pytest.mark.parametrize(
+    ("in_turns", "short_bytes", "offloads", "is_warned"),
+    [
+        (False, 0, False, False),
+        (False, 1, True, False),  # the weights fit, what is computed of a picture does not
+        (True, 0, True, False),
+        (True, 1, True, True),  # within what the system keeps
+    ],
+)
+def test_what_is_computed_of_a_picture_and_what_the_system_keeps_count(
+    in_turns, short_bytes, offloads, is_warned, monkeypatch, caplog
+):
+    plan, preset = plan_of("sdxl"), PRESETS.get(MEASURED["sdxl"])
+    working = NUMBERS_A_PIXEL * preset.image_size_px**2 * 2
+    needed = plan.largest_bytes + SPARE_BYTES if in_turns else plan.memory_bytes
+    free = needed + working - short_bytes
+    monkeypatch.setattr("swiftpie.backbones.readers.free_memory", lambda _: free)
+    choices = Choices(dtype="bfloat16", offloads="auto")
+    readers = readers_for(plan, preset, device="cpu", choices=choices)
+    assert (readers.execution_device is not None) is offloads
+    assert bool(caplog.records) is is_warned

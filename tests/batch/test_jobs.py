@@ -35,6 +35,15 @@ def why(jobs):
     return reason
 
 
+@pytest.mark.parametrize(
+    ("task", "row"),
+    [("personalize", DOG), ("edit", EDIT), ("animate", {**DOG, "to": "a dog at night"})],
+)
+def test_a_task_that_the_other_fields_imply_gives_the_job_no_other_name(task, row, collected):
+    implied, named = only(collected(row)), only(collected({**row, "task": task}))
+    assert (named.id, named.spec) == (implied.id, implied.spec)
+
+
 def test_a_line_and_a_row_of_a_table_make_the_same_job(collected):
     row = {**DOG, "seed": 3, "box": [0.1, 0.2, 0.8, 0.9], "identity_scale": 0.5, "size": "128x64"}
     job = only(collected(row))

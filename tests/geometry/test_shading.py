@@ -121,6 +121,18 @@ def test_the_shadow_of_a_foot_that_stands_further_back_begins_there():
     assert begins[1] - begins[0] == pytest.approx(12, abs=3)
 
 
+def test_light_near_the_horizon_throws_no_longer_a_shadow_than_light_a_little_higher():
+    alpha, layout = torch.zeros(1, 1, 256, 256), from_box((0.4, 0.5, 0.6, 0.7))
+    alpha[..., 128:180, 104:152] = 1
+    lengths = []
+    for rise in (0.2, 0.02, 0.0, -0.3):
+        direction = F.normalize(torch.tensor([[-1.0, -rise, 0.2]]), dim=1)
+        cast = usual_shadow(FROM_LEFT._replace(direction=direction))
+        lengths.append(float(cast.length))
+        assert cast_on_ground(alpha, layout, cast).isfinite().all()
+    assert lengths[1:] == pytest.approx([max(lengths)] * 3, rel=0.2)
+
+
 def test_ground_loses_the_sky_that_a_wall_hides():
     wall, layout = torch.zeros(1, 1, 256, 256), from_box((0.1, 0.2, 0.9, 0.5))
     wall[..., 51:128, 26:230] = 1

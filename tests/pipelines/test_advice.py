@@ -12,8 +12,9 @@ from PIL import Image
 from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
-from swiftpie.errors import InputError
+from swiftpie.errors import InputError, warn
 from swiftpie.pipelines.animation import AnimateRequest
+from swiftpie.pipelines.choose import hearing
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import EditSettings
 from swiftpie.pipelines.tasks import RepaintRequest
@@ -21,6 +22,7 @@ from swiftpie.types import Cutout, CutoutMethod
 
 TABLES = tomllib.loads(Path(__file__).with_name("advice.toml").read_text(encoding="utf-8"))
 
+SIZE_PX = 128  # of the session; 64 is another side that its weights draw, in these tests
 STRANGE = "a dog riding a bicycle by a castel"
 
 
@@ -179,3 +181,26 @@ def test_a_region_without_a_pixel_is_said(session, identity):
             own = {"subjects": (Subject(identity),), "prompt": "a dog", "seeds": (1,)} | given
             said = session.advice_on(PersonalizeRequest(**own))
             assert any("has no pixel" in warning for warning in said) == is_said
+
+
+def test_a_square_that_the_weights_draw_as_well_gets_no_warning_of_its_size(session, identity):
+    preset = replace(session.components.preset, more_sizes_px=(SIZE_PX // 2,))
+    other = Session(replace(session.components, preset=preset))
+    for side, is_said in ((SIZE_PX, False), (SIZE_PX // 2, False), (SIZE_PX // 4 * 3, True)):
+        request = PersonalizeRequest(
+            prompt="a dog on a beach",
+            subjects=(Subject(identity),),
+            seeds=(1,),
+            size_px=(side, side),
+            scene="words",
+        )
+        assert ("The size is" in " ".join(other.advice_on(request))) is is_said
+
+
+def test_what_is_warned_of_within_a_drawing_is_in_the_list_around_it_as_well():
+    with hearing() as outer:
+        warn(logging.getLogger("swiftpie"), "before")
+        with hearing() as inner:
+            warn(logging.getLogger("swiftpie"), "within")
+        assert inner == ["within"]
+    assert outer == ["before", "within"]

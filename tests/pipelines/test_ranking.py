@@ -104,6 +104,8 @@ def test_scores_count_by_their_deviations_and_the_first_decides_between_equals()
     assert ranked(rows, ("b",)) == [0, 1, 2]
     assert ranked(rows[:2], ("a", "b")) == [1, 0]
     assert ranked(rows, ("c",)) == [0, 1, 2]
+    narrow = [{"a": 0.0, "b": 0.502}, {"a": 10.0, "b": 0.5}, {"a": 9.0, "b": 0.501}]
+    assert ranked(narrow, ("a", "b"))[0] == 2  # by sums of raw scores it were 1
 
 
 def test_a_large_subject_in_the_middle_is_placed_best():
@@ -111,6 +113,21 @@ def test_a_large_subject_in_the_middle_is_placed_best():
     left[..., 2:6, 0:4] = middle[..., 2:6, 2:6] = small[..., 3:5, 3:5] = 1
     assert place_score(middle) > place_score(left) > place_score(torch.zeros(1, 1, 8, 8)) == 0
     assert place_score(middle) > place_score(small)
+
+
+class WithStranger:
+    """A face encoder that sees another face beside each that it finds in a picture."""
+
+    def __init__(self, encoder):
+        self.encoder, self.name, self.fingerprint = encoder, encoder.name, encoder.fingerprint
+
+    def find(self, image):
+        faces = self.encoder.find(image)
+        beside = [
+            replace(face, box=face.box._replace(left=face.box.left - 1), embedding=-face.embedding)
+            for face in (faces if image.size == photo().size else ())
+        ]
+        return [*faces, *beside]
 
 
 def test_a_person_is_compared_by_the_face(tmp_path):
@@ -126,6 +143,8 @@ def test_a_person_is_compared_by_the_face(tmp_path):
     shown = replace(drawn, images=(grey, photo(), grey))
     best = best_of(choice, shown, encoder)
     assert best.seeds == (4,)
+    together = best_of(choice, shown, WithStranger(encoder))
+    assert (together.seeds, together.scores) == (best.seeds, best.scores)
     assert best.scores[0]["identity_score"] > 0.99
     assert best_of(replace(choice, num_kept=3), shown, encoder).scores[2]["identity_score"] == -1
     bare = replace(person, mask=torch.zeros_like(person.mask))  # as of vectors without a crop
