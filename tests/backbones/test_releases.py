@@ -183,3 +183,10 @@ def test_what_no_release_is_named_with_its_remedy(hub):
     hub.repositories["an/archive"] = Repository({"notes.txt": b"x"}, tag="v1")
     with pytest.raises(WeightsError, match="has no archive"):
         planned()
+
+
+def test_a_release_that_cannot_be_reached_names_no_login_of_the_hub(monkeypatch):
+    monkeypatch.setenv("GITHUB_API_URL", "http://127.0.0.1:9")
+    with pytest.raises(WeightsError, match="by a browser") as refused:
+        planned()
+    assert "hf auth" not in str(refused.value)

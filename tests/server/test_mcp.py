@@ -167,7 +167,7 @@ WRONG = [
     ("draw", {"prompt": "a dog", "colour": "red"}, "colour: "),
     ("edit", {"prompt": "a dog", "picture": {"path": "../secret.png"}}, "is no file in a fold"),
     ("edit", {"prompt": "a dog", "picture": {"path": "link.png"}}, "Give a picture"),
-    ("edit", {"prompt": "a dog", "picture": {"path": "/dev/zero"}}, "is no file in a folder"),
+    ("edit", {"prompt": "a dog", "picture": {"path": "/dev/zero"}}, "outside of the folders"),
     ("edit", {"prompt": "a dog", "picture": {"path": "none.png"}}, "cannot be read"),
     ("edit", {"prompt": "a dog", "picture": {"data": "no base64"}}, "'picture' is no base64"),
     ("edit", {"prompt": "a dog", "picture": {"data": "aGVsbG8="}}, "picture"),

@@ -248,7 +248,10 @@ def explain(reference: RepoReference, option: str, error: BaseException) -> str:
     text = short_reason(reason).rstrip(".")
     if isinstance(error, OfflineModeIsEnabled):
         text = "it is not on this machine, and the session is offline"
+    private = "run `hf auth login` for what is gated or private"
+    if reference.host is Host.GITHUB:
+        private = "fetch the release by a browser and unpack it if GitHub is blocked here"
     return (
-        f"'{reference}' cannot be downloaded: {text}. Check the name and the network, run `hf auth "
-        f"login` for what is gated or private, or pass a path of yours as `{option}=`."
+        f"'{reference}' cannot be downloaded: {text}. Check the name and the network, {private}, "
+        f"or pass a path of yours as `{option}=`."
     )

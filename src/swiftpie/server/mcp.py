@@ -272,9 +272,10 @@ class Folders:
                 "picture that exists."
             ) from error
         allowed = ", ".join(map(str, self._allowed)) or "none; start with --folder DIR"
+        where = "outside of the folders" if found is None else "no file in a folder"
         raise ImageError(
-            f"'{name}' is '{shown}', which is no file in a folder that may be read ({allowed}). "
-            "Give a file inside of one, or its bytes as 'data'."
+            f"'{name}' is '{shown}', which is {where} that may be read ({allowed}), links "
+            "followed. Give a file inside of one, or its bytes as 'data'."
         )
 
     def _find(self, path: str) -> Path | None:
