@@ -10,8 +10,8 @@ from PIL import Image
 from swiftpie.faces import Face, FaceBox
 from swiftpie.imageio.images import to_tensor
 from swiftpie_lab.data.subjects import sample_subjects
-from swiftpie_lab.evaluation.benchmarks.leakage import LeakageBenchmark, boxes
-from swiftpie_lab.evaluation.case import METRICS, Evidence, Expected, ReferencePhoto
+from swiftpie_lab.evaluation.benchmarks.leakage import LeakageBenchmark
+from swiftpie_lab.evaluation.case import METRICS, Evidence, ReferencePhoto
 from swiftpie_lab.evaluation.command import open_networks
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.metrics.lpips import Lpips
@@ -23,6 +23,7 @@ from swiftpie_lab.training.stages.echo import EchoConfig, Echoes
 from swiftpie_lab.training.stages.inversion import InversionConfig
 from tests.backbones.tiny_models import make_pipeline, make_unet
 from tests.lab.data.photos import make_folder
+from tests.lab.evaluation.benchmarks.test_leakage import clean_and_seeped
 from tests.lab.evaluation.test_quality import lpips_state
 from tests.lab.evaluation.tiny_networks import write_clip, write_dino, write_siglip2
 from tests.lab.training.stages.test_distillation import landed, trained
@@ -218,18 +219,4 @@ def ranks_faces():
 def ranks_leakage():
     """Whether a neighbour's look in a subject's place is told from none."""
     leaks = LeakageBenchmark(sample_subjects())
-    case, side = leaks.cases(1)[0], leaks.world.size_px
-    networks, clean = Networks(panel=leaks.panel()), torch.zeros(1, 3, side, side)
-    expected = Expected(
-        where=leaks.places(case)[0],
-        subject=case.codes[0],
-        others=frozenset(case.codes[1:]),
-        unrelated=frozenset(networks.panel.codes) - {*case.codes},
-    )
-    left, top, right, bottom = (round(side * edge) for edge in boxes(len(case.codes))[0])
-    neighbour = leaks.given(case.codes[1]).image.resize((right - left, bottom - top))
-    seeped = clean.clone()
-    seeped[..., top:bottom, left:right] = to_tensor(neighbour)
-    common = {"alone": clean, "expected": expected, "networks": networks}
-    pair = (Evidence(picture=picture, **common) for picture in (clean, seeped))
-    return ranks(*pair, "leakage")
+    return ranks(*clean_and_seeped(leaks, Networks(panel=leaks.panel())), "leakage")
