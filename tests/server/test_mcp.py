@@ -165,7 +165,7 @@ WRONG = [
     ("draw", {"prompt": LONG}, f"prompt: String should have at most {MAX_PROMPT}"),
     ("draw", {"prompt": "a dog", "size": "9000x9000"}, "size: 'auto' or WIDTHxHEIGHT"),
     ("draw", {"prompt": "a dog", "colour": "red"}, "colour: "),
-    ("edit", {"prompt": "a dog", "picture": {"path": "../secret.png"}}, "is no file in a fold"),
+    ("edit", {"prompt": "a dog", "picture": {"path": "../secret.png"}}, "outside of the folders"),
     ("edit", {"prompt": "a dog", "picture": {"path": "link.png"}}, "Give a picture"),
     ("edit", {"prompt": "a dog", "picture": {"path": "/dev/zero"}}, "outside of the folders"),
     ("edit", {"prompt": "a dog", "picture": {"path": "none.png"}}, "cannot be read"),
