@@ -79,7 +79,7 @@ class Upload(NamedTuple):
 
 
 class Decoder:
-    """Such a process, replaced when it dies; a spare one decodes while a picture takes long."""
+    """A process that decodes, replaced when it dies, and a spare one for when it takes long."""
 
     def __init__(self, *, has_spare: bool = True, signs: bool = False) -> None:
         """`signs`: originals are kept as sources of content credentials."""
@@ -107,9 +107,7 @@ class Decoder:
         (picture,) = await self.decode_all([Upload(data, **facts)], key=key)
         return picture
 
-    async def decode_all(
-        self, uploads: Sequence["Upload"], *, key: str = ""
-    ) -> list[DecodedPicture]:
+    async def decode_all(self, uploads: Sequence[Upload], *, key: str = "") -> list[DecodedPicture]:
         """Return the pictures of a request, once there is memory for all of them.
 
         `key` is the caller's, of whom one request with large pictures waits, and one with small.
@@ -133,7 +131,7 @@ class Decoder:
     def _turn(self, key: str) -> asyncio.Lock:
         return self._turns.setdefault(key, asyncio.Lock())
 
-    async def _read(self, upload: "Upload", *, is_size: bool = False) -> DecodedPicture:
+    async def _read(self, upload: Upload, *, is_size: bool = False) -> DecodedPicture:
         keeps, data = upload.keeps_original, upload.data
         head = HEAD.pack(upload.most_px or 0, keeps, is_size, len(data))
         picture = await self.answer(head, data, name=upload.name)
@@ -149,7 +147,7 @@ class Decoder:
             assert self._spare is not None, "else it waits for as long as it takes"
             return await self._spare.answer(head, data, name=name)
         try:
-            return await self._asked_again(head, data)
+            return await self._asked(head, data)
         except (TimeoutError, asyncio.IncompleteReadError, OSError) as error:
             await self.stop()
             raise ImageError(
@@ -162,23 +160,21 @@ class Decoder:
         finally:
             self._free.release()
 
-    async def _asked_again(self, head: bytes, data: bytes) -> DecodedPicture:
-        """Ask, and once more where the process may have died before this picture came."""
-        started = time.monotonic()
-        try:
-            return await self._asked(head, data)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            if time.monotonic() - started > QUICK_S:
-                raise
-            await self.stop()
-            return await self._asked(head, data)
-
     async def _asked(self, head: bytes, data: bytes) -> DecodedPicture:
-        try:
-            self._child = self._child or await start(signs=self._signs)
-        except OSError as error:  # the machine has no more processes or memory
-            raise Overloaded(RETRY_S, of_key=False) from error
-        return await asyncio.wait_for(ask(self._child, head, data), MAX_SECONDS * PATIENCE)
+        """Ask, and once more where the process may have died before this picture came."""
+        last_s = time.monotonic() + QUICK_S
+        while True:
+            try:
+                self._child = self._child or await start(signs=self._signs)
+            except OSError as error:  # the machine has no more processes or memory
+                raise Overloaded(RETRY_S, of_key=False) from error
+            try:
+                return await asyncio.wait_for(ask(self._child, head, data), MAX_SECONDS * PATIENCE)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                if time.monotonic() > last_s:
+                    raise
+            await self.stop()
+            last_s = 0.0
 
     async def stop(self) -> None:
         """End the process; another one starts for the next picture."""

@@ -99,7 +99,7 @@ def error_of_fields(
     """Return what is wrong with a field, in words of JSON."""
     first = error.errors()[0]
     shapes = SHAPES | (SHAPES_OF_TOOLS if tongue is Tongue.TOOLS else {})
-    place = [part for part in first["loc"] if part != "body" and not _is_of_union(part)]
+    place = [part for part in first["loc"] if part != "body" and not OF_UNION.fullmatch(str(part))]
     reason = str(first["msg"]).removeprefix("Value error, ").removesuffix(".")
     reason = KINDS.get(first["type"], reason)
     inside = next((n for n, part in enumerate(reversed(place)) if isinstance(part, str)), 0)
@@ -113,10 +113,6 @@ def error_of_fields(
     where = ".".join(str(part)[:MAX_PLACE] for part in place)
     message = f"{where or 'The request'}: {reason}."
     return RequestError(message, code="invalid_value", param=where or None)
-
-
-def _is_of_union(part: object) -> bool:
-    return isinstance(part, str) and OF_UNION.fullmatch(part) is not None
 
 
 def as_request_error(error: BaseException | None, tongue: Tongue = Tongue.HTTP) -> RequestError:
@@ -147,7 +143,9 @@ def answer_to(error: Exception, what: str, tongue: Tongue = Tongue.HTTP) -> Requ
     """Return what is sent about an error that ends here: log a fault of ours, free frames."""
     answer = as_request_error(error, tongue)
     if answer.status_code >= 500 and answer is not error:
-        log_failure(error, what)
+        # Where it failed, and nothing that a caller wrote, as messages may hold.
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        logger.error("%s failed: %s\n%s", what, type(error).__name__, frames)
     free_frames(error)
     return answer
 
@@ -168,9 +166,3 @@ def free_frames(error: BaseException) -> None:
     """
     for cause in all_of(error):
         cause.__traceback__ = None
-
-
-def log_failure(error: BaseException, what: str) -> None:
-    """Log where something failed, and nothing that a caller wrote, as messages may hold."""
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("%s failed: %s\n%s", what, type(error).__name__, frames)

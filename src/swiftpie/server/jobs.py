@@ -110,7 +110,7 @@ class Scheduler:
         """Queue a job, unless it would be late by all that is known."""
         self.check_room(job.key)
         self._queues.setdefault(job.key, deque()).append(job)
-        own_s = self._own_s(job)
+        own_s = self.guess_s([job]) * self._hopes.get((job.key, job.kind), (1.0, 0))[0]
         seconds = own_s + self._wait_s(job, own_s)
         if seconds > deadline_s:
             self._take(job)
@@ -122,10 +122,6 @@ class Scheduler:
         job.done.add_done_callback(lambda _: timer.cancel())
         self._fill_soon()  # when others of its call are here, too
         return job
-
-    def _own_s(self, job: Job) -> float:
-        """Return the seconds that a job takes, by what its caller may hope."""
-        return self.guess_s([job]) * self._hopes.get((job.key, job.kind), (1.0, 0))[0]
 
     def _hope(self, job: Job) -> None:
         """Lower what one caller's jobs of a kind are guessed to take, which is late on its own.

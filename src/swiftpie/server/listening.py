@@ -32,10 +32,7 @@ MAX_CONNECTIONS = 512
 MAX_OF_ADDRESS = 256  # a proxy has one address for all
 BACKLOG = 128  # connections that are accepted at once, before they are counted
 SPARE_FILES = 64  # for all but connections: decoders, the store, files of the page
-OUT_OF_FILES = (
-    "The server has no more descriptors, or memory for sockets, and new connections wait. Raise "
-    "its limit with `ulimit -n`."
-)
+OUT_OF_FILES = "No descriptor is free, so new connections wait. Raise the limit by `ulimit -n`."
 CROWDED = (
     b"HTTP/1.1 503 Service Unavailable\r\n"
     b"retry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -228,11 +225,11 @@ def room_for_files() -> int:
     with suppress(ImportError, OSError, ValueError):  # not on Windows, which has no such limit
         import resource
 
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        if soft not in {resource.RLIM_INFINITY, max(soft, most)}:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-        needed = most if soft == resource.RLIM_INFINITY else min(needed, max(soft, most))
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        soft, hard = (needed if one == resource.RLIM_INFINITY else one for one in limits)
+        needed = min(needed, hard)
+        if soft < needed:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (needed, limits[1]))
     return max(2, needed - SPARE_FILES)
 
 

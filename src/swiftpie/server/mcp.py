@@ -159,11 +159,6 @@ def holds_pictures(value: object) -> bool:
     return any(isinstance(value, Picture | ShownSubject) for value in values)
 
 
-def subjects_of(given: BaseModel) -> list[ShownSubject]:
-    one = getattr(given, "subject", None)
-    return [*getattr(given, "subjects", []), *([] if one is None else [one])]
-
-
 ONE_SUBJECT = Field(description="The subject, by pictures or by its name in the library.")
 SUBJECTS: Any = (
     Annotated[list[ShownSubject], Field(max_length=MAX_SUBJECTS)],
@@ -324,7 +319,8 @@ class Toolbox:
     async def _carry_out(
         self, tool: Tool, given: BaseModel, report: Report
     ) -> types.CallToolResult:
-        subjects = subjects_of(given)
+        subject = getattr(given, "subject", None)
+        subjects = [*getattr(given, "subjects", []), *([] if subject is None else [subject])]
         shown = sum(bool(subject.pictures) for subject in subjects)
         steps = 1 + shown + getattr(given, "n", 1)
         count = sum(len(subject.pictures) for subject in subjects) + hasattr(given, "picture")

@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -45,6 +45,7 @@ KEPT_S = 7 * 24 * 3600  # after its last use
 ANSWER_S = 5.0  # that a method of a store may take
 THREADS = 8  # that wait for Redis, with a connection each
 LOOK_S = 1.0  # between two looks whether Redis answers
+FOREIGN = "WRONGTYPE"  # how Redis calls what another program has put there
 OUT_OF_REACH = "The store of this server does not answer. Ask again a little later."
 UNREADABLE = "an entry of the store was no %s that this server reads (%s), and was dropped"
 
@@ -94,21 +95,14 @@ class RedisStore(Generic[Thing]):
     """
 
     def __init__(
-        self,
-        kind: StoredKind[Thing],
-        *,
-        client: "Redis",
-        threads: ThreadPoolExecutor,
-        limit_mib: float,
+        self, kind: StoredKind[Thing], *, client: "Redis", threads: Executor, limit_mib: float
     ) -> None:
         self._kind, self._limit = kind, limit_mib * MIB
         self.threads = threads  # in which methods are called, see `reached`
         self._redis: Any = client  # whose types are of both of its modes
         size: Any = lambda known: kind.size(known[1])  # noqa: E731
-        own: Any = replace(kind, size=size)
-        self.near: OwnerStore[tuple[bytes, Thing]] = OwnerStore(
-            own, limit_mib=limit_mib
-        )  # versions
+        # Versions and things.
+        self.near: OwnerStore[Any] = OwnerStore(replace(kind, size=size), limit_mib=limit_mib)
         self._lock = Lock()  # of what is near, as threads share it
 
     def _place(self, *parts: str | bytes) -> bytes:
@@ -126,7 +120,9 @@ class RedisStore(Generic[Thing]):
     def find(self, name: str, *, owner: str) -> Thing:
         with self._reading(name):
             key, version = self._head_of(name, owner)
-            known, thing = self._near(name, owner)
+            known, thing = b"", None
+            with self._lock, suppress(NotFound):
+                known, thing = self.near.find(name, owner=owner)
             asking = self._using(name, owner, key)
             if known != version:
                 asking.hget(self._place("thing", name), "data")
@@ -137,11 +133,6 @@ class RedisStore(Generic[Thing]):
                 with self._lock:
                     self.near.keep(name, (version, thing), owner=owner, key=key)
             return thing
-
-    def _near(self, name: str, owner: str) -> tuple[bytes, Thing | None]:
-        with self._lock, suppress(NotFound):
-            return self.near.find(name, owner=owner)
-        return b"", None
 
     def _let_go(self, name: str) -> None:
         with self._lock, suppress(KeyError):
@@ -180,12 +171,12 @@ class RedisStore(Generic[Thing]):
         except RequestError:
             raise
         except Exception as error:
-            if isinstance(error, RedisError) and not _is_foreign(error):
+            if isinstance(error, RedisError) and FOREIGN not in str(error):
                 raise StoreUnreachable() from error
             logger.warning(UNREADABLE, self._kind.name, type(error).__name__)
             with suppress(RedisError):
                 self._redis.delete(self._place("thing", name))
-            raise self._unknown(name) from error
+            raise NotFound(self._kind.name, str(name), remedy=self._kind.remedy) from error
 
     def _head_of(self, name: str, owner: str) -> tuple[str, bytes]:
         """Return the key and the version of a thing of an owner."""
@@ -196,14 +187,10 @@ class RedisStore(Generic[Thing]):
         if of is None and key is None and not length:
             self._let_go(name)
         if of != owner.encode():
-            raise self._unknown(name)
+            raise NotFound(self._kind.name, name, remedy=self._kind.remedy)
         if not version or not 0 < length <= self._limit + SEAL_BYTES:
             raise ValueError
         return key.decode(), version
-
-    def _unknown(self, name: str | bytes) -> NotFound:
-        text = name if isinstance(name, str) else name.decode(errors="replace")
-        return NotFound(self._kind.name, text, remedy=self._kind.remedy)
 
     def _names_in(self, index: bytes) -> list[bytes]:
         from redis import ResponseError
@@ -211,7 +198,7 @@ class RedisStore(Generic[Thing]):
         try:
             names: list[bytes] = self._redis.zrange(index, 0, -1)
         except ResponseError as error:
-            if not _is_foreign(error):
+            if FOREIGN not in str(error):
                 raise
             self._redis.delete(index)
             return []
@@ -274,10 +261,6 @@ class RedisStore(Generic[Thing]):
         self._let_go(name if isinstance(name, str) else name.decode(errors="replace"))
 
 
-def _is_foreign(error: Exception) -> bool:
-    return "WRONGTYPE" in str(error)
-
-
 def _sealed(data: bytes) -> bytes:
     """Return data behind a hash, by which damaged data and those of others are known."""
     return blake2b(data, digest_size=SEAL_BYTES).digest() + data
@@ -302,19 +285,17 @@ class Stores:
     identities: Store[StoredIdentity]
     pictures: "Store[Image.Image]"
     answers: Store[bytes]
-    is_shared: bool
 
 
 def open_stores(address: str, *, limit_mib: float) -> Stores:
     """Return stores at the address of a Redis, or in memory; ConfigError if it does not answer."""
     make: Any = OwnerStore
-    if is_shared := address != MEMORY:
+    if address != MEMORY:
         threads = ThreadPoolExecutor(THREADS, thread_name_prefix="swiftpie-store")
         make = partial(RedisStore, client=connected_to(address), threads=threads)
-    known, pictures, answers = (
-        make(kind, limit_mib=limit_mib / 3) for kind in (IDENTITIES, PICTURES, ANSWERS)
+    return Stores(
+        *(make(kind, limit_mib=limit_mib / 3) for kind in (IDENTITIES, PICTURES, ANSWERS))
     )
-    return Stores(known, pictures, answers, is_shared)
 
 
 async def reached(

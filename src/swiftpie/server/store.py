@@ -112,8 +112,8 @@ class StoredKind(Generic[Thing]):
     facts: Callable[[Thing, str], dict[str, Any]] = lambda _thing, _name: {}
 
 
-class _Kept(NamedTuple):
-    thing: Any
+class _Kept(NamedTuple, Generic[Thing]):
+    thing: Thing
     owner: str
     key: str  # Names the caller, who may invent owners.
     size: int
@@ -164,7 +164,7 @@ class OwnerStore(Generic[Thing]):
     def __init__(self, kind: StoredKind[Thing], *, limit_mib: float) -> None:
         self._kind = kind
         self._limit = limit_mib * MIB
-        self._things: dict[str, _Kept] = {}
+        self._things: dict[str, _Kept[Thing]] = {}
         # The names of an owner, a key, and an owner under a key, the least recently used first.
         self._names: defaultdict[tuple[str, ...], dict[str, None]] = defaultdict(dict)
         self._keys = _Shares()
@@ -185,8 +185,7 @@ class OwnerStore(Generic[Thing]):
         if kept is None or kept.owner != owner:
             raise NotFound(self._kind.name, name, remedy=self._kind.remedy)
         self._count(name, kept, 0)
-        thing: Thing = kept.thing
-        return thing
+        return kept.thing
 
     def replace(self, name: str, thing: Thing, *, owner: str) -> None:
         self.find(name, owner=owner)
@@ -216,13 +215,13 @@ class OwnerStore(Generic[Thing]):
         self._things[name] = kept
         self._count(name, kept, kept.size)
 
-    def forget(self, name: str) -> _Kept:
+    def forget(self, name: str) -> _Kept[Thing]:
         """Drop a thing, and return it; KeyError if there is none of this name."""
         kept = self._things.pop(name)
         self._count(name, kept, -kept.size)
         return kept
 
-    def _count(self, name: str, kept: _Kept, num_bytes: int) -> None:
+    def _count(self, name: str, kept: _Kept[Thing], num_bytes: int) -> None:
         """Count more bytes, or fewer, for a thing, which was used now."""
         self._keys.add(kept.key, num_bytes)
         self._owners[kept.key].add(kept.owner, num_bytes)

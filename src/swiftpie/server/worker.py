@@ -87,7 +87,7 @@ class Worker:
         )
         kept = stores or open_stores(MEMORY, limit_mib=limits.cache_mib)
         self.identities, self.pictures = kept.identities, kept.pictures
-        self.answers, self._is_shared, self.has_store = kept.answers, kept.is_shared, True
+        self.answers, self.has_store = kept.answers, True
         self.running: dict[str, RunningCall] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self.builder = JobBuilder(models, identities=self.identities, pictures=self.pictures)
@@ -120,7 +120,7 @@ class Worker:
     async def __aexit__(self, *error: object) -> None:
         self.getting_ready.cancel()
         calls = [call.drawing for call in self.running.values()]
-        if calls and self._is_shared:  # other servers can tell their answers
+        if calls and isinstance(self.answers, RedisStore):  # other servers can tell their answers
             await asyncio.wait(calls, timeout=self.limits.deadline_s)
         self.scheduler.close()
         if calls:

@@ -87,8 +87,7 @@ def upload_routes(worker: Worker) -> APIRouter:
             masks = [await read_upload(upload, param="mask") for upload in mask or ()]
             known = await encoder.of_pictures(images, masks)
         known = replace(known, name=name)
-        keep = worker.identities.put
-        number = await reached(keep, known, owner=caller.owner, key=caller.key)
+        number = await reached(worker.identities.put, known, **caller._asdict())
         return known.described(number)
 
     @router.post("/v1/pictures", tags=["live"], status_code=201, response_model=None)
@@ -97,8 +96,7 @@ def upload_routes(worker: Worker) -> APIRouter:
         data, caller = await read_upload(image, param="image"), caller_of(request)
         found = await worker.decoder.decode(data, name="'image'", key=caller.key, most_px=KEPT_PX)
         kept = found.image.copy()
-        keep = worker.pictures.put
-        number = await reached(keep, kept, owner=caller.owner, key=caller.key)
+        number = await reached(worker.pictures.put, kept, **caller._asdict())
         return {"id": number, "width": kept.width, "height": kept.height, "origin": found.origin}
 
     @router.post("/v1/cutouts", tags=["identities"])
@@ -263,11 +261,11 @@ class Encoder:
         self, pictures: Sequence[bytes], masks: Sequence[bytes]
     ) -> StoredIdentity:
         """Return the subject of pictures, with a mask of each or none."""
-        kinds = ["'image'"] * len(pictures) + ["'mask'"] * len(masks)
-        uploads = map(partial(Upload, most_px=KEPT_PX), (*pictures, *masks), kinds)
-        decoded = await self.worker.decoder.decode_all([*uploads], key=self.caller.key)
-        whole = [picture.image for picture in decoded]
-        images, shapes = whole[: len(pictures)], whole[len(pictures) :]
+        uploads = [Upload(data, "'image'", most_px=KEPT_PX) for data in pictures]
+        uploads += [Upload(data, "'mask'", most_px=KEPT_PX) for data in masks]
+        decoded = await self.worker.decoder.decode_all(uploads, key=self.caller.key)
+        images = [picture.image for picture in decoded]
+        shapes = [images.pop() for _ in masks][::-1]
         shown = Pictures(tuple(images), tuple(shapes))
         identity = await self._carry_out(lambda session: session.identity_of(shown))
         files = await asyncio.to_thread(source_files, images, shapes)

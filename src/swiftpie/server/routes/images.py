@@ -188,13 +188,10 @@ async def _edit(worker: Worker, request: Request) -> tuple[Drawing, list[Job]]:
     caller, is_changed = caller_of(request, body), is_edit(body, pictures)
     if references := len(pictures) - is_changed:
         check_references(references)
-    changed_bytes = CHANGED_BYTES if body.swiftpie.task == "edit" else REDRAWN_BYTES
-    uploads = [
-        Upload(data, "'image'", keeps_original=True, pixel_bytes=changed_bytes)
-        if is_changed and number == 0
-        else Upload(data, "'image'", most_px=KEPT_PX)
-        for number, data in enumerate(pictures)
-    ]
+    uploads = [Upload(data, "'image'", most_px=KEPT_PX) for data in pictures]
+    if is_changed:
+        taken = CHANGED_BYTES if body.swiftpie.task == "edit" else REDRAWN_BYTES
+        uploads[0] = Upload(pictures[0], "'image'", keeps_original=True, pixel_bytes=taken)
     uploads += [] if mask is None else [Upload(mask, "'mask'")]
     decoded = await worker.decoder.decode_all(uploads, key=caller.key)
     shape = None if mask is None else decoded.pop().image
