@@ -278,7 +278,7 @@ class Place:
             ]
         )
         low, high = corners.min(0), corners.max(0)
-        scale = self.tall / max(high[2] - low[2], (high[0] - low[0]) / 1.4)
+        scale = self.tall / max((high - low) / (1.4, 1.4, 1))
         x, y, _ = -scale * (low + high) / 2
         # A body of a cut-out is round where the thing stands, and its feet would hardly touch.
         hold.location = x, y, -scale * (low[2] + 0.03 * is_cutout) - self.sunk
@@ -321,10 +321,11 @@ class Place:
         render.film_transparent = shows in {"thing", "flat"}
         self.bpy.ops.render.render(write_still=True)
         image = self.bpy.data.images.load(str(path))
-        pixels = np.reshape(image.pixels, (height, width, 4)).astype(np.float32)[::-1]
+        pixels = np.empty((height, width, 4), np.float32)
+        image.pixels.foreach_get(pixels.ravel())
         self.bpy.data.images.remove(image)
         path.unlink()
-        return pixels
+        return pixels[::-1]
 
 
 def quads(rows: int, columns: int) -> Array:
