@@ -102,7 +102,7 @@ def write_onnx(
     onnx, buffer = load("onnx", extra=EXTRA), io.BytesIO()
     with torch.no_grad():
         made = dict(function.compute(function.samples))
-    with warnings.catch_warnings(), _symbolics(), _constant_noise(), _FixedShapes():
+    with warnings.catch_warnings(), _symbolics(), _Constants():
         warnings.simplefilter("ignore")  # tracing warns of fixed shapes, which are meant
         try:
             torch.onnx.export(
@@ -208,23 +208,11 @@ def _attach(model: Untyped, places: Mapping[str, TensorRange], *, kept: set[str]
     model.producer_version = graph.doc_string = ""
 
 
-@contextmanager
-def _constant_noise() -> Iterator[None]:
-    """Keep noise that a module draws by a seed of its own as numbers, not as drawing."""
-    drawn = torch.randn
+class _Constants(TorchFunctionMode):
+    """Keep sizes of tensors, and noise that a module draws by a seed of its own, as numbers.
 
-    def constant(*args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401 - as that one
-        return torch.from_numpy(drawn(*args, **kwargs).numpy())
-
-    torch.randn = constant  # a trace sees all that is called
-    try:
-        yield
-    finally:
-        torch.randn = drawn
-
-
-class _FixedShapes(TorchFunctionMode):
-    """Keep sizes of tensors as numbers, not as questions to the graph, which some operators bar."""
+    Some operators take no size that the graph asks for, and the graph draws no noise.
+    """
 
     def __torch_function__(
         self,
@@ -235,6 +223,8 @@ class _FixedShapes(TorchFunctionMode):
     ) -> Any:  # noqa: ANN401 - as all functions of PyTorch
         """Call one of them."""
         made = func(*args, **(kwargs or {}))
+        if func is torch.randn:
+            return torch.from_numpy(made.numpy())
         if func is Tensor.size or func == Tensor.shape.__get__:  # type: ignore[attr-defined]  # a descriptor
             return torch.Size(map(int, made)) if isinstance(made, tuple) else int(made)
         return made
