@@ -43,7 +43,7 @@ UPLOADS = (
     "/v1/cutouts",
 )
 LEFT = "The client left."
-BODIES_OF_KEY, BODIES = 2, 6  # largest requests that one caller, and all, send at once
+BODIES_OF_KEY, BODIES = 2, 3  # largest requests that one caller, and all, send at once
 ANSWERS_OF_KEY, ANSWERS = 128 << 20, 512 << 20  # bytes that are sent at once; one more is sent
 CROWDED = "The server has too many {} now. Ask again a little later."
 CROWDED_S = 5.0

@@ -140,6 +140,12 @@ async def read_form(
     return FormData(found)
 
 
+async def form_of(request: Request, **names: Any) -> FormData:  # noqa: ANN401 - of `read_form`
+    """Return the form of a request, whose body is let go, as its files are a copy."""
+    data, request._body = await request.body(), b""  # noqa: SLF001 - where Starlette keeps it
+    return await read_form(request.headers.get("content-type", ""), data, **names)
+
+
 def _check_once(found: Sequence[tuple[str, UploadFile | str]], *, texts: Collection[str]) -> None:
     names = Counter(name for name, value in found if isinstance(value, str))
     for name, count in names.items():
@@ -190,8 +196,7 @@ class BodyRequest(Request):
 
     async def form(self, **_: Any) -> FormData:  # type: ignore[override]  # noqa: ANN401
         """Return texts and files of the names that the route reads."""
-        kind = self.headers.get("content-type", "")
-        return await read_form(kind, await self.body(), texts=self._texts, files=self._files)
+        return await form_of(self, texts=self._texts, files=self._files)
 
 
 class BodyRoute(APIRoute):
@@ -275,7 +280,7 @@ async def read_upload(upload: object, *, param: str) -> bytes:
             "Send a smaller one."
         )
         raise RequestError(message, status=413, code="image_file_too_large", param=param)
-    data: bytes = await upload.read()  # type: ignore[attr-defined]
+    data: bytes = upload.file.getvalue()  # type: ignore[attr-defined]  # which copies nothing
     if not data:
         raise RequestError(f"'{param}' is empty.", code="empty_image_file", param=param)
     return data

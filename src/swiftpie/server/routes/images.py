@@ -18,7 +18,7 @@ from swiftpie.server.drawing import DrawnPicture, warnings_of
 from swiftpie.server.errors import RequestError, answer_to, error_of_fields
 from swiftpie.server.jobs import Job
 from swiftpie.server.requests import is_edit
-from swiftpie.server.routes import BodyRoute, as_png, caller_of, pictured, read_form, read_upload
+from swiftpie.server.routes import BodyRoute, as_png, caller_of, form_of, pictured, read_upload
 from swiftpie.server.schemas import (
     KEPT_PX,
     MAX_IMAGES,
@@ -213,13 +213,8 @@ async def _read_edit(
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         return *await asyncio.to_thread(_edit_of, await request.body()), ()  # takes a while
-    form = await read_form(
-        request.headers.get("content-type", ""),
-        await request.body(),
-        texts=Drawing.model_fields,
-        files=("image", "mask", "identity"),
-        takes_more=True,
-    )
+    names = ("image", "mask", "identity")
+    form = await form_of(request, texts=Drawing.model_fields, files=names, takes_more=True)
     pictures = [await read_upload(upload, param="image") for upload in form.getlist("image")]
     masks = [await read_upload(upload, param="mask") for upload in form.getlist("mask")]
     files = [await read_upload(upload, param="identity") for upload in form.getlist("identity")]
