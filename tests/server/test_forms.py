@@ -4,9 +4,10 @@ import time
 
 import pytest
 from PIL import Image, ImageDraw
+from starlette.requests import Request
 
 from swiftpie.server.errors import RequestError
-from swiftpie.server.routes import read_form
+from swiftpie.server.routes import form_of, read_form, read_upload
 from tests.server.conftest import picture_in, to_png
 
 KIND = "multipart/form-data; boundary=X"
@@ -190,3 +191,16 @@ def test_pictures_of_a_subject_come_by_both_names(server, picture_bytes):
     assert (answer.status, answer.json["num_pictures"]) == (201, 2)
     error = post(server, *pictures, text("namw", "dog"), path="/v1/identities").json["error"]
     assert (error["code"], error["param"]) == ("unknown_field", "namw")
+
+
+def test_the_body_of_a_form_is_held_once_as_its_files():
+    async def receive():
+        return {"type": "http.request", "body": part("image", b"x" * 5000) + b"--X--\r\n"}
+
+    async def held():
+        request = Request({"type": "http", "headers": [(b"content-type", KIND.encode())]}, receive)
+        form = await form_of(request, texts=(), files=("image",))
+        data = await read_upload(form["image"], param="image")
+        return await request.body(), data, form["image"].file.getvalue() is data
+
+    assert asyncio.run(held()) == (b"", b"x" * 5000, True)
