@@ -6,15 +6,16 @@ outline less its mirror image is fitted to them. Each is also judged by what the
 least score of a side is chosen from which 95 % of these verdicts are right.
 """
 
+import argparse
 import json
 import sys
 
 import numpy as np
 
-from swiftpie.geometry.facing import FACING, GRID, sides
 from swiftpie.geometry.ground import ASSETS
 from swiftpie.imageio.images import plane
 from swiftpie.library import subject_library
+from swiftpie.mini.facing import FACING, GRID, sides
 
 RIDGE, RIGHT_SHARE = 100.0, 0.95
 # Animals and vehicles of the library that are seen from a side.
@@ -59,6 +60,7 @@ def measure(weights: np.ndarray, scores: np.ndarray) -> str:
 
 def main() -> int:
     """Write the measure, print figures, and return the exit status."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     weights, scores = fitted()
     (ASSETS / FACING).write_text(measure(weights, scores), encoding="utf-8")
     said = np.abs(scores) >= least_score(scores)

@@ -6,6 +6,7 @@ or, of reports that are not stored, as it was put there by hand. This command co
 and puts the numbers into the pages; a test compares all three.
 """
 
+import argparse
 import json
 import re
 import sys
@@ -86,6 +87,7 @@ def filled(text: str, numbers: Mapping[str, str]) -> str:
 
 def main() -> int:
     """Write the file and the pages, and return the exit status."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     numbers = figures()
     FILE.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     for page in pages():

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from swiftpie.backbones.components import Components, Placement
 from swiftpie.errors import InputError
-from swiftpie.geometry.facing import facing_of
 from swiftpie.geometry.layout import Layout
 from swiftpie.masks import Box
+from swiftpie.mini.facing import facing_of
 from swiftpie.mini.placing import picture_size, place_subjects
 from swiftpie.mini.scene import (
     ScenePlan,

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from benchmarks.facing import fitted, measure
-from swiftpie.geometry.facing import FACING, facing_of
 from swiftpie.geometry.ground import ASSETS
 from swiftpie.imageio.decoding import load_image
 from swiftpie.library import subject_library
+from swiftpie.mini.facing import FACING, facing_of
 from swiftpie.models.cutout import cut_out
 from tests.policy.project import SOURCE
 
