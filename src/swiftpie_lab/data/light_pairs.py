@@ -256,7 +256,7 @@ def mix(scene: Mapping[str, Array], thing: int, deal: np.random.Generator) -> Pa
     strength = (weights * scene["sun"][:, 3:]).mean(1)
     sun = scene["sun"][strength.argmax()] * (strength.max() > 0)
     sun[3:] *= expose * weights[strength.argmax()]
-    return Pair(
+    pair = Pair(
         kind,
         place=empty * expose,
         own=own,
@@ -269,6 +269,11 @@ def mix(scene: Mapping[str, Array], thing: int, deal: np.random.Generator) -> Pa
         panorama=np.einsum("bc,bhwc->hwc", weights, scene["panorama"]) * expose,
         sun=sun,
     )
+    if deal.random() < 0.5:  # seen in a mirror
+        pair = Pair(kind, *(part[:, ::-1] if part.ndim > 1 else part for part in pair[1:]))
+        pair.coordinates[..., 0] *= -1
+        pair.sun[0] *= -1
+    return pair
 
 
 def deal_lights(scene: Mapping[str, Array], deal: np.random.Generator) -> tuple[str, Array]:

@@ -111,9 +111,7 @@ class LightPairsStage:
     def sample(self, network: LightNetwork, path: Path) -> dict[str, float]:
         """Save places with things; return errors of logarithms by kind of light.
 
-        Things and places were never trained. `drawn` is of the ground near the thing, `blind` the
-        same without a probe, `none` without any shadow; those that end in `thing` are of its own
-        light, up to exposure.
+        `none` is without any shadow, `blind` without a probe; those of `thing` leave exposure out.
         """
         files = sorted(Path(self.config.pairs).glob("evaluation/*.npz"))
         deal = np.random.default_rng(VALIDATION_SEED)
