@@ -67,7 +67,7 @@ def deal(draw: Random, scene: int, names: Sequence[str]) -> Deal:
     focal = draw.uniform(0.3, 0.5) * math.hypot(distance, up) / tall
     foot = draw.uniform(0.38, 0.62), draw.uniform(0.66, 0.86)
     camera = Camera.aimed(up, distance, pitch, focal, foot)
-    return Deal(camera, tall, things, 128 if scene % 4 == 3 else 64, is_evaluated)
+    return Deal(camera, tall, things, 128 if scene % 8 == 7 else 64, is_evaluated)
 
 
 def build(name: str, draw: Random, colours: Array) -> Iterator[Body]:
