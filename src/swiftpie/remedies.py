@@ -15,12 +15,7 @@ RECIPE = re.compile(r"\bthe recipe ([\w-]+(?:\|[\w-]+)*)")
 TUPLE = re.compile(r"\([^()]*,[^()]*\)")
 NUMBER, NUMBERS = re.compile(r"-?[\d.]+"), re.compile(r"[\d.]+(?:, ?[\d.]+)+")
 ENUM = re.compile(r"[A-Z]\w+\.[A-Z_]+")
-OPTION_NAMES = {
-    "number": "face-number",
-    "points": "point",
-    "size_px": "size",
-}  # where the two have different names
-
+OPTION_NAMES = {"number": "face-number", "points": "point", "size_px": "size"}  # where they differ
 
 # What a field takes, in words of JSON, in place of those of a library about Python.
 SHAPES = {
@@ -71,31 +66,18 @@ REMEDIES: Mapping[type[Exception], Mapping[Tongue, str]] = {  # in place of an e
 PHRASES = (
     (r", which `swiftpie fetch [\w-]+` gets", "", ""),
     (
-        r"Subjects come and go by `insert`, `remove` and `replace`\.",
-        "Subjects come and go by `insert`, `remove` and `replace`. For a new picture of what all "
-        'pictures show, POST /v1/images/edits takes "swiftpie": {"task": "personalize"}.',
-        "Subjects come and go by `insert`, `remove` and `replace`, and `draw` shows them anew.",
+        r"(?<=come and go by `insert`, `remove` and `replace`)\.",
+        '. With "swiftpie": {"task": "personalize"} all pictures show the subject of a new one.',
+        ", and `draw` shows them in a new picture.",
     ),
     (r"by `personalize`", 'by "swiftpie": {"task": "personalize"}', "by `draw`"),
     (r"`swiftpie library`", "GET /v1/library", "the library"),
     (r"`swiftpie presets`", "GET /v1/models", "`swiftpie presets`"),
     (r"(?<=as another subject) \(--also\)", "", ""),
     (r", as for `--mask`,", " in 'mask',", " in 'mask',"),
-    (
-        r"Any picture of a place is a scene as well: give its file\.",
-        "A picture of a place is a scene as well: send it to POST /v1/pictures, and give its id.",
-        "",
-    ),
-    (
-        r", or give a picture of the place by `scene=`",
-        ", or send a picture of the place to POST /v1/pictures and give its id as swiftpie.scene",
-        "",
-    ),
-    (
-        r"a box close around it mends most, as in `cutout=[^`]*`, and a mask mends all",
-        "a box close around it in POST /v1/cutouts mends most, and a mask mends all",
-        "a mask of it mends that",
-    ),
+    (r"Any picture of a place .*: give its file\.", "Or send one to POST /v1/pictures.", ""),
+    (r", or give a picture of the place by `scene=`", r"\g<0>", ""),
+    (r"a box close [^`]*`cutout=[^`]*`, and ", "a box close around it mends most, and ", ""),
 )
 
 
@@ -149,15 +131,16 @@ def _fields() -> dict[str, str]:
     from swiftpie.pipelines.settings import EditSettings, Scales
     from swiftpie.pipelines.tasks import TASKS
 
-    parts = {"scales": Scales, "edit": EditSettings, "animate": AnimateRequest}
-    own = (name for task in TASKS.values() for name in task.options(Surface.HTTP))
-    fields = {name: f"swiftpie.{name}" for name in own}
     new = options_of(PersonalizeRequest)
-    for part, source in parts.items():
-        mine = options_of(source, Surface.HTTP).keys() - (new if part == "animate" else ())
-        fields |= {name: f"swiftpie.{part}.{name}" for name in mine}
-    fields |= {name: f"swiftpie.animate.{name}" for name in options_of(Film, Surface.HTTP)}
-    fields |= {name: f"swiftpie.subjects.{name}" for name in options_of(Subject) if name != "box"}
-    moves = {"to_box": "swiftpie.animate.to_boxes", "to_view": "swiftpie.animate.to_views"}
-    plain = ("prompt", "negative_prompt", "seed", "size", "mask", "n")
-    return {**fields, **moves, "num_images": "n", "seeds": "seed"} | {name: name for name in plain}
+    fields = {name: name for task in TASKS.values() for name in task.options(Surface.HTTP)}
+    parts = {
+        "scales": options_of(Scales),
+        "edit": options_of(EditSettings),
+        "animate": options_of(Film) | options_of(AnimateRequest, without=[*new]),
+        "subjects": options_of(Subject, without=("box",)),
+    }
+    fields |= {name: f"{part}.{name}" for part, names in parts.items() for name in names}
+    fields |= {"to_box": "animate.to_boxes", "to_view": "animate.to_views"}
+    plain = {name: name for name in ("prompt", "negative_prompt", "seed", "size", "mask", "n")}
+    own = {name: f"swiftpie.{field}" for name, field in fields.items()}
+    return own | plain | {"num_images": "n", "seeds": "seed"}

@@ -302,7 +302,6 @@ class GenerationResult(Shown):
 
     @property
     def _is_film(self) -> bool:
-        """Whether the pictures are the frames of an animation."""
         return len(self.seeds) == 1 < len(self.images)
 
     def _file(self) -> tuple[str, bytes]:

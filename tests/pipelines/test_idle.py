@@ -140,7 +140,7 @@ def test_a_cap_where_no_branch_adds_anything_is_said_to_have_no_effect(caplog):
     assert "`energy_cap=1.0` has no effect" in caplog.text
 
 
-IDLE = "Guidance has no effect here, because no denoiser draws this picture."
+IDLE = "Guidance has no effect here, because no denoiser draws this."
 
 
 def test_guidance_of_what_no_denoiser_draws_has_no_effect_and_that_is_said(session):

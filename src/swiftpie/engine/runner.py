@@ -370,8 +370,7 @@ def progress_bar(
     Args:
         what: What is done, before the bar.
         total: The number of stages; None if nothing is known.
-        is_on: None shows the bar where it can be seen: in a terminal, or a notebook that has
-            ipywidgets, which alone draw it there.
+        is_on: None shows the bar in a terminal, and in a notebook that has ipywidgets to draw it.
         delay_s: Quicker calls show nothing.
     """
     is_notebook = "ipykernel" in sys.modules and "IPython" in sys.modules

@@ -163,11 +163,7 @@ def _unreadable(data: bytes) -> str:
 
 
 def _plain_png(data: bytes) -> tuple[bytes, bytes]:
-    """Return a PNG without what viewers skip and Pillow refuses, and its colour profile.
-
-    That are wrong checksums of chunks that need not be read, and texts and profiles that unpack to
-    much.
-    """
+    """Return a PNG without chunks that viewers skip and Pillow refuses, and its colour profile."""
     kept, place, profile = [data[: len(PNG_START)]], len(PNG_START), b""
     for _ in range(MAX_HEADER_READS):
         end = place + 12 + int.from_bytes(data[place : place + 4])

@@ -43,6 +43,7 @@ EXIF_WORDS = (*range(0x010E, 0x0111), 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x
 EXIF_WORDS += (0x8298, *range(0x9C9B, 0x9CA0))
 MAX_KEPT_EXIF = 5_000  # bytes; a JPEG also has to hold how the picture was made
 MAX_KEPT_TEXTS = 5_000  # letters
+LOST_TEXT = "its text {!r}"
 MAX_DPI = 65_535  # what a JPEG holds
 MARKS = (mark_of(None), mark_of({SOURCE_TYPE: COMPOSITE}))  # of files of ours
 
@@ -130,7 +131,7 @@ def losses_in(
     if file_format == "JPEG" and is_clear(pixels):
         losses.append("its transparency")
     lost = (name for name in texts if not holds_text(file_format, name, texts[name]))
-    losses += map(_text_called, lost)
+    losses += [LOST_TEXT.format(short_reason(name)) for name in lost]
     if file_format != "PNG" and exif:
         kept = Image.Exif()
         kept.load(exif)
@@ -161,14 +162,10 @@ def kept_words(
     for name, text in sorted(texts.items(), key=lambda item: len(item[1])):
         left -= len(name) + len(text)
         if left < 0 or name.startswith("Raw profile type"):
-            losses.append(_text_called(name))
+            losses.append(LOST_TEXT.format(short_reason(name)))
         else:
             kept[name] = text.replace("\0", "")
     return {"dpi": dpi, "texts": kept}, losses
-
-
-def _text_called(name: str) -> str:
-    return f"its text {short_reason(name)!r}"
 
 
 def _kept_exif(image: Image.Image) -> tuple[bytes, list[str]]:

@@ -139,7 +139,6 @@ def draw_together(
             for request in choice.tries:
                 with hearing() as heard:
                     plans.append(choice.technique.prepare(components, request, clock))
-                    _warn_of_guidance(plans[-1])
                 said.append(heard)
         made = _carry_out(plans, clock, on_step, split)
         results = []
@@ -156,14 +155,6 @@ def draw_together(
                 result = best_change(choice, tries, faces)
             results.append(_recorded(components.preset, choice.request, result))
         return results
-
-
-def _warn_of_guidance(plan: Plan) -> None:
-    """Warn of what guides the denoiser where it has no part, as in edits of light by `mini`."""
-    request = plan.request
-    is_guided = request.guidance is not None or request.shaping is not None
-    if plan.start is None and not plan.parts and is_guided:
-        warn(logger, "Guidance has no effect here, because no denoiser draws this picture.")
 
 
 def with_warnings(result: ResultT, warnings: Iterable[str]) -> ResultT:
@@ -259,6 +250,8 @@ def _carry_out(
             by_key.setdefault(key, []).append(index)
         else:
             with hearing() as said[index]:
+                if not plan.parts and (plan.request.guidance or plan.request.shaping):
+                    warn(logger, "Guidance has no effect here, because no denoiser draws this.")
                 parts = _carry_out(plan.parts, clock, on_step, split)
                 finished[index] = plan.finish(*(part for part, _ in parts))
     for indices in _passes(by_key, split):

@@ -276,12 +276,7 @@ class EditSettings:
     scales: Scales  # by default what belongs to the mode
     size_px: Annotated[
         int | None,
-        Option(
-            "Side in pixels of the square in which the edit is computed.",
-            least=MIN_SIDE_PX,
-            most=MAX_SIDE_PX,
-            surfaces=RARE,
-        ),
+        Option("Side in pixels of the square in which the edit is computed.", surfaces=RARE),
     ]
     own: tuple[tuple[str, Any], ...]  # options of techniques that are not the default
 

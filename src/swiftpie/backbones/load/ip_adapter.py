@@ -178,10 +178,8 @@ def lora_scales(
 ) -> dict[str, LoraScale]:
     """Return the strengths of LoRAs by name: one for all, or one each, None being 1.
 
-    As in diffusers, `{"unet": …}` is a number, or weights by block of the U-Net.
-
     Raises:
-        InputError: Numbers are missing, out of range or of something else.
+        InputError: Numbers are missing, out of range or of something else than a U-Net.
     """
     given: list[Any] = [*weights] if isinstance(weights, Sequence) else [weights] * len(names)
     chosen = [scale.get("unet") if isinstance(scale, Mapping) else scale for scale in given]
