@@ -1,7 +1,6 @@
 """What shows of a stage of training that it learns, and of a benchmark that it ranks pictures."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,22 +15,22 @@ from swiftpie_lab.evaluation.command import open_networks
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.metrics.lpips import Lpips
 from swiftpie_lab.training.context import Context
-from swiftpie_lab.training.stages.adapter.networks import AdapterDrops, LossWeights
+from swiftpie_lab.training.stages.adapter.networks import LossWeights
 from swiftpie_lab.training.stages.adapter.stage import AdapterConfig
 from swiftpie_lab.training.stages.adapter.student import no_drops, run_student
 from swiftpie_lab.training.stages.echo import EchoConfig, Echoes
 from swiftpie_lab.training.stages.inversion import InversionConfig
-from tests.backbones.tiny_models import make_pipeline, make_unet
-from tests.lab.data.photos import make_folder
+from tests.backbones.tiny_models import make_unet
 from tests.lab.evaluation.benchmarks.test_leakage import clean_and_seeped
 from tests.lab.evaluation.test_quality import lpips_state
 from tests.lab.evaluation.tiny_networks import write_clip, write_dino, write_siglip2
+from tests.lab.training.stages import conftest
+from tests.lab.training.stages.adapter.test_stage import NEVER
+from tests.lab.training.stages.adapter.test_teachers import OFF
 from tests.lab.training.stages.test_distillation import landed, trained
 from tests.lab.training.test_dists import tiny_dists
 
 STEP = 1e-3  # length of a step downhill, of all weights together
-NEVER = AdapterDrops(semantic=0, detail=0, both=0, text=0, rescaled=0)
-ALONE = dict.fromkeys(("subject", "whole", "identity", "maps", "adversarial"), 0.0)
 
 
 def falls(stage, measure=None, draw=2):
@@ -64,20 +63,11 @@ def falls(stage, measure=None, draw=2):
     return bool(fell) and all(fell)
 
 
-def settings_in(folder: Path):
+def settings_in(folder):
     """Write what stages of published models start from, and return their settings."""
-    make_pipeline(folder / "pipeline", "sd21", is_shallow=True)
-    make_unet(folder / "teacher", "sd21", is_shallow=True)
-    make_folder(folder / "photos", views=2)
+    make_unet(conftest.fill(folder) / "teacher", "sd21", is_shallow=True)
     (folder / "prompts.txt").write_text("a red cat\n", encoding="utf-8")
-    return {
-        "weights": folder / "pipeline",
-        "image_encoder": folder / "encoder",
-        "size_px": 64,
-        "batch_size": 2,
-        "checkpointing": False,
-        "mixed_precision": False,
-    }
+    return conftest.settings_in(folder)
 
 
 def built(config, folder):
@@ -98,12 +88,12 @@ def learns_of_a_teacher_and_dists(folder):
         folder / "taught",
         teacher=folder / "taught" / "teacher",
         teacher_predicts="v_prediction",
-        loss=LossWeights(**ALONE, teacher=1.0),
+        loss=LossWeights(**OFF, teacher=1.0),
         drops=NEVER,
     )
     for weight in taught.teacher.unet.conv_out.parameters():
         torch.nn.init.zeros_(weight)  # a velocity of 0 everywhere belongs to latents around 0
-    compared = adapter_in(folder / "compared", loss=LossWeights(**ALONE | {"subject": 1.0}))
+    compared = adapter_in(folder / "compared", loss=LossWeights(**OFF | {"subject": 1.0}))
 
     @torch.no_grad()
     def size(network):

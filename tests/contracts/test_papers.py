@@ -47,6 +47,7 @@ from tests.golden.cases import BOX, SIDE_PX, photo
 from tests.golden.networks import mini, moving_networks, random_networks, reading_networks
 from tests.parity.ip_adapter import compare
 from tests.parity.tiny import picture
+from tests.pipelines.test_offered_guidance import offer
 from tests.policy.project import ROOT
 from tests.policy.test_docs import rows_of
 
@@ -222,21 +223,9 @@ def reads_public_adapters():
     )
 
 
-HOUSE = """
-from swiftpie.guidance import ClassifierFree
-
-def METHOD(num_steps):
-    return {"guidance": ClassifierFree((2.0,) * num_steps)}
-"""
-
-
 def guides_as_others_offer(folder):
     """Whether a guidance of another distribution is known by its name and steers a picture."""
-    (folder / "house.py").write_text(HOUSE)
-    metadata = folder / "house-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: house\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[swiftpie.guidance]\nhouse = house:METHOD\n")
+    offer(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
         offered = GUIDANCES.get("house")(4)

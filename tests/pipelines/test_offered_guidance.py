@@ -45,14 +45,19 @@ else:
 """
 
 
-def test_one_file_adds_a_guidance_to_python_and_the_command_line(tmp_path):
-    (tmp_path / "house.py").write_text(HOUSE)
-    metadata = tmp_path / "house-1.0.dist-info"
+def offer(folder):
+    """Write a distribution that offers two guidances, one of them broken."""
+    (folder / "house.py").write_text(HOUSE)
+    metadata = folder / "house-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: house\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text(
         "[swiftpie.guidance]\nbroken = house:BROKEN\nhouse = house:METHOD\n"
     )
+
+
+def test_one_file_adds_a_guidance_to_python_and_the_command_line(tmp_path):
+    offer(tmp_path)
     paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
     environment = os.environ | {"PYTHONPATH": paths, "COLUMNS": "200"}
     printed_by(TRIAL, env=environment, timeout=120)

@@ -88,13 +88,28 @@ def check_goes_on(build, tmp_path, **changes):
     return last
 
 
-@pytest.fixture(scope="package")
-def place(tmp_path_factory):
-    """A folder with all that a stage may be built of; not to be changed."""
-    root = tmp_path_factory.mktemp("adapter")
+def settings_in(place):
+    """Return settings of any stage, exact and quick, that starts from what `fill` wrote."""
+    return {
+        "weights": place / "pipeline",
+        "image_encoder": place / "encoder",
+        "size_px": SIDE_PX,
+        "batch_size": 2,
+        "checkpointing": False,
+        "mixed_precision": False,
+    }
+
+
+def fill(root):
     make_pipeline(root / "pipeline", "sd21", is_shallow=True)
     make_folder(root / "photos", views=2)
     return root
+
+
+@pytest.fixture(scope="package")
+def place(tmp_path_factory):
+    """A folder with all that a stage may be built of; not to be changed."""
+    return fill(tmp_path_factory.mktemp("adapter"))
 
 
 @pytest.fixture(scope="package")
@@ -106,16 +121,7 @@ def build(place):
         key = repr(sorted(changes.items()))
         if key in built and not is_new:
             return built[key]
-        settings = {
-            "data": place / "photos",
-            "weights": place / "pipeline",
-            "image_encoder": place / "encoder",
-            "size_px": SIDE_PX,
-            "batch_size": 2,
-            "num_judged": 4,
-            "checkpointing": False,
-            "mixed_precision": False,
-        }
+        settings = {**settings_in(place), "data": place / "photos", "num_judged": 4}
         context = Context(data=place, runs=place, device="cpu")
         built[key] = AdapterConfig(**settings | changes).build(context)
         return built[key]
