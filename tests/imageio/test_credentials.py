@@ -130,6 +130,8 @@ def test_credentials_are_found_without_a_package_and_cut_files_have_none(file_fo
     assert str(credentials_in(data)).startswith(("signed by '?'", "damaged", WITHOUT))
     for count in range(0, len(data), 7):
         credentials_in(data[:count])
+    other = data.replace(b"WEBP", b"WAVE", 1) if file_format == "WEBP" else b"x" + data
+    assert credentials_in(other) is None
     assert credentials_in(b"") is credentials_in(tmp_path / "none") is credentials_in(None) is None
 
 

@@ -22,6 +22,12 @@ def test_every_drawn_place_has_four_pictures_of_512_px():
         assert scenes.image(name).size == (512, 512)
 
 
+def test_a_word_has_three_places_that_are_called_most_like_it():
+    near = scene_library().near("meadows")
+    assert len(near) == len({*near}) == 3
+    assert "meadow" in near[0]
+
+
 def test_a_photographed_place_has_a_drawing_or_one_like_it():
     scenes = scene_library()
     drawn = {name: scenes.drawing_of(name) for name in scenes.names()}
