@@ -20,7 +20,7 @@ SAID = [  # in Python, over HTTP, and to an assistant
     ("as in `box=0.2,0.3,0.8,0.95`.", *("as in {}box [0.2,0.3,0.8,0.95].",) * 2),
     ("`flip=True` and `prompt=`", *("{}flip true and prompt",) * 2),
     ("Load with `dtype='bfloat16'`.", *("Load with --dtype bfloat16 of the server.",) * 2),
-    (f"as {LARGER}.", *("as that of a server with --recipe swiftedit.",) * 2),
+    (f"as {LARGER}.", *("as that of a server with the recipe swiftedit.",) * 2),
     ("a `plain` word", *("a `plain` word",) * 2),
 ]
 
@@ -43,7 +43,7 @@ def test_an_error_has_the_remedy_of_its_surface():
 def test_no_advice_names_what_a_caller_cannot_do(message):
     for tongue in (Tongue.HTTP, Tongue.TOOLS):
         said = spelled(str(message), tongue)
-        assert not re.search(r"`swiftpie |\w=|`personalize`|the recipe", said), said
+        assert not re.search(r"`swiftpie |\w=|`personalize`", said), said
     assert "/v1/" not in spelled(str(message), Tongue.TOOLS)
 
 

@@ -67,7 +67,7 @@ PHRASES = (
     (r", which `swiftpie fetch [\w-]+` gets", "", ""),
     (
         r"(?<=come and go by `insert`, `remove` and `replace`)\.",
-        '. With "swiftpie": {"task": "personalize"} all pictures show the subject of a new one.',
+        '. POST /v1/images/edits with "task": "personalize" draws what all pictures show anew.',
         ", and `draw` shows them in a new picture.",
     ),
     (r"by `personalize`", 'by "swiftpie": {"task": "personalize"}', "by `draw`"),
@@ -87,7 +87,7 @@ def spelled(text: str, tongue: Tongue) -> str:
         return RECIPE.sub(r"--recipe \1", ARGUMENT.sub(_as_option, text))
     for written, *said in PHRASES:
         text = re.sub(written, said[tongue is Tongue.TOOLS], text)
-    text = RECIPE.sub(r"that of a server with --recipe \1", text).strip()
+    text = RECIPE.sub(r"that of a server with the recipe \1", text).strip()
     return ARGUMENT.sub(partial(_as_field, "" if tongue is Tongue.TOOLS else "swiftpie."), text)
 
 

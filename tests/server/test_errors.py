@@ -82,7 +82,7 @@ EDITS = [  # fields of a form, its own part, and a word
     ({}, {"task": "insert", "subjects": [{"library": "dog", "scale": 0.5}]}, "'scale' came"),
     ({}, {"task": "remove"}, "remove"),
     ({"image": [strokes(), strokes()]}, {}, '"task": "personalize"'),
-    ({"prompt": "a dog with a hat"}, {}, "a server with --recipe swiftedit"),
+    ({"prompt": "a dog with a hat"}, {}, "a server with the recipe swiftedit"),
     ({}, {"task": "replace", **LIBRARY}, "remove"),
     ({"mask": HOLE}, {"task": "remove", "points": [(0.5, 0.5)]}, "exclude"),
     ({}, {"task": "insert", "keep_pose": True, **LIBRARY}, "no use"),

@@ -625,7 +625,10 @@ def test_advice_is_in_words_of_the_page(finer):
     )
     change = finer.page.get_by_label(CHANGE)
     change.fill("a dog jumping")
-    check("jumping", "A larger model makes other edits, as the recipe swiftedit.")
+    check(
+        "jumping",
+        "A larger model makes other edits, as that of a server with the recipe swiftedit.",
+    )
     change.fill("remove the dog")
     check("remove", "Subjects come and go by Insert, Remove and Replace.")
     finer.page.get_by_text("Draw", exact=True).click()
