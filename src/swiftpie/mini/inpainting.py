@@ -224,7 +224,7 @@ def prepare_removal(components: Components, request: RepaintRequest, clock: Cloc
 def _continued(plan: RepaintPlan, patch: Patch, clock: Clock) -> Tensor:
     """Return the patch with what goes inpainted from its surroundings."""
     on_band, on_doubt = partial(clock.lap, "join"), partial(_heed, plan.request)
-    return inpaint(patch.pixels, patch.gone, on_band=on_band, on_doubt=on_doubt).clamp(0, 1)
+    return inpaint(patch.pixels, patch.gone, on_band=on_band, on_doubt=on_doubt).clamp_(0, 1)
 
 
 def _heed(request: RepaintRequest, doubt: float) -> None:

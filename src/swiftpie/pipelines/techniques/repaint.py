@@ -184,6 +184,7 @@ def finish(*drawn: Drawn, plan: RepaintPlan, compose: Compose, clock: Clock) -> 
         inner = to_pil(2 * finished[..., start - top : here[3] - top, :] - 1)[0]
         edited.paste(inner, here[:2])
         clock.lap("join")
+    del finished, shown, gone  # of a large picture each fills memory
     result = Image.composite(edited, original, blend)
     clock.lap("join")
     region = _changed_in(result, plan, patch, clock)
