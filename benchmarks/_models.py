@@ -36,13 +36,10 @@ from transformers import (
 )
 
 from swiftpie.engine.graphs.runtime import Precision
-from tests.backbones import tiny_flux2
-from tests.backbones.tiny_models import (
-    make_pipeline,
-    make_public_adapter,
-    tiny_tokenizer,
-    vocabulary,
-)
+from tests.tiny import klein
+from tests.tiny.adapters import make_public_adapter
+from tests.tiny.folders import make_pipeline
+from tests.tiny.networks import tiny_tokenizer, vocabulary
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 KLEIN, MOTION = "klein", "motion"
@@ -209,9 +206,9 @@ def make_elsewhere(folder: Path, *, family: str, dtype: str) -> None:
 def make_rehearsal(folder: Path) -> None:
     """Write a tiny model in the shape of Stable Diffusion 2.1, to try a benchmark in seconds."""
     torch.set_num_threads(1)
-    make_pipeline(folder / "pipeline", "sd21")
+    make_pipeline(folder / "pipeline", "sd21", is_shallow=False)
     (folder / "encoder").rename(folder / "image_encoder")
-    make_public_adapter(folder / ADAPTER, "sd21")
+    make_public_adapter(folder / ADAPTER, "sd21", is_shallow=False)
     write_network(folder / TINY_DECODER, tiny_decoder, torch.float32)
 
 
@@ -248,7 +245,7 @@ def make_klein(folder: Path, dtype: torch.dtype) -> None:
         dtype,
         without="lm_head.weight",
     )
-    tiny_flux2.tokenizer().save_pretrained(folder / "tokenizer")
+    klein.tokenizer().save_pretrained(folder / "tokenizer")
 
 
 def write_network(

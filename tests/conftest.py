@@ -57,6 +57,22 @@ def session():
 
 
 @pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """A folder of tiny models a family, all that tests load; they are not to be changed."""
+    from tests.tiny.sessions import make_models
+
+    return make_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def editor():
+    """A session of a random model of Stable Diffusion 2.1's shape, with an inversion network."""
+    from tests.tiny.editor import tiny_editor
+
+    return swiftpie.Session(tiny_editor())
+
+
+@pytest.fixture(scope="session")
 def subjects():
     from swiftpie_lab.data.subjects import sample_subjects
 

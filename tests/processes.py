@@ -1,4 +1,4 @@
-"""Programs that a test starts, and that have to end well, and limits of its own process."""
+"""Programs that a test starts, what they find installed, and limits of its own process."""
 
 import subprocess
 import sys
@@ -17,6 +17,15 @@ def printed(*command, **options):
 def printed_by(code, *arguments, **options):
     """Return what Python prints when it runs `code` in a process of its own."""
     return printed(sys.executable, "-c", code, *arguments, **options)
+
+
+def install(folder, module, *lines):
+    """Write what says that the module in `folder` is of another distribution, with entry points."""
+    metadata = folder / f"{module}-1.0.dist-info"
+    metadata.mkdir()
+    name = module.replace("_", "-")
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("\n".join(lines))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import pytest
 
 from swiftpie.errors import ConfigError
 from swiftpie.registry import Registry
+from tests.processes import install
 
 GROUP = "swiftpie_test.pies"
 
@@ -23,12 +24,8 @@ def pies(tmp_path, monkeypatch):
     (folder / "cherry.py").write_text("PIE = 'cherry'\n")
     (folder / "_oven.py").write_text("raise RuntimeError('private modules are not read')\n")
     (tmp_path / "guest_bakery.py").write_text("PIE = 'plum'\n")
-    metadata = tmp_path / "guest_bakery-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: guest-bakery\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(
-        f"[{GROUP}]\nplum = guest_bakery:PIE\ncherry = guest_bakery:PIE\nburnt = no_bakery:PIE\n"
-    )
+    points = ("plum = guest_bakery:PIE", "cherry = guest_bakery:PIE", "burnt = no_bakery:PIE")
+    install(tmp_path, "guest_bakery", f"[{GROUP}]", *points)
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
     yield Registry(package="bakery.pies", attribute="PIE", entry_point_group=GROUP)

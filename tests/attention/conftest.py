@@ -2,34 +2,15 @@
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
 
 from swiftpie.attention.condition import silent_condition
 from swiftpie.attention.install import BranchPlan, install
-
-WIDTH = 32
-
-
-def tiny_unet(**changes):
-    torch.manual_seed(0)
-    settings = {
-        "sample_size": 16,
-        "in_channels": 4,
-        "out_channels": 4,
-        "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-        "block_out_channels": (32, 64, 64),
-        "layers_per_block": 1,
-        "cross_attention_dim": WIDTH,
-        "attention_head_dim": (2, 4, 4),
-        "norm_num_groups": 8,
-    }
-    return UNet2DConditionModel(**settings | changes).eval().requires_grad_(False)
+from tests.tiny.networks import WIDTH, tiny_unet
 
 
 @pytest.fixture
 def unet():
-    return tiny_unet()
+    return tiny_unet("plain")
 
 
 @pytest.fixture

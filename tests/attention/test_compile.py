@@ -9,7 +9,7 @@ from swiftpie.geometry.layout import from_box, to_affine
 from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
 from swiftpie.noise import scaled_linear_step
 from swiftpie.types import TextCondition
-from tests.attention.conftest import WIDTH, tiny_unet
+from tests.tiny.networks import WIDTH, tiny_unet
 
 pytestmark = pytest.mark.usefixtures("_fresh_compiler")
 NUM_CALLS = 5
@@ -18,9 +18,8 @@ TOLERANCE = 1e-5
 
 
 def full_size():
-    denoiser = UNetDenoiser(
-        tiny_unet(), BranchPlan(token_width=WIDTH, gate=0.5), reference_step=scaled_linear_step(1)
-    )
+    plan = BranchPlan(token_width=WIDTH, gate=0.5)
+    denoiser = UNetDenoiser(tiny_unet("plain"), plan, reference_step=scaled_linear_step(1))
     return denoiser.eval().requires_grad_(False)
 
 

@@ -2,7 +2,7 @@ import torch
 
 from swiftpie.attention.condition import Block, silent_condition
 from swiftpie.attention.install import BranchPlan, install
-from tests.attention.conftest import WIDTH, tiny_unet
+from tests.tiny.networks import WIDTH, tiny_unet
 
 
 def test_undo_restores_the_same_objects(unet):
@@ -14,7 +14,7 @@ def test_undo_restores_the_same_objects(unet):
 
 
 def test_silent_condition_is_bit_equal_to_the_plain_model(latents, text):
-    unet = tiny_unet()
+    unet = tiny_unet("plain")
     plain = unet(latents, 999, text).sample
     install(unet, BranchPlan(token_width=WIDTH, gate=1.0))
     keywords = {"condition": silent_condition(latents, width=WIDTH), "notes": {}}
@@ -34,13 +34,13 @@ def test_zero_scales_are_bit_equal_even_with_references(latents, text, predict, 
 
 
 def unet_without_processors(latents, text):
-    return tiny_unet()(latents, 999, text).sample
+    return tiny_unet("plain")(latents, 999, text).sample
 
 
 def test_layers_of_blocks_that_a_preset_leaves_out_ignore_the_identity(latents, text, condition):
     outputs = []
     for blocks in (frozenset(), {Block.DOWN}, {*Block}):
-        unet = tiny_unet()
+        unet = tiny_unet("plain")
         install(unet, BranchPlan(token_width=WIDTH, gate=1.0, detail=frozenset(), semantic=blocks))
         for tokens in (condition.identity_tokens, -condition.identity_tokens):
             given = condition._replace(identity_tokens=tokens)

@@ -6,34 +6,14 @@ from functools import cache, partial
 
 import pytest
 
-from swiftpie.backbones.components import load_components
 from swiftpie.engine.session import Session
-from tests.backbones import tiny_flux2, tiny_models
 from tests.fixtures.mock_hub import clean_machine, serving
-from tests.parity.pipelines import preset_of
+from tests.tiny import klein
+from tests.tiny.folders import make_pipeline
+from tests.tiny.sessions import components_in, preset_of
 
 SDXS = preset_of("sdxs", detail="joint", noise_scale="unit", renoise="tcd")
-MAKERS = {
-    "flux2": tiny_flux2.make_pipeline,
-    "sdxs": partial(tiny_models.make_pipeline, family="sdxs", is_shallow=True),
-}
-
-
-@pytest.fixture(scope="session")
-def place(tmp_path_factory):
-    """A folder a family; they are not to be changed.
-
-    SDXL's has one transformer layer where the model has up to ten: layers are numbered alike, and
-    files of all of them are compared with diffusers elsewhere.
-    """
-    root, few = tmp_path_factory.mktemp("models"), {"is_shallow": True}
-    for family in tiny_models.ADAPTERS:
-        tiny_models.make_pipeline(root / family / "pipeline", family, **few)
-        tiny_models.make_public_adapter(root / family / "public.safetensors", family, **few)
-        tiny_models.make_own_adapter(root / family / "own.safetensors", family, **few)
-        tiny_models.make_unet(root / family / "other_unet", family, **few)
-        tiny_models.make_lora(root / family / "lora.safetensors", family, **few)
-    return root
+MAKERS = {"flux2": klein.make_pipeline, "sdxs": partial(make_pipeline, family="sdxs")}
 
 
 @pytest.fixture(scope="session")
@@ -73,19 +53,15 @@ def lookups(audited):
 
 
 @pytest.fixture
-def copied(place, tmp_path):
-    return shutil.copytree(place / "sd21" / "pipeline", tmp_path / "pipeline")
+def copied(models, tmp_path):
+    return shutil.copytree(models / "sd21" / "pipeline", tmp_path / "pipeline")
 
 
 @pytest.fixture(scope="session")
-def opened(place):
-    """Loads one family with its tiny folders; `adapter` is own, public or None."""
-
-    def open_tiny(family, adapter="own", *, preset=None, **changes):
-        choices = tiny_models.choices_in(place / family, adapter and f"{adapter}.safetensors")
-        return Session(load_components(preset or preset_of(family), **choices | changes))
-
-    return open_tiny
+def opened(models):
+    return lambda family, *args, **changes: Session(
+        components_in(models / family, *args, **changes)
+    )
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,15 @@ from swiftpie.backbones.load.networks import read_image_encoder
 from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.pipelines.identity import face_identity
-from tests.backbones.tiny_models import choices_in, make_image_encoder, make_pipeline
 from tests.parity import faces
-from tests.parity.faces import FACES, face_adapter, open_face, someone
-from tests.parity.ip_adapter import EMBEDS, HIDDEN, tiny_unet, unet_inputs
-from tests.parity.pipelines import preset_of
+from tests.parity.faces import open_face, someone
+from tests.parity.ip_adapter import unet_inputs
 from tests.parity.report import is_within
 from tests.quick import thorough_but
+from tests.tiny.adapters import FACES, face_adapter
+from tests.tiny.folders import choices_in, make_image_encoder, make_pipeline
+from tests.tiny.networks import EMBEDS, HIDDEN, tiny_unet
+from tests.tiny.sessions import preset_of
 
 PICKLED = "ip-adapter-faceid-plus_sd15"
 PLUS, PORTRAIT = "ip-adapter-faceid-plusv2_sd15", "ip-adapter-faceid-portrait_sd15"
@@ -31,10 +33,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("faces")
-    make_pipeline(root / "pipeline", "sd15", is_shallow=True)
+    make_pipeline(root / "pipeline", "sd15")
     for name in FACES:
         if name.endswith("sd15"):
-            face_adapter(root, name, is_shallow=True)
+            face_adapter(root, name)
     return root
 
 
@@ -69,7 +71,7 @@ def test_without_such_a_name_the_version_is_unknown(folder, tmp_path):
 
 
 def test_a_network_that_shares_its_weights_is_left_alone(folder):
-    unet, other = tiny_unet("sd15", is_shallow=True), tiny_unet("sd15", is_shallow=True)
+    unet, other = tiny_unet("sd15"), tiny_unet("sd15")
     for name, weight in unet.named_parameters():
         path, _, leaf = name.rpartition(".")
         setattr(other.get_submodule(path), leaf, weight)
@@ -82,7 +84,7 @@ def test_a_network_that_shares_its_weights_is_left_alone(folder):
 
 
 def test_half_precision_keeps_its_type(folder):
-    unet = tiny_unet("sd15", is_shallow=True).to(torch.bfloat16)
+    unet = tiny_unet("sd15").to(torch.bfloat16)
     install_adapter(unet, open_adapter(adapter_file(folder, PLUS)), family="sd15")
     assert {weight.dtype for weight in unet.parameters()} == {torch.bfloat16}
     assert not any(weight.requires_grad for weight in (queries(unet),))
@@ -91,7 +93,7 @@ def test_half_precision_keeps_its_type(folder):
 def test_an_adapter_of_another_family_is_refused(folder):
     opened = open_adapter(adapter_file(folder, PLUS))
     with pytest.raises(WeightsError, match="another family"):
-        install_adapter(tiny_unet("sdxl", is_shallow=True), opened, family="sdxl")
+        install_adapter(tiny_unet("sdxl"), opened, family="sdxl")
 
 
 def test_an_image_encoder_with_other_hidden_states_is_refused(folder, tmp_path):
@@ -108,7 +110,7 @@ def test_an_image_encoder_with_other_hidden_states_is_refused(folder, tmp_path):
 
 
 def test_written_as_our_own_it_keeps_its_version_and_tokens(folder, tmp_path):
-    before = open_face(folder, PLUS, is_shallow=True).components
+    before = open_face(folder, PLUS).components
     own = tmp_path / "own.safetensors"
     write_adapter(own, before)
     after = load_components(preset_of("sd15"), **choices_in(folder, own))

@@ -20,12 +20,12 @@ from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
 from swiftpie.pipelines.request import Subject
 from swiftpie.pipelines.settings import EditSettings
-from tests.backbones import tiny_models
 from tests.backbones.conftest import SDXS
 from tests.parity.flux2 import PRESET as KLEIN
 from tests.parity.flux2 import reference
-from tests.parity.ip_adapter import EMBEDS
-from tests.parity.pipelines import preset_of, subject
+from tests.tiny.folders import make_image_encoder
+from tests.tiny.networks import EMBEDS
+from tests.tiny.sessions import preset_of, subject
 
 SD15, SD21, SDXL = map(preset_of, ("sd15", "sd21", "sdxl"))
 PUBLIC, OWN = "sd21/public.safetensors", "sd21/own.safetensors"
@@ -50,18 +50,18 @@ CHOICES = [  # of the folders of one family, or of all where a path says which
     (SD15, {"weights": "sdxs"}, WeightsError, "sdxs"),
     (SDXL, {"weights": "sd15/pipeline"}, WeightsError, "sd15"),
     (SD15, {"weights": "sd21/pipeline"}, WeightsError, "sd21"),
-    (LORA, {"weights": "sd21/lora.safetensors", "base": "sd15/pipeline"}, WeightsError, "sd21"),
-    (UNET, {"weights": "sd21/lora.safetensors", "base": "sdxl/pipeline"}, WeightsError, "sd21"),
+    (LORA, {"weights": "sd21/a.safetensors", "base": "sd15/pipeline"}, WeightsError, "sd21"),
+    (UNET, {"weights": "sd21/a.safetensors", "base": "sdxl/pipeline"}, WeightsError, "sd21"),
     (SD21, {"adapter": "nowhere"}, WeightsError, "adapter="),
     (SD21, {"inversion": "nowhere"}, WeightsError, "inversion="),
     (SD21, {"adapter": "sd15/public.safetensors"}, WeightsError, "family"),
     (SD21, {"adapter": "sd15/own.safetensors"}, WeightsError, "sd15"),
     *(
-        (SD21, {"adapter": PUBLIC, option: "sd21/lora.safetensors"}, WeightsError, "takes a folder")
+        (SD21, {"adapter": PUBLIC, option: "sd21/a.safetensors"}, WeightsError, "takes a folder")
         for option in ("weights", "autoencoder", "inversion", "reference", "image_encoder")
     ),
     (SD21, {"weights": "an/owner:model.safetensors"}, WeightsError, "is one file"),
-    (LORA, {"weights": "sd21/lora.safetensors", "base": PUBLIC}, WeightsError, "`base=` takes a f"),
+    (LORA, {"weights": "sd21/a.safetensors", "base": PUBLIC}, WeightsError, "`base=` takes a f"),
     (SD21, {"adapter": PUBLIC, "image_encoder": "no"}, WeightsError, "no"),
     (SD21, {"adapter": PUBLIC, "image_encoder": "sd21"}, WeightsError, "config.json"),
     (SD21, {"inversion": "sdxl/other_unet"}, WeightsError, "family"),
@@ -74,8 +74,8 @@ CHOICES = [  # of the folders of one family, or of all where a path says which
 
 
 @pytest.fixture(scope="module")
-def folders(place, tiny, tmp_path_factory):
-    root = shutil.copytree(place, tmp_path_factory.mktemp("damaged") / "folders")
+def folders(models, tiny, tmp_path_factory):
+    root = shutil.copytree(models, tmp_path_factory.mktemp("damaged") / "folders")
     for preset in (KLEIN, SDXS):
         shutil.copytree(tiny(preset.family), root / preset.family)
     for file in root.glob("*/pipeline/*/*.safetensors"):
@@ -134,8 +134,8 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize(("preset", "name", "damage", "word"), DAMAGES)
-def test_damaged_folders_are_refused(place, tiny, tmp_path, preset, name, damage, word):
-    whole = place / "sd21" / "pipeline" if preset is SD21 else tiny(preset.family)
+def test_damaged_folders_are_refused(models, tiny, tmp_path, preset, name, damage, word):
+    whole = models / "sd21" / "pipeline" if preset is SD21 else tiny(preset.family)
     copied = shutil.copytree(whole, tmp_path / "copied")
     damage(next(copied.glob(name)))
     with pytest.raises(WeightsError, match=word):
@@ -221,13 +221,13 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(("call", "error", "word"), OTHERS)
-def test_what_cannot_be_loaded_is_refused(place, call, error, word):
+def test_what_cannot_be_loaded_is_refused(models, call, error, word):
     with pytest.raises(error, match=word):
-        call(place)
+        call(models)
 
 
 def test_what_does_not_fit_an_adapter_is_refused(opened, tmp_path):
-    other = tiny_models.make_image_encoder(tmp_path / "other", features=EMBEDS + 5)
+    other = make_image_encoder(tmp_path / "other", features=EMBEDS + 5)
     with pytest.raises(WeightsError, match="ViT-H"):
         opened("sd21", "public", image_encoder=other)
     with pytest.raises(ConfigError, match="joint"):

@@ -13,9 +13,9 @@ from swiftpie.engine.session import Session
 from swiftpie.errors import WeightsError
 from swiftpie.models.denoiser import added_conditions, read_references
 from tests.backbones.conftest import preset_of
-from tests.backbones.tiny_models import choices_in
-from tests.parity.pipelines import subject
 from tests.quick import thorough_but
+from tests.tiny.folders import choices_in
+from tests.tiny.sessions import subject
 
 PROMPT = "a red cube on the moon"
 
@@ -34,10 +34,10 @@ CASES = [
 
 
 @pytest.mark.parametrize(("family", "choices"), CASES)
-def test_a_reference_network_of_the_same_weights_changes_no_bit(place, opened, family, choices):
+def test_a_reference_network_of_the_same_weights_changes_no_bit(models, opened, family, choices):
     plain = opened(family, **choices)
-    same = opened(family, reference=place / family / "pipeline" / "unet", **choices)
-    other = opened(family, reference=place / family / "other_unet", **choices)
+    same = opened(family, reference=models / family / "pipeline" / "unet", **choices)
+    other = opened(family, reference=models / family / "other_unet", **choices)
     assert np.array_equal(pixels(same), pixels(plain))
     assert np.abs(pixels(other) - pixels(plain)).max() > 0
     prints = {session.components.fingerprint for session in (plain, same, other)}
@@ -45,10 +45,10 @@ def test_a_reference_network_of_the_same_weights_changes_no_bit(place, opened, f
 
 
 @pytest.mark.parametrize("family", thorough_but(["sd15", "sd21", "sdxl"], ["sdxl"]))
-def test_keys_and_values_are_of_what_the_other_network_reads(place, opened, family):
-    loaded = opened(family, reference=place / family / "other_unet").components
+def test_keys_and_values_are_of_what_the_other_network_reads(models, opened, family):
+    loaded = opened(family, reference=models / family / "other_unet").components
     denoiser = loaded.denoiser.double()
-    theirs = UNet2DConditionModel.from_pretrained(place / family / "other_unet").double()
+    theirs = UNet2DConditionModel.from_pretrained(models / family / "other_unet").double()
     seen = {}
     for name in denoiser.installation.detail:
         theirs.get_submodule(name).register_forward_pre_hook(
@@ -84,9 +84,9 @@ def test_keys_and_values_are_of_what_the_other_network_reads(place, opened, fami
 
 
 def test_an_adapter_knows_which_network_read_references_when_it_was_trained(
-    place, opened, tmp_path
+    models, opened, tmp_path
 ):
-    folder, path = place / "sd21" / "other_unet", tmp_path / "trained.safetensors"
+    folder, path = models / "sd21" / "other_unet", tmp_path / "trained.safetensors"
     trained = opened("sd21", reference=folder).components
     save_adapter(
         path,
@@ -98,25 +98,25 @@ def test_an_adapter_knows_which_network_read_references_when_it_was_trained(
         reference=trained.denoiser.reference,
     )
     for dtype in ("float32", "float16"):
-        load_components(**place_of(place, path), reference=folder, dtype=dtype)
+        load_components(**place_of(models, path), reference=folder, dtype=dtype)
     with pytest.raises(WeightsError, match="and none was given"):
-        load_components(**place_of(place, path))
+        load_components(**place_of(models, path))
     with pytest.raises(WeightsError, match="another one was given"):
-        load_components(**place_of(place, path), reference=place / "sd21" / "pipeline" / "unet")
+        load_components(**place_of(models, path), reference=models / "sd21" / "pipeline" / "unet")
 
 
-def place_of(place, adapter):
-    return {"preset": preset_of("sd21"), **choices_in(place / "sd21", adapter)}
+def place_of(models, adapter):
+    return {"preset": preset_of("sd21"), **choices_in(models / "sd21", adapter)}
 
 
-def test_a_network_that_reads_may_wait_in_its_file(place, opened):
-    choices = JOINT | {"reference": place / "sd21" / "other_unet"}
+def test_a_network_that_reads_may_wait_in_its_file(models, opened):
+    choices = JOINT | {"reference": models / "sd21" / "other_unet"}
     away = Session(offload.apply(opened("sd21", **choices, offloads=True).components))
     assert np.array_equal(pixels(away), pixels(opened("sd21", **choices)))
 
 
-def test_other_networks_around_it_share_it(place, opened):
-    loaded = opened("sd21", reference=place / "sd21" / "other_unet").components
+def test_other_networks_around_it_share_it(models, opened):
+    loaded = opened("sd21", reference=models / "sd21" / "other_unet").components
     reader = loaded.denoiser.reference
     assert loaded.released.denoiser.reference.conv_in.weight is reader.conv_in.weight
     folded = with_folded_upsampling(loaded)

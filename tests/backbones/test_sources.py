@@ -13,8 +13,9 @@ from swiftpie.backbones.sources import face_folder, fetch_faces, plan_faces, wit
 from swiftpie.errors import WeightsError
 from swiftpie.faces import FACE_ENCODERS, FaceSettings
 from swiftpie.faces.encoders.onnx import ARCFACE, SFACE, YUNET
-from tests.backbones import tiny_models
 from tests.fixtures.mock_hub import Repository, clean_machine, serving
+from tests.tiny.folders import make_model
+from tests.tiny.networks import tiny_autoencoder
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
@@ -22,7 +23,7 @@ REVISION = "0123456789abcdef0123456789abcdef01234567"
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("hub")
-    tiny_models.make_model(root, "sd21")
+    make_model(root, "sd21")
     (cached(root / "home") / REVISION).symlink_to(root / "pipeline")
     return root
 
@@ -53,7 +54,7 @@ def test_a_cached_repository_loads_by_its_name_offline(root, monkeypatch):
 def test_another_autoencoder_takes_the_place_of_the_pipelines_own(root, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(root / "home" / "hub"))
     torch.manual_seed(5)
-    tiny_models.tiny_autoencoder().save_pretrained(tmp_path / "other")
+    tiny_autoencoder().save_pretrained(tmp_path / "other")
     found = load(root, offline=True, autoencoder=tmp_path / "other").components
     own = load(root, offline=True).components
     latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))

@@ -10,8 +10,7 @@ from swiftpie.faces import FaceSettings
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import read_metadata
 from tests.batch.conftest import SMALL
-from tests.faces.tiny_faces import PHOTO
-from tests.faces.tiny_world import make_world, small_session
+from tests.tiny.faces import PHOTO, make_world, small_session
 
 
 def test_jobs_of_every_kind_are_drawn_as_they_ask(collected, run, folder):

@@ -26,8 +26,10 @@ def one_thread():
 def call():
     runner = CliRunner()
 
-    def call_swiftpie(*arguments, stdin=None):
-        return runner.invoke(app, [str(argument) for argument in arguments], input=stdin)
+    def call_swiftpie(*arguments, stdin=None, code=0):
+        result = runner.invoke(app, [str(argument) for argument in arguments], input=stdin)
+        assert code is None or result.exit_code == code, result.output
+        return result
 
     return call_swiftpie
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from swiftpie import InputError, Session
+from swiftpie import InputError
 from swiftpie.cli.options import EditOutput
 from swiftpie.cli.writing import FileDrawing, Target, carry_out, warn_of_losses
 from swiftpie.imageio.decoding import load_image
@@ -16,17 +16,11 @@ from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from swiftpie.pipelines.tasks import EditRequest
 from tests.fixtures.signer import SIGNER, make_signer
 from tests.parity.edit import photograph, values
-from tests.pipelines.tiny_editor import tiny_editor
 
 PROMPT = "a dog on the sofa"
 BOX = "0.2,0.3,0.6,0.8"
 TURNED, MAKER = 0x0112, 0x010F
 ROTATED = 6  # EXIF's number for a picture that lies on its side
-
-
-@pytest.fixture(scope="module")
-def editor():
-    return Session(tiny_editor())
 
 
 @pytest.fixture
@@ -116,8 +110,8 @@ def test_a_signed_edit_keeps_credentials_and_another_says_whose_it_loses(call, t
     kept = call(*command, tmp_path / "kept.png", "--sign", signer)
     assert "credentials" not in kept.stderr
     assert f"signed by '{SIGNER}'" in call("show", tmp_path / "kept.png").stdout
-    refused = call(*command, tmp_path / "no.png", "--sign", before)
-    assert (refused.exit_code, "cannot sign pictures" in refused.stderr) == (2, True)
+    refused = call(*command, tmp_path / "no.png", "--sign", before, code=2)
+    assert "cannot sign pictures" in refused.stderr
     assert not (tmp_path / "no.png").exists()
 
 
@@ -125,7 +119,6 @@ def test_edits_are_numbered_and_repeat_by_their_seeds(call, picture, tmp_path):
     prompt, options = "a photo at night", ("--box", "0.2,0.2,0.8,0.9", "--variation", 0.8)
     places = ("-o", tmp_path / "out.png", "--save-region", tmp_path / "where.png")
     result = call("edit", picture, prompt, *places, "--seed", 7, "-n", 2, "--json", *options)
-    assert result.exit_code == 0, result.output
     drawn = json.loads(result.stdout)["pictures"]
     assert [row["seed"] for row in drawn] == [7, 8]
     names = {f"{name}-{n}.png" for name in ("out", "where") for n in (1, 2)}
@@ -133,7 +126,7 @@ def test_edits_are_numbered_and_repeat_by_their_seeds(call, picture, tmp_path):
     pictures = [np.asarray(load_image(row["path"])) for row in drawn]
     assert np.any(pictures[0] != pictures[1])
     again = ("-o", tmp_path / "again.png", "--seed", 8)
-    assert call("edit", picture, prompt, *again, *options).exit_code == 0
+    call("edit", picture, prompt, *again, *options)
     assert np.array_equal(np.asarray(load_image(tmp_path / "again.png")), pictures[1])
     stored = read_metadata(tmp_path / "again.png")
     assert (stored["variation"], stored["prompt"]) == ("0.8", prompt)
@@ -143,12 +136,10 @@ def test_edits_in_which_nothing_is_random_are_reported_to_be_the_same(call, pict
     out = tmp_path / "out.png"
     dyed = ("edit", picture, "a red dog", "--box", "0.2,0.2,0.8,0.8", "-o", out)
     result = call(*dyed, "-n", 2)
-    assert result.exit_code == 0
     assert "All 2 pictures are the same" in result.stderr
     first, second = (load_image(tmp_path / f"out-{number}.png") for number in (1, 2))
     assert first.tobytes() == second.tobytes()
     result = call(*dyed, "--seed", 2)
-    assert result.exit_code == 0
     assert "warning: --seed has no effect" in result.stderr
 
 
@@ -167,7 +158,6 @@ def test_a_photograph_is_changed_in_its_region_alone(call, hamster, photo, tmp_p
     subject = [] if command == "remove" else [hamster]
     files = ["-o", out, "--save-region", region, "--json"]
     result = call(command, *subject, photo, "--box", BOX, "--seed", 3, *files)
-    assert result.exit_code == 0, result.output
     outside = values(load_image(region).convert("L")) == 0
     differs = (values(load_image(out)) != values(load_image(photo))).any(axis=-1)
     assert differs.any()

@@ -7,9 +7,17 @@ from PIL import Image
 
 from swiftpie.faces import CONSENT
 from swiftpie.imageio.writing import read_metadata
-from tests.faces.tiny_faces import BOX, PHOTO, make_models, recogniser
-from tests.faces.tiny_world import FACE_ID_PLUS, LOOKING, make_world, options
 from tests.quick import thorough_but
+from tests.tiny.faces import (
+    BOX,
+    FACE_ID_PLUS,
+    LOOKING,
+    PHOTO,
+    make_models,
+    make_world,
+    options,
+    recogniser,
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +32,9 @@ def blank(tmp_path_factory):
     return path
 
 
-def draw(call, world, out, *more, photo=PHOTO, prompt="a person on a beach", **chosen):
+def draw(call, world, out, *more, photo=PHOTO, prompt="a person on a beach", code=0, **chosen):
     arguments = ["personalize", "--face", photo, prompt, "-o", out, "--seed", 3]
-    return call(*arguments, *options(world, **chosen), *more)
+    return call(*arguments, *options(world, **chosen), *more, code=code)
 
 
 def pixels(path):
@@ -37,7 +45,6 @@ def pixels(path):
 @pytest.mark.parametrize("adapter", thorough_but([FACE_ID_PLUS, LOOKING], [FACE_ID_PLUS]))
 def test_every_picture_shows_the_person(call, world, tmp_path, adapter):
     result = draw(call, world, tmp_path / "out.png", "-n", 2, "--json", adapter=adapter)
-    assert result.exit_code == 0, result.output
     facts = json.loads(result.stdout)
     assert (facts["face"]["number"], facts["face"]["of"], facts["face"]["turn"]) == (1, 1, 0)
     assert np.allclose([*facts["face"]["box"].values()], BOX, atol=0.1)
@@ -65,42 +72,40 @@ def test_every_picture_shows_the_person(call, world, tmp_path, adapter):
     ],
 )
 def test_what_cannot_be_used_is_named(call, world, tmp_path, more, code, message):
-    result = draw(call, world, tmp_path / "out.png", *more, adapter=LOOKING)
-    assert (result.exit_code, message in result.stderr) == (code, True), result.output
+    result = draw(call, world, tmp_path / "out.png", *more, adapter=LOOKING, code=code)
+    assert message in result.stderr
     assert not (tmp_path / "out.png").exists()
 
 
 def test_a_picture_without_a_face_is_refused_before_anything_is_loaded(
     call, world, blank, tmp_path
 ):
-    result = draw(call, world, tmp_path / "out.png", "--base", "nowhere", photo=blank)
-    assert (result.exit_code, "No face was found" in result.stderr) == (3, True)
+    result = draw(call, world, tmp_path / "out.png", "--base", "nowhere", photo=blank, code=3)
+    assert "No face was found" in result.stderr
 
 
 def test_an_embedding_of_another_width_is_refused_with_both_numbers(call, world, tmp_path):
     folder = make_models(tmp_path / "wide")
     onnx.save(recogniser(1, width=24), folder / "face_recognition_sface_2021dec.onnx")
-    result = draw(call, world, tmp_path / "out.png", "--face-models", folder)
-    assert result.exit_code == 2
+    result = draw(call, world, tmp_path / "out.png", "--face-models", folder, code=2)
     assert "24" in result.stderr
     assert "16" in result.stderr
 
 
-def edit(call, world, out, *more, photo=PHOTO, face=PHOTO):
+def edit(call, world, out, *more, photo=PHOTO, face=PHOTO, code=0):
     arguments = ["edit", photo, "a person at sea", "-o", out, "--seed", 3, "--face", face]
     chosen = [
         *("--preset", "sdxl-turbo", "--weights", world / "pipeline", "--offline"),
         *("--adapter", world / f"{FACE_ID_PLUS}.safetensors"),
         *("--image-encoder", world / "encoder", "--face-models", world / "faces"),
     ]
-    return call(*arguments, *chosen, *more)
+    return call(*arguments, *chosen, *more, code=code)
 
 
 @pytest.mark.thorough
 def test_a_face_comes_into_a_photograph_where_its_face_is(call, world, tmp_path):
     out, region = tmp_path / "out.png", tmp_path / "region.png"
     result = edit(call, world, out, "--save-region", region, "--json")
-    assert result.exit_code == 0, result.output
     facts = json.loads(result.stdout)
     assert (facts["branches"], facts["scales"]["identity_scale"]) == (["semantic"], 1.0)
     outside = pixels(region).max(axis=-1) == 0
@@ -116,11 +121,10 @@ def test_a_face_comes_into_a_photograph_where_its_face_is(call, world, tmp_path)
     [(["--subject", PHOTO], 2, "exclude each other"), (["--face-number", "2"], 3, "shows 1")],
 )
 def test_what_an_edit_cannot_draw_is_named(call, world, tmp_path, more, code, message):
-    result = edit(call, world, tmp_path / "out.png", *more)
-    assert (result.exit_code, message in result.stderr) == (code, True), result.output
+    result = edit(call, world, tmp_path / "out.png", *more, code=code)
+    assert message in result.stderr
 
 
 def test_a_photograph_without_a_face_needs_a_place(call, world, blank, tmp_path):
-    result = edit(call, world, tmp_path / "out.png", photo=blank)
-    assert result.exit_code == 3
+    result = edit(call, world, tmp_path / "out.png", photo=blank, code=3)
     assert "by a mask or a box" in " ".join(result.stderr.split())

@@ -12,8 +12,7 @@ import swiftpie
 from swiftpie.models.cutout import cut_out
 from swiftpie.models.search import Search
 from tests.comfyui.interface import NODES, Cancelled, as_image, load_nodes, shape_of
-from tests.faces.tiny_faces import photo
-from tests.faces.tiny_world import make_world, small_session
+from tests.tiny.faces import make_world, photo, small_session
 
 WORKFLOWS = sorted((NODES / "workflows").glob("*.json"))
 

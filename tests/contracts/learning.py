@@ -20,15 +20,15 @@ from swiftpie_lab.training.stages.adapter.stage import AdapterConfig
 from swiftpie_lab.training.stages.adapter.student import no_drops, run_student
 from swiftpie_lab.training.stages.echo import EchoConfig, Echoes
 from swiftpie_lab.training.stages.inversion import InversionConfig
-from tests.backbones.tiny_models import make_unet
 from tests.lab.evaluation.benchmarks.test_leakage import clean_and_seeped
 from tests.lab.evaluation.test_quality import lpips_state
-from tests.lab.evaluation.tiny_networks import write_clip, write_dino, write_siglip2
 from tests.lab.training.stages import conftest
 from tests.lab.training.stages.adapter.test_stage import NEVER
 from tests.lab.training.stages.adapter.test_teachers import OFF
 from tests.lab.training.stages.test_distillation import landed, trained
 from tests.lab.training.test_dists import tiny_dists
+from tests.tiny.folders import make_unet
+from tests.tiny.judges import write_clip, write_dino, write_siglip2
 
 STEP = 1e-3  # length of a step downhill, of all weights together
 
@@ -65,7 +65,7 @@ def falls(stage, measure=None, draw=2):
 
 def settings_in(folder):
     """Write what stages of published models start from, and return their settings."""
-    make_unet(conftest.fill(folder) / "teacher", "sd21", is_shallow=True)
+    make_unet(conftest.fill(folder) / "teacher", "sd21")
     (folder / "prompts.txt").write_text("a red cat\n", encoding="utf-8")
     return conftest.settings_in(folder)
 

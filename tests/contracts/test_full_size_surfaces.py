@@ -9,7 +9,6 @@ from PIL import Image
 
 import swiftpie
 from swiftpie.faces import FACE_ENCODERS
-from tests.backbones import tiny_flux2, tiny_models
 from tests.contracts.test_surfaces import (
     BOX,
     SURFACES,
@@ -20,8 +19,11 @@ from tests.contracts.test_surfaces import (
     picture,
     serve,
 )
-from tests.faces.tiny_faces import PHOTO, make_models
 from tests.golden.cases import FACES
+from tests.tiny import klein
+from tests.tiny.adapters import make_public_adapter
+from tests.tiny.faces import PHOTO, make_models
+from tests.tiny.folders import make_pipeline, make_unet
 
 __all__ = ["nodes"]
 PRESETS = {"sd15": "instaflow", "sdxl": "sdxl-turbo", "flux2": "flux2-klein-4b"}
@@ -61,14 +63,14 @@ def written(folder, family, name):
     """Write tiny weights for a case, and return what a session is loaded with."""
     choices = {"weights": folder / "pipeline"}
     if family == "flux2":
-        tiny_flux2.make_pipeline(choices["weights"])
+        klein.make_pipeline(choices["weights"])
         return choices
     kind = {"is_shallow": name != "style"}  # its layers are counted in the whole network
-    tiny_models.make_pipeline(choices["weights"], family, **kind)
+    make_pipeline(choices["weights"], family, **kind)
     if name == "inversion":
-        choices["inversion"] = tiny_models.make_unet(folder / "inversion", family, **kind)
+        choices["inversion"] = make_unet(folder / "inversion", family, **kind)
     kind["name"] = FACES[family] if name == "face" else None
-    adapter = tiny_models.make_public_adapter(folder / "adapter.safetensors", family, **kind)
+    adapter = make_public_adapter(folder / "adapter.safetensors", family, **kind)
     return choices | {"adapter": adapter, "image_encoder": folder / "encoder"}
 
 

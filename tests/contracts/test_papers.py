@@ -38,7 +38,6 @@ from swiftpie.pipelines.tasks import RepaintRequest
 from tests.backbones.conftest import SDXS
 from tests.backbones.load.test_ip_adapter import KINDS
 from tests.backbones.test_releases import files_below, packed, planned, release, root
-from tests.backbones.tiny_models import make_model, make_pipeline
 from tests.contracts import learning
 from tests.engine.test_verify import ALL_EQUAL, drawn_by_diffusers, opened, verdicts
 from tests.fixtures.mock_hub import clean_machine, serving
@@ -50,6 +49,7 @@ from tests.parity.tiny import picture
 from tests.pipelines.test_offered_guidance import offer
 from tests.policy.project import ROOT
 from tests.policy.test_docs import rows_of
+from tests.tiny.folders import make_model, make_pipeline
 
 PROMPT, SOURCE = "a dinosaur in a forest", "a dinosaur on a beach"
 

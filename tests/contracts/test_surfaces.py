@@ -423,7 +423,6 @@ def by_pipeline(case, session, folder, _):
     kind = SwiftEditPipeline if is_edit else SwiftPiePipeline
     pipe = kind.from_components(session.components)
     pipe.face_encoder = session.face_encoder
-    pipe.set_progress_bar_config(disable=True)
     scales = Scales(**{name: given.pop(name) for name in STRENGTHS if name in given})
     identity = shown_by(case, session, folder)
     given |= files_of(case, folder)

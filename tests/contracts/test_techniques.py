@@ -38,7 +38,7 @@ from tests.golden.cases import BOX, SIDE_PX, photo
 from tests.golden.networks import mini, moving_networks, random_networks, reading_networks
 from tests.parity.tiny import picture
 from tests.policy.project import ROOT
-from tests.processes import printed_by
+from tests.processes import install, printed_by
 from tests.quick import thorough_but
 
 PROMPT, SOURCE = "a dinosaur in a forest", "a dinosaur on a beach"
@@ -366,12 +366,7 @@ def carousel(tmp_path, monkeypatch, request):
 
 def offer(folder, monkeypatch):
     """Install the file in a folder as another distribution."""
-    metadata = folder / "carousel-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: carousel\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(
-        f"[{METHODS.entry_point_group}]\ncarousel = carousel:TECHNIQUE\n"
-    )
+    install(folder, "carousel", f"[{METHODS.entry_point_group}]", "carousel = carousel:TECHNIQUE")
     monkeypatch.syspath_prepend(folder)
     importlib.invalidate_caches()
 

@@ -7,23 +7,16 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
 from swiftpie import CapabilityError, InputError, SwiftPiePipeline
-from swiftpie.backbones.components import load_components
-from tests.backbones import tiny_models
-from tests.parity.pipelines import preset_of, subject
+from tests.tiny.sessions import components_in, subject
 
 BOUND = 1e-5  # of the largest latent; 2.5e-6 were seen, as fused weights are rounded once more
 OWN, PUBLIC = "own.safetensors", "public.safetensors"
 PROMPT = "a red cube on the moon"
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("loras")
-    for seed, name in enumerate("ab"):
-        tiny_models.make_lora(folder / f"{name}.safetensors", "sd21", is_shallow=True, seed=seed)
-    tiny_models.make_model(folder, "sd21")
-    tiny_models.make_public_adapter(folder / PUBLIC, "sd21", is_shallow=True)
-    return folder
+@pytest.fixture
+def place(models):
+    return models / "sd21"
 
 
 def latents(pipe, **options):
@@ -33,10 +26,7 @@ def latents(pipe, **options):
 
 
 def opened(place, adapter=None):
-    chosen = tiny_models.choices_in(place, adapter)
-    made = SwiftPiePipeline.from_components(load_components(preset_of("sd21"), **chosen))
-    made.set_progress_bar_config(disable=True)
-    return made
+    return SwiftPiePipeline.from_components(components_in(place, adapter))
 
 
 def pixels(pipe):
@@ -82,7 +72,6 @@ def gone(name):
 )
 def test_loras_are_drawn_after_every_call_as_by_diffusers(place, steps):
     theirs = StableDiffusionPipeline.from_pretrained(place / "pipeline")
-    theirs.set_progress_bar_config(disable=True)
     ours = opened(place)
     for method, options in steps:
         given = [place] if method == "load_lora_weights" else []
@@ -103,7 +92,7 @@ def test_a_lora_given_as_tensors_is_that_of_its_file(place):
 
 
 def test_an_adapter_comes_and_goes_and_leaves_other_pipelines_alone(place):
-    expected, own, bare = pixels(opened(place, PUBLIC)), opened(place, OWN), opened(place)
+    expected, own, bare = pixels(opened(place, "public")), opened(place, "own"), opened(place)
     before, twin = pixels(own), SwiftPiePipeline.from_pipe(bare)
     bare.load_ip_adapter(place, weight_name=PUBLIC, image_encoder_folder=str(place / "encoder"))
     assert np.array_equal(pixels(bare), expected)
@@ -118,7 +107,7 @@ def test_an_adapter_comes_and_goes_and_leaves_other_pipelines_alone(place):
 
 
 def test_a_lora_stays_when_the_adapter_changes_and_is_not_shared(place):
-    pipe = opened(place, OWN)
+    pipe = opened(place, "own")
     before, plain = changed(pipe).clone(), pipe.to_components().fingerprint
     twin = SwiftPiePipeline.from_pipe(pipe)
     pipe.load_lora_weights(place / "a.safetensors")
@@ -143,7 +132,7 @@ def test_a_unet_is_compiled_in_place(place):
         graphs.append(module)
         return module.forward
 
-    pipe = opened(place, OWN)
+    pipe = opened(place, "own")
     plain = pixels(pipe)
     pipe.unet.compile(backend=backend)
     assert np.abs(pixels(pipe) - plain).max() < 1e-4

@@ -11,22 +11,19 @@ from swiftpie import EditMode, EditSettings, InputError, Scales, Session
 from swiftpie.diffusers.edit import SwiftEditPipeline
 from swiftpie.guidance import ClassifierFree
 from tests.pipelines.pictures import edit
-from tests.pipelines.tiny_editor import tiny_editor
 
 PROMPT, SOURCE = "a dog on the sofa", "a cat on the sofa"
 BOX = (0.25, 0.25, 0.75, 0.75)
 
 
 @pytest.fixture(scope="module")
-def components():
-    return tiny_editor()
+def components(editor):
+    return editor.components
 
 
 @pytest.fixture
 def pipe(components):
-    made = SwiftEditPipeline.from_components(components)
-    made.set_progress_bar_config(disable=True)
-    return made
+    return SwiftEditPipeline.from_components(components)
 
 
 @pytest.fixture(scope="module")

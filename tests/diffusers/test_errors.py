@@ -21,8 +21,7 @@ from swiftpie import (
     WeightsError,
 )
 from swiftpie.pipelines.settings import IdentityGuidance
-from tests.backbones import tiny_models
-from tests.pipelines.tiny_editor import tiny_editor
+from tests.tiny.editor import tiny_editor
 
 PROMPT, SOURCE, BOX = "a dog on the sofa", "a cat on the sofa", (0.25, 0.25, 0.75, 0.75)
 DCG = IdentityGuidance.DCG
@@ -112,9 +111,7 @@ def test_as_many_strengths_as_subjects_are_needed(pipe, identity):
 
 @pytest.fixture(scope="module")
 def editor():
-    made = SwiftEditPipeline.from_components(tiny_editor())
-    made.set_progress_bar_config(disable=True)
-    return made
+    return SwiftEditPipeline.from_components(tiny_editor())
 
 
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8))
@@ -152,11 +149,8 @@ def test_edits_that_cannot_be_honoured_are_refused(editor, options, word):
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sd21")
-    tiny_models.make_pipeline(folder / "pipeline", "sd21", is_shallow=True)
-    tiny_models.make_lora(folder / "a.safetensors", "sd21", is_shallow=True)
-    return folder / "pipeline"
+def published(models):
+    return models / "sd21" / "pipeline"
 
 
 def shared(published, **options):

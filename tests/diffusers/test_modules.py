@@ -13,13 +13,12 @@ from swiftpie.backbones.components import Engine
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.diffusers.modules import scheduler_of
 from swiftpie.diffusers.personalize import SwiftPiePipeline
-from tests.pipelines.tiny_editor import tiny_editor
+from tests.tiny.editor import tiny_editor
 
 PROMPT = "a photo of a subject on a beach"
 
 
 def picture(pipe, identity, **changes):
-    pipe.set_progress_bar_config(disable=True)
     return pipe(PROMPT, subjects=identity, seeds=[3], **changes).images[0].tobytes()
 
 
@@ -74,7 +73,6 @@ def test_offloaded_networks_draw_the_same_picture(saved, sprite, family, options
         made = SwiftPiePipeline.from_pretrained(saved)
     else:
         made = SwiftPiePipeline.from_components(tiny_editor())
-    made.set_progress_bar_config(disable=True)
     call = {"prompt": "a cat", "ip_adapter_image": sprite, "seeds": [2], **options}
     plain = np.asarray(made(**call).images[0], dtype=int)
     made.enable_model_cpu_offload(device="cpu")
@@ -113,9 +111,7 @@ def test_the_scheduler_of_mini_takes_the_very_step(pipe):
 
 @pytest.fixture
 def large():
-    made = SwiftPiePipeline.from_components(tiny_editor())
-    made.set_progress_bar_config(disable=True)
-    return made
+    return SwiftPiePipeline.from_components(tiny_editor())
 
 
 def test_a_published_family_registers_the_classes_of_diffusers(large, sprite):

@@ -15,7 +15,7 @@ from swiftpie.guidance import ClassifierFree, Decoupled
 from swiftpie.imageio.images import to_tensor
 from swiftpie.pipelines.settings import IdentityGuidance, steering_of
 from tests.fuzz.pictures import encoded
-from tests.pipelines.tiny_editor import tiny_editor
+from tests.tiny.editor import tiny_editor
 
 PROMPT = "a photo of a subject on a beach"
 
@@ -177,11 +177,9 @@ def test_progress_is_silent_when_disabled_and_counts_steps_otherwise(pipe, ident
 def patient():
     editor = tiny_editor()
     preset = replace(editor.preset, timesteps=trailing(4), renoise="lcm")
-    made = SwiftPiePipeline.from_components(
+    return SwiftPiePipeline.from_components(
         replace(editor, preset=preset, schedule=schedule_of(preset))
     )
-    made.set_progress_bar_config(disable=True)
-    return made
 
 
 def test_generators_stand_for_seeds_over_several_steps(patient, sprite):
@@ -208,7 +206,6 @@ def test_a_strength_of_subjects_stands_in_place_of_the_recipes(session, pipe, id
     assert bytes_of(both.images) == bytes_of(session.personalize(pair, PROMPT, seed=3).images)
     weak = replace(session.components.preset, defaults={"identity_scale": 0.4, "detail_scale": 0.8})
     own = SwiftPiePipeline.from_components(replace(session.components, preset=weak))
-    own.set_progress_bar_config(disable=True)
     assert called(own) == drawn(scales=Scales(0.4, 0.8))
     own.set_ip_adapter_scale(1.0)
     assert called(own) == drawn(scales=Scales(1.0, 2.0))

@@ -17,40 +17,20 @@ from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.mini.scenes import scene_library
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.settings import EditSettings, Scales
-from tests.backbones import tiny_models
-from tests.parity.pipelines import preset_of, subject
+from tests.tiny.adapters import make_lora
+from tests.tiny.folders import choices_in
+from tests.tiny.sessions import components_in, preset_of, subject
 
 FAMILIES = ("sd21", "sdxl")
 PROMPT, SOURCE = "a red cube on the moon", "a blue cube on the moon"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder a family; they are not to be changed."""
-    root = tmp_path_factory.mktemp("models")
-    for family in FAMILIES:
-        tiny_models.make_model(root / family, family)
-        public = root / family / "public.safetensors"
-        tiny_models.make_public_adapter(public, family, is_shallow=True)
-        tiny_models.make_unet(root / family / "other", family, is_shallow=True)
-    return root
-
-
-@pytest.fixture(scope="module")
-def opened(place):
-    """Loads one family with its tiny folders; `adapter` is own, public or None."""
-
-    def open_tiny(family, adapter="own", *, kind=SwiftPiePipeline, preset=None, **choices):
-        files = tiny_models.choices_in(place / family, adapter and f"{adapter}.safetensors")
-        given = files | choices
-        return quiet(kind.from_components(load_components(preset or preset_of(family), **given)))
+def opened(models):
+    def open_tiny(family, *args, kind=SwiftPiePipeline, **choices):
+        return kind.from_components(components_in(models / family, *args, **choices))
 
     return open_tiny
-
-
-def quiet(pipe):
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
 
 
 def photo():
@@ -69,7 +49,7 @@ def drawn(pipe, **changes):
 
 def reopened(folder, family, *, kind=SwiftPiePipeline, **choices):
     given = {"weights": folder, "adapter": folder / ADAPTER} | choices
-    return quiet(kind.from_components(load_components(preset_of(family), **given)))
+    return kind.from_components(load_components(preset_of(family), **given))
 
 
 def check_published(saved, original):
@@ -86,13 +66,13 @@ CASES = [("sd21", "public"), pytest.param("sdxl", "own", marks=pytest.mark.thoro
 
 
 @pytest.mark.parametrize(("family", "adapter"), CASES)
-def test_a_round_trip_keeps_every_bit_of_the_pictures(opened, place, tmp_path, family, adapter):
+def test_a_round_trip_keeps_every_bit_of_the_pictures(opened, models, tmp_path, family, adapter):
     pipe = opened(family, adapter)
     before = drawn(pipe)
     assert not np.array_equal(before, drawn(pipe, seeds=[4]))
     pipe.save_pretrained(tmp_path / "saved")
     assert np.array_equal(drawn(pipe), before)
-    loaded = quiet(SwiftPiePipeline.from_pretrained(tmp_path / "saved", local_files_only=True))
+    loaded = SwiftPiePipeline.from_pretrained(tmp_path / "saved", local_files_only=True)
     assert np.array_equal(drawn(loaded), before)
     assert loaded.to_components().preset == pipe.to_components().preset
     assert loaded.to_components().fingerprint == pipe.to_components().fingerprint
@@ -102,14 +82,14 @@ def test_a_round_trip_keeps_every_bit_of_the_pictures(opened, place, tmp_path, f
     kinds = {path.suffix for path in (tmp_path / "saved").rglob("*") if path.is_file()}
     assert kinds == {".json", ".safetensors"}
     assert list(tmp_path.iterdir()) == [tmp_path / "saved"]
-    check_published(tmp_path / "saved", place / family / "pipeline")
+    check_published(tmp_path / "saved", models / family / "pipeline")
 
 
 def test_a_detail_branch_without_training_is_saved_with_where_it_acts(opened, tmp_path):
     pipe = opened("sd21", "public", detail="joint", preset=preset_of("sd21", detail_mask="inline"))
     before = drawn(pipe)
     pipe.save_pretrained(tmp_path)
-    loaded = quiet(SwiftPiePipeline.from_pretrained(tmp_path))
+    loaded = SwiftPiePipeline.from_pretrained(tmp_path)
     assert np.array_equal(drawn(loaded), before)
     plans = [pipeline.to_components().denoiser.installation.plan for pipeline in (loaded, pipe)]
     assert plans[0] == plans[1]
@@ -117,14 +97,14 @@ def test_a_detail_branch_without_training_is_saved_with_where_it_acts(opened, tm
     assert not np.array_equal(before, drawn(pipe, scales=Scales(detail_scale=0.0)))
 
 
-def test_a_pipeline_without_an_adapter_is_saved_without_one(opened, place, tmp_path):
+def test_a_pipeline_without_an_adapter_is_saved_without_one(opened, models, tmp_path):
     pipe = opened("sd21", None)
     pipe.save_pretrained(tmp_path)
     assert not (tmp_path / ADAPTER).exists()
     loaded = SwiftPiePipeline.from_pretrained(tmp_path)
     with pytest.raises(CapabilityError, match="adapter"):
         drawn(loaded)
-    options = tiny_models.choices_in(place / "sd21")
+    options = choices_in(models / "sd21")
     del options["weights"]
     assert np.array_equal(drawn(reopened(tmp_path, "sd21", **options)), drawn(opened("sd21")))
 
@@ -133,8 +113,8 @@ def test_a_pipeline_without_an_adapter_is_saved_without_one(opened, place, tmp_p
     ("family", "mode"),
     [("sd21", EditMode.RELEASED), pytest.param("sdxl", EditMode.PAPER, marks=pytest.mark.thorough)],
 )
-def test_an_edit_is_the_same_after_a_round_trip(opened, place, tmp_path, family, mode):
-    other = place / family / "other"
+def test_an_edit_is_the_same_after_a_round_trip(opened, models, tmp_path, family, mode):
+    other = models / family / "other_unet"
     pipe = opened(family, kind=SwiftEditPipeline, inversion=other)
     settings = EditSettings(mode=mode)
     before = drawn(pipe, settings=settings)
@@ -142,7 +122,7 @@ def test_an_edit_is_the_same_after_a_round_trip(opened, place, tmp_path, family,
     stronger = replace(settings, scales=scales)
     assert not np.array_equal(before, drawn(pipe, settings=stronger))
     pipe.save_pretrained(tmp_path)
-    loaded = quiet(SwiftEditPipeline.from_pretrained(tmp_path))
+    loaded = SwiftEditPipeline.from_pretrained(tmp_path)
     assert np.array_equal(drawn(loaded, settings=settings), before)
     inversion = tmp_path / "inversion_unet"
     again = reopened(tmp_path, family, kind=SwiftEditPipeline, inversion=inversion)
@@ -150,22 +130,22 @@ def test_an_edit_is_the_same_after_a_round_trip(opened, place, tmp_path, family,
     assert drawn(SwiftPiePipeline.from_pipe(loaded)).shape == (1, 3, 64, 64)
 
 
-def test_a_reference_network_is_saved_shared_and_guarded(opened, place, tmp_path):
-    other = place / "sd21" / "other"
+def test_a_reference_network_is_saved_shared_and_guarded(opened, models, tmp_path):
+    other = models / "sd21" / "other_unet"
     pipe = opened("sd21", reference=other)
     before = drawn(pipe)
     assert not np.array_equal(before, drawn(opened("sd21")))
     pipe.save_pretrained(tmp_path)
-    loaded = quiet(SwiftPiePipeline.from_pretrained(tmp_path))
+    loaded = SwiftPiePipeline.from_pretrained(tmp_path)
     assert np.array_equal(drawn(loaded), before)
     assert np.array_equal(drawn(SwiftPiePipeline.from_pipe(loaded)), before)
-    loaded.load_ip_adapter(place / "sd21" / "own.safetensors")
+    loaded.load_ip_adapter(models / "sd21" / "own.safetensors")
     assert np.array_equal(drawn(loaded), before)
-    folder = place / "sd21" / "pipeline"
+    folder = models / "sd21" / "pipeline"
     theirs = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
     unet = UNet2DConditionModel.from_pretrained(other)
     given = {
-        "adapter": place / "sd21" / "own.safetensors",
+        "adapter": models / "sd21" / "own.safetensors",
         "image_encoder": pipe.image_encoder.tower,
     }
     twin = SwiftPiePipeline.from_pipe(theirs, preset="sd-turbo", reference_unet=unet, **given)
@@ -178,8 +158,8 @@ def test_a_reference_network_is_saved_shared_and_guarded(opened, place, tmp_path
 
 
 @pytest.mark.thorough
-def test_a_change_to_the_network_reaches_the_next_edit_as_released(opened, place):
-    pipe = opened("sd21", kind=SwiftEditPipeline, inversion=place / "sd21" / "other")
+def test_a_change_to_the_network_reaches_the_next_edit_as_released(opened, models):
+    pipe = opened("sd21", kind=SwiftEditPipeline, inversion=models / "sd21" / "other_unet")
     settings = EditSettings(mode=EditMode.RELEASED)
     before = drawn(pipe, settings=settings)
     hook = pipe.unet.conv_out.register_forward_hook(lambda *given: 0.5 * given[-1])
@@ -192,7 +172,7 @@ def test_a_change_to_the_network_reaches_the_next_edit_as_released(opened, place
 def test_half_precision_is_kept_where_it_is_asked_for(opened, tmp_path):
     pipe = opened("sd21", dtype=torch.bfloat16)
     pipe.save_pretrained(tmp_path)
-    loaded = quiet(SwiftPiePipeline.from_pretrained(tmp_path, dtype=torch.bfloat16))
+    loaded = SwiftPiePipeline.from_pretrained(tmp_path, dtype=torch.bfloat16)
     assert np.array_equal(drawn(loaded), drawn(pipe))
     assert loaded.to_components().fingerprint == pipe.to_components().fingerprint
     wide = SwiftPiePipeline.from_pretrained(tmp_path)
@@ -209,16 +189,16 @@ def test_an_autoencoder_that_overflows_stays_wide(opened, tmp_path):
 
 
 @pytest.mark.thorough
-def test_weights_of_a_lora_are_saved_as_a_whole(opened, place, tmp_path):
+def test_weights_of_a_lora_are_saved_as_a_whole(opened, models, tmp_path):
     preset = replace(
-        preset_of("sd21"), kind=WeightsKind.LORA, file="x", base=str(place / "sd21" / "pipeline")
+        preset_of("sd21"), kind=WeightsKind.LORA, file="x", base=str(models / "sd21" / "pipeline")
     )
-    lora = tiny_models.make_lora(tmp_path / "lora.safetensors", "sd21", is_shallow=True)
+    lora = make_lora(tmp_path / "lora.safetensors", "sd21")
     pipe = opened("sd21", preset=preset, weights=lora)
     before = drawn(pipe)
     assert not np.array_equal(before, drawn(opened("sd21")))
     pipe.save_pretrained(tmp_path / "saved")
-    loaded = quiet(SwiftPiePipeline.from_pretrained(tmp_path / "saved"))
+    loaded = SwiftPiePipeline.from_pretrained(tmp_path / "saved")
     assert np.array_equal(drawn(loaded), before)
     assert loaded.to_components().preset.kind is WeightsKind.PIPELINE
     assert np.array_equal(drawn(reopened(tmp_path / "saved", "sd21")), before)
@@ -247,15 +227,15 @@ def test_a_folder_that_lost_its_adapter_says_so(opened, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of diffusers' schedulers
-def test_a_pipeline_of_diffusers_lends_its_weights_and_goes_on_working(place):
-    folder = place / "sdxl"
-    theirs = quiet(StableDiffusionXLPipeline.from_pretrained(folder / "pipeline"))
+def test_a_pipeline_of_diffusers_lends_its_weights_and_goes_on_working(models):
+    folder = models / "sdxl"
+    theirs = StableDiffusionXLPipeline.from_pretrained(folder / "pipeline")
     options = {"height": 64, "width": 64, "latents": draw_noise([3], (4, 8, 8))}
     call = {"num_inference_steps": 1, "guidance_scale": 0.0, "output_type": "np"} | options
     before = theirs(PROMPT, **call).images
     encoder = CLIPVisionModelWithProjection.from_pretrained(folder / "encoder")
     adapter = {"adapter": folder / "own.safetensors", "image_encoder": encoder}
-    ours = quiet(SwiftPiePipeline.from_pipe(theirs, preset="sdxl-turbo", **adapter))
+    ours = SwiftPiePipeline.from_pipe(theirs, preset="sdxl-turbo", **adapter)
     assert ours.vae is theirs.vae
     assert ours.unet.conv_in.weight is theirs.unet.conv_in.weight
     embeds = ours.prepare_ip_adapter_image_embeds(subject())
@@ -269,15 +249,13 @@ def test_a_pipeline_of_diffusers_lends_its_weights_and_goes_on_working(place):
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of diffusers' schedulers
 @pytest.mark.parametrize("size", [pytest.param((300, 200), marks=pytest.mark.thorough), (90, 140)])
-def test_a_whole_picture_is_seen_as_by_diffusers(place, opened, size):
-    folder = place / "sd21"
+def test_a_whole_picture_is_seen_as_by_diffusers(models, opened, size):
+    folder = models / "sd21"
     side = {"shortest_edge": 32}, {"height": 32, "width": 32}
-    theirs = quiet(
-        StableDiffusionPipeline.from_pretrained(
-            folder / "pipeline",
-            image_encoder=CLIPVisionModelWithProjection.from_pretrained(folder / "encoder"),
-            feature_extractor=CLIPImageProcessor(size=side[0], crop_size=side[1]),
-        )
+    theirs = StableDiffusionPipeline.from_pretrained(
+        folder / "pipeline",
+        image_encoder=CLIPVisionModelWithProjection.from_pretrained(folder / "encoder"),
+        feature_extractor=CLIPImageProcessor(size=side[0], crop_size=side[1]),
     )
     theirs.load_ip_adapter(
         str(folder), subfolder="", weight_name="public.safetensors", image_encoder_folder=None
@@ -310,10 +288,10 @@ def seen_by_callback(pipe, **call):
     ("renoise", "noise_scale"),
     [("euler_ancestral", "sigma"), pytest.param("ddim", "unit", marks=pytest.mark.thorough)],
 )
-def test_a_callback_sees_and_changes_the_latents_of_diffusers(place, opened, renoise, noise_scale):
+def test_a_callback_sees_and_changes_the_latents_of_diffusers(models, opened, renoise, noise_scale):
     steps = {"timesteps": trailing(4), "renoise": renoise, "noise_scale": noise_scale}
     ours = opened("sd21", None, preset=preset_of("sd21", **steps))
-    theirs = quiet(StableDiffusionPipeline.from_pretrained(place / "sd21" / "pipeline"))
+    theirs = StableDiffusionPipeline.from_pretrained(models / "sd21" / "pipeline")
     theirs.scheduler = ours.scheduler
     call = {"height": 64, "width": 64, "latents": draw_noise([3], (4, 8, 8))}
     call |= {"num_inference_steps": 4, "guidance_scale": 0.0}
@@ -338,9 +316,9 @@ def test_encoded_prompts_of_two_towers_stand_for_the_prompt(opened):
 
 
 @pytest.mark.thorough
-def test_an_offloaded_edit_is_the_same(opened, place):
+def test_an_offloaded_edit_is_the_same(opened, models):
     """The processor stands for the accelerator: what is tested is that all hooks get along."""
-    pipe = opened("sd21", kind=SwiftEditPipeline, inversion=place / "sd21" / "other")
+    pipe = opened("sd21", kind=SwiftEditPipeline, inversion=models / "sd21" / "other_unet")
     before = [drawn(pipe, settings=EditSettings(mode=mode)) for mode in EditMode]
     pipe.enable_model_cpu_offload(device="cpu")
     for mode, plain in zip(EditMode, before, strict=True):
@@ -351,6 +329,6 @@ def test_an_offloaded_edit_is_the_same(opened, place):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_pipelines_of_published_presets_are_pickled(opened, family):
     pipe = opened(family, preset=PRESETS.get({"sd21": "sd-turbo", "sdxl": "sdxl-turbo"}[family]))
-    again = quiet(pickle.loads(pickle.dumps(pipe)))
+    again = pickle.loads(pickle.dumps(pipe))
     size = {"height": 64, "width": 64}
     assert np.array_equal(drawn(again, **size), drawn(pipe, **size))

@@ -15,11 +15,12 @@ from diffusers.loaders import (
 from safetensors.torch import save_file
 
 from swiftpie import CapabilityError, SwiftEditPipeline, SwiftPiePipeline
-from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import trailing
 from swiftpie.noise import draw_noise
-from tests.backbones import tiny_models
-from tests.parity.pipelines import preset_of, subject, their_features
+from tests.parity.pipelines import their_features
+from tests.tiny.adapters import make_lora
+from tests.tiny.folders import make_model
+from tests.tiny.sessions import components_in, preset_of, subject
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning"),  # of diffusers' schedulers
@@ -35,11 +36,9 @@ def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("scripts")
     for family in THEIRS:
         shallow = {"is_shallow": family != "sdxl"}  # names of blocks are those of the whole one
-        tiny_models.make_model(root / family, family, adapter="public", **shallow)
+        make_model(root / family, family, adapter="public", **shallow)
         for seed, name in enumerate("ab"):
-            tiny_models.make_lora(
-                root / family / f"{name}.safetensors", family, seed=seed, **shallow
-            )
+            make_lora(root / family / f"{name}.safetensors", family, seed=seed, **shallow)
     return root
 
 
@@ -49,15 +48,13 @@ def pair(place):
 
     def opened(family, *, adapter=True, **changes):
         folder = place / family
-        given = tiny_models.choices_in(folder, adapter and "public.safetensors")
         theirs = THEIRS[family].from_pretrained(folder / "pipeline")
         if adapter:
             load = {"weight_name": "public.safetensors", "image_encoder_folder": None}
             theirs.load_ip_adapter(str(folder), subfolder="", **load)
-        preset = preset_of(family, **changes)
-        ours = SwiftPiePipeline.from_components(load_components(preset, **given))
-        for pipe in (ours, theirs):
-            pipe.set_progress_bar_config(disable=True)
+        chosen = {"preset": preset_of(family, **changes)}
+        parts = components_in(folder, adapter and "public", **chosen)
+        ours = SwiftPiePipeline.from_components(parts)
         theirs.scheduler = ours.scheduler
         return ours, theirs
 

@@ -16,7 +16,6 @@ from swiftpie.engine.transforms import transform
 from swiftpie.engine.wrappers import shared_copy
 from swiftpie.models.denoiser import module_of
 from swiftpie.models.inversion import UNetInversion
-from tests.pipelines.tiny_editor import tiny_editor
 
 SIZES = [(5, 7), (1, 1), (8, 2)]
 OFFSET = 30.0  # of values, so that a difference of squares would be seen to be inexact
@@ -105,13 +104,9 @@ def test_gates_that_an_adapter_changed_are_left_alone():
     assert type(with_openvino_layers(nn.Sequential(layer))[0]) is GEGLU
 
 
-@pytest.fixture(scope="module")
-def editor():
-    return tiny_editor()
-
-
 @torch.no_grad()
 def test_a_folded_decoder_decodes_the_same(editor):
+    editor = editor.components
     made = transform(editor, ["folded-upsampling"])
     latents = torch.randn(1, 4, 16, 16)
     found, expected = made.autoencoder.decode(latents), editor.autoencoder.decode(latents)
@@ -131,6 +126,7 @@ def invert(inversion, editor):
 
 
 def test_inversion_networks_are_thinned_by_their_stride_alone(editor):
+    editor = editor.components
     before = invert(editor.inversion, editor)
     whole = UNetInversion(shared_copy(editor.inversion.unet), stride=1)
     assert (invert(whole, editor) - before).abs().max() < 1e-5

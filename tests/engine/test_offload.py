@@ -16,9 +16,10 @@ from swiftpie.engine.session import Session
 from swiftpie.engine.wrappers import JoinedAutoencoder
 from swiftpie.errors import CapabilityError, WeightsError
 from swiftpie.pipelines.settings import EditMode, EditSettings
-from tests.backbones.tiny_models import choices_in, make_model, make_public_adapter
-from tests.pipelines.tiny_editor import tiny_editor
 from tests.quick import thorough_but
+from tests.tiny.adapters import make_public_adapter
+from tests.tiny.editor import tiny_editor
+from tests.tiny.folders import choices_in, make_model
 
 CPU = torch.device("cpu")
 PROMPT = "a subject on a beach"
@@ -100,9 +101,7 @@ def test_decoders_and_encoders_that_were_joined_come_too():
 def stored(tmp_path_factory):
     root = tmp_path_factory.mktemp("stored")
     make_model(root, "sdxl", adapter="public")
-    make_public_adapter(
-        root / "face.safetensors", "sdxl", name="ip-adapter-faceid_sdxl", is_shallow=True
-    )
+    make_public_adapter(root / "face.safetensors", "sdxl", name="ip-adapter-faceid_sdxl")
 
     def load(*, adapter="public.safetensors", **choices):
         return swiftpie.load(

@@ -17,8 +17,8 @@ from swiftpie.errors import CapabilityError
 from swiftpie.mini.scene_network import scene_relighter
 from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
 from swiftpie.noise import scaled_linear_step
-from tests.attention.conftest import WIDTH, tiny_unet
 from tests.attention.test_compile import random_call
+from tests.tiny.networks import WIDTH, tiny_unet
 
 TOLERANCE = 2e-5  # both compute in float32, in another order
 ONE_LEVEL = {  # export takes seconds, and longer with each layer that attends
@@ -43,7 +43,7 @@ def exact(session, folder):
 
 @pytest.fixture(scope="module")
 def torch_denoiser():
-    unet = tiny_unet(**ONE_LEVEL)
+    unet = tiny_unet("plain", **ONE_LEVEL)
     plan = BranchPlan(token_width=WIDTH, gate=0.5)
     denoiser = UNetDenoiser(unet, plan, reference_step=scaled_linear_step(1))
     return denoiser.eval().requires_grad_(False)

@@ -19,7 +19,6 @@ from swiftpie.engine.runner import (
 from swiftpie.models.denoiser import sharing_weights
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from tests.parity.edit import photograph
-from tests.pipelines.tiny_editor import tiny_editor
 
 BEACH = "a dog on a beach"
 PROMPTS = ["a cat", "a red robot in the snow at night, with a hat and a scarf", "", "a cat"]
@@ -173,8 +172,8 @@ def test_each_prompt_is_encoded_once_for_the_same_weights(recorder, cached):
 
 
 @pytest.fixture(scope="module")
-def components():
-    return tiny_editor()
+def components(editor):
+    return editor.components
 
 
 def edit(session, prompt="a red hat", *, picture=None, **options):

@@ -10,8 +10,7 @@ from swiftpie.engine.session import Session
 from swiftpie.faces import FACE_ENCODERS
 from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.pipelines.settings import IdentityGuidance
-from tests.faces.tiny_faces import photo
-from tests.faces.tiny_world import FACE_ID, make_world
+from tests.tiny.faces import FACE_ID, make_world, photo
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from swiftpie.backbones.peers import NUM_FRAMES
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.engine.session import Session
 from swiftpie.engine.verify import compare, draw_ours, draw_theirs, read_subject
-from tests.backbones.tiny_models import make_model, make_motion
+from tests.tiny.folders import choices_in, make_model, make_motion
 
 SIDE_PX = 64
 ALL_EQUAL = {"text alone": True, "the subject": True, "strengths of 0": True}
@@ -18,8 +18,8 @@ PRESET = replace(PRESETS.get("sd-turbo"), image_size_px=SIDE_PX)
 
 
 @pytest.fixture(scope="module")
-def choices(tmp_path_factory):
-    files = make_model(tmp_path_factory.mktemp("tiny"), "sd21", adapter="public")
+def choices(models):
+    files = choices_in(models / "sd21", "public.safetensors")
     return {**files, "dtype": "float32", "detail": "joint"}
 
 
@@ -63,7 +63,7 @@ def test_both_draw_the_same(theirs, choices):
 @pytest.mark.parametrize("name", ["motion-lightning-1", "animatelcm"])
 def test_both_animate_the_same(tmp_path, name):
     preset = replace(PRESETS.get(name), image_size_px=SIDE_PX)
-    folder = make_motion(tmp_path / "motion", is_shallow=True)
+    folder = make_motion(tmp_path / "motion")
     choices = make_model(tmp_path, "sd15", adapter="public")
     choices |= {"base": choices["weights"], "dtype": "float32", "detail": "joint"}
     weights = folder if preset.lora else folder / "diffusion_pytorch_model.safetensors"

@@ -3,7 +3,7 @@ from dataclasses import replace
 from swiftpie.backbones.components import Engine
 from swiftpie.engine.session import Session
 from swiftpie.engine.warm_up import warm_up
-from tests.pipelines.tiny_editor import tiny_editor
+from tests.tiny.editor import tiny_editor
 
 
 def called(stages):

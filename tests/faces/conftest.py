@@ -1,7 +1,7 @@
 import pytest
 
 from swiftpie.faces import FACE_ENCODERS
-from tests.faces.tiny_faces import make_models, photo
+from tests.tiny.faces import make_models, photo
 
 
 @pytest.fixture(scope="session")

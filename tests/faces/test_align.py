@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from swiftpie.faces.choose import CROP_PX, TEMPLATE, align, similarity_transform
-from tests.faces.tiny_faces import LANDMARKS
+from tests.tiny.faces import LANDMARKS
 
 
 def applied(matrix, points):

@@ -19,8 +19,8 @@ from swiftpie.faces.choose import (
 from swiftpie.imageio.decoding import load_image
 from swiftpie_lab.evaluation.benchmarks.fastface import open_judge, same_face, shown_face
 from swiftpie_lab.evaluation.metrics.judges import face_ratio, likeness
-from tests.faces.tiny_faces import BOX, make_models, recogniser, steady_detector
 from tests.fuzz.pictures import encoded
+from tests.tiny.faces import BOX, make_models, recogniser, steady_detector
 
 ARCFACE = "face_recognition_arcface.onnx"
 

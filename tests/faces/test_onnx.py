@@ -25,7 +25,7 @@ from swiftpie.faces.encoders.onnx import (
     prepare,
     suppress,
 )
-from tests.faces.tiny_faces import BOX, LANDMARKS, recogniser, similarity, steady_detector
+from tests.tiny.faces import BOX, LANDMARKS, recogniser, similarity, steady_detector
 
 
 @pytest.mark.parametrize("has_folder", [True, False])

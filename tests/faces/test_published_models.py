@@ -27,7 +27,7 @@ from swiftpie.faces.encoders.onnx import (
     open_model,
 )
 from swiftpie.imageio.decoding import load_image
-from tests.faces.tiny_faces import similarity
+from tests.tiny.faces import similarity
 
 FOLDER = Path(os.environ.get("SWIFTPIE_FACE_MODELS", "no-face-models"))
 PEOPLE = Path(os.environ.get("SWIFTPIE_FACE_PHOTOS", "no-face-photos"))

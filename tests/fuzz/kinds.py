@@ -34,10 +34,10 @@ from swiftpie.imageio.writing import encode_image
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.pipelines.identity import crop_subject, frame_of
 from swiftpie.pipelines.identity_file import read_identity_header
-from tests.backbones.tiny_models import ADAPTERS, WIDTHS, make_own_adapter
 from tests.fuzz import pictures
 from tests.fuzz.damage import damaged, put_together, spelled, taken_apart, tampered, twisted
-from tests.parity.ip_adapter import adapter_tensors, tiny_unet
+from tests.tiny.adapters import ADAPTERS, adapter_tensors, make_own_adapter
+from tests.tiny.networks import WIDTHS, tiny_unet
 
 CASES = 20  # of a seed
 SAMPLES = Path(swiftpie.__file__).parent / "assets" / "samples"
@@ -114,15 +114,15 @@ def adapter_files():
     from tempfile import TemporaryDirectory
 
     torch.manual_seed(0)
-    public = save(flatten(adapter_tensors(ADAPTERS["sd15"], tiny_unet("sd15"))))
+    public = save(flatten(adapter_tensors(ADAPTERS["sd15"], tiny_unet("sd15", is_shallow=False))))
     with TemporaryDirectory() as folder:
-        own = make_own_adapter(Path(folder) / "own.safetensors", "sd15").read_bytes()
+        own = make_own_adapter(Path(folder) / "own", "sd15", is_shallow=False).read_bytes()
     return public, own
 
 
 @functools.cache
 def branches(plan):
-    return install(tiny_unet("sd15"), plan)
+    return install(tiny_unet("sd15", is_shallow=False), plan)
 
 
 def signed(data, facts):

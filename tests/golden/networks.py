@@ -18,11 +18,11 @@ from swiftpie.backbones import adapters as adapter_file
 from swiftpie.backbones.choices import schedule_of
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import PRESETS
-from tests.backbones import tiny_flux2
-from tests.backbones.tiny_models import make_motion, make_own_adapter, make_pipeline, make_unet
 from tests.parity import flux2
-from tests.parity.faces import face_adapter
-from tests.parity.pipelines import preset_of
+from tests.tiny import klein
+from tests.tiny.adapters import face_adapter, make_own_adapter
+from tests.tiny.folders import make_motion, make_pipeline, make_unet
+from tests.tiny.sessions import preset_of
 
 SIDE_PX = 128
 UNET_FILE = "diffusion_pytorch_model.safetensors"
@@ -55,16 +55,14 @@ def random_components(family, *, face, device, **others):
         own = place / "adapter.safetensors"
         for role, name in (("inverts", "inversion"), ("reads", "reference")):
             if others.get(role):
-                choices[name] = make_unet(place / name, family, is_shallow=True)
+                choices[name] = make_unet(place / name, family)
         if "inversion" in choices:
             refill(choices["inversion"] / UNET_FILE)
         return load_components(
             preset_of(family, image_size_px=SIDE_PX),
             device=device,
             weights=folder / "pipeline",
-            adapter=face_adapter(place, face, is_shallow=True)
-            if face
-            else own_adapter(own, family),
+            adapter=face_adapter(place, face) if face else own_adapter(own, family),
             image_encoder=folder / "encoder",
             **choices,
         )
@@ -76,7 +74,7 @@ def moving_networks(*, device="cpu"):
     folder = pipeline_folder("sd15")
     with tempfile.TemporaryDirectory() as root, torch.random.fork_rng():
         place = Path(root)
-        motion = make_motion(place / "motion", is_shallow=True) / UNET_FILE
+        motion = make_motion(place / "motion") / UNET_FILE
         preset = replace(PRESETS.get("motion-lightning-2"), image_size_px=SIDE_PX)
         return Session(
             load_components(
@@ -93,7 +91,7 @@ def moving_networks(*, device="cpu"):
 @functools.cache
 def reading_networks(*, device="cpu"):
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():
-        tiny_flux2.make_pipeline(place := Path(folder) / "pipeline")
+        klein.make_pipeline(place := Path(folder) / "pipeline")
         for path in place.rglob("*.safetensors"):
             refill(path)
         preset = replace(flux2.PRESET, image_size_px=SIDE_PX)
@@ -105,14 +103,14 @@ def pipeline_folder(family):
     folder = tempfile.TemporaryDirectory()
     atexit.register(folder.cleanup)
     with torch.random.fork_rng():
-        make_pipeline(Path(folder.name) / "pipeline", family, is_shallow=True)
+        make_pipeline(Path(folder.name) / "pipeline", family)
     for path in Path(folder.name).rglob("*.safetensors"):
         refill(path)
     return Path(folder.name)
 
 
 def own_adapter(path, family):
-    return refill(make_own_adapter(path, family, is_shallow=True))
+    return refill(make_own_adapter(path, family))
 
 
 def refill(path):

@@ -6,7 +6,9 @@ import torch
 from swiftpie import WeightsError
 from swiftpie.models.projection import image_proj_of, projector_for
 from swiftpie.models.vision import Feature
-from tests.parity.ip_adapter import FILES, WIDTHS, features_for, projector_shapes
+from tests.parity.ip_adapter import features_for
+from tests.tiny.adapters import FILES, projector_shapes
+from tests.tiny.networks import WIDTHS
 
 FAMILIES = ["linear", "plus", "full", "face", "face_plus"]
 

@@ -7,8 +7,8 @@ from swiftpie import CapabilityError
 from swiftpie.models.projection import projector_for
 from swiftpie.models.vision import SIDE_PX as READ_PX
 from swiftpie.models.vision import ConvImageEncoder, FaceIdentityEncoder
-from tests.backbones.tiny_models import TOWER
-from tests.parity.ip_adapter import FACE, FILES, WIDTHS, projector_tensors
+from tests.tiny.adapters import FILES, projector_tensors
+from tests.tiny.networks import FACE, TOWER, WIDTHS
 
 PLAIN, PLUS = "ip-adapter-faceid_sd15", "ip-adapter-faceid-plusv2_sd15"
 SIDE_PX = 48  # another than the tower's

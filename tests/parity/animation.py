@@ -16,10 +16,12 @@ from swiftpie.backbones.presets import PRESETS
 from swiftpie.engine.session import Session
 from swiftpie.guidance import ClassifierFree
 from swiftpie.pipelines.settings import Scales
-from tests.backbones.tiny_models import make_motion, make_pipeline, make_public_adapter
-from tests.parity.pipelines import PROMPT, SCALES, subject, their_features
+from tests.parity.pipelines import PROMPT, SCALES, their_features
 from tests.parity.sdxs import levels
 from tests.parity.tiny import Recorder
+from tests.tiny.adapters import make_public_adapter
+from tests.tiny.folders import make_motion, make_pipeline
+from tests.tiny.sessions import subject
 
 PRESETS_OF = ("animatelcm", "motion-lightning-1", "motion-lightning-4")
 TO = "a blue cone at sea"

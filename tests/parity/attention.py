@@ -15,7 +15,7 @@ from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
 from swiftpie.noise import scaled_linear_step
 from swiftpie.types import TextCondition
 from tests.parity import dense
-from tests.parity.ip_adapter import WIDTHS, tiny_unet
+from tests.tiny.networks import WIDTHS, tiny_unet
 
 BOUND = 1e-5  # of the largest value of the output
 MASK_BOUND = 1e-5

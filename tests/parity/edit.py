@@ -18,7 +18,7 @@ from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from tests.parity import dense
 from tests.parity.dense import leave
 from tests.pipelines.pictures import edit
-from tests.pipelines.tiny_editor import PRESET, SIDE_PX, WIDTH, tiny_editor
+from tests.tiny.editor import PRESET, SIDE_PX, WIDTH, tiny_editor
 
 BOUND = 1e-5
 LEVELS = 1  # of 255, between two roundings of nearly the same number

@@ -11,29 +11,21 @@ from pathlib import Path
 import torch
 from diffusers import EulerDiscreteScheduler, TCDScheduler
 from PIL import Image
-from safetensors.torch import save_file
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from swiftpie.backbones.components import load_components
-from swiftpie.backbones.load.safe import flatten
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.engine.session import Session
 from swiftpie.pipelines.identity import face_identity
 from swiftpie.types import Identity
-from tests.backbones.tiny_models import choices_in, make_pipeline
-from tests.parity.ip_adapter import FACE, FILES, adapter_tensors, difference, tiny_unet
-from tests.parity.pipelines import (
-    BOUND_PIXELS,
-    PIPELINES,
-    our_picture,
-    preset_of,
-    rows_of,
-    their_picture,
-)
+from tests.parity.ip_adapter import difference
+from tests.parity.pipelines import BOUND_PIXELS, PIPELINES, our_picture, rows_of, their_picture
+from tests.tiny.adapters import FACES, PICKLED, face_adapter
+from tests.tiny.folders import choices_in, make_pipeline
+from tests.tiny.networks import FACE
+from tests.tiny.sessions import preset_of
 
-FACES = {name: FILES[name] for name in FILES if "faceid" in name}
 STEPS = ("timesteps", "noise_scale", "renoise")  # what of a preset decides about its steps
-PICKLED = {"ip-adapter-faceid-plus_sd15"}  # as published; the others are read as safetensors
 CROP_PX = 32  # what the tiny image encoder takes
 SCALES = (0.4, 1.0)
 PLUS_V2 = "ip-adapter-faceid-plusv2_sdxl"
@@ -44,18 +36,7 @@ FOUR_STEPS = {
 SHOWN = {0: "no_face", 1: "one face", 2: "two faces"}
 
 
-def face_adapter(folder, name, *, is_shallow=False):
-    tensors = adapter_tensors(name, tiny_unet(FACES[name][0], is_shallow=is_shallow))
-    if name in PICKLED:
-        path = folder / f"{name}.bin"
-        torch.save(tensors, path)
-        return path
-    path = folder / f"{name}.safetensors"
-    save_file(flatten(tensors), path)
-    return path
-
-
-def open_face(folder, name, *, is_shallow=False, like=None, **choices):
+def open_face(folder, name, *, is_shallow=True, like=None, **choices):
     """A session of the family in `folder`, with the adapter called `name`.
 
     It takes one step, or those of the preset `like`.

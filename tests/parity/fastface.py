@@ -163,7 +163,7 @@ def presets():
 @torch.no_grad()
 def guidance_rows(family, names=tuple(GUIDED)):
     with tempfile.TemporaryDirectory() as folder:
-        session = tiny_session(family, Path(folder), is_shallow=True)
+        session = tiny_session(family, Path(folder))
     start, text, components = prepared_drawing(session)
     network, compared = copy.deepcopy(components.denoiser).double(), []
     for name in names:

@@ -15,8 +15,8 @@ from swiftpie.engine.session import Session
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.request import Subject
 from swiftpie.pipelines.settings import Scales
-from tests.backbones.tiny_flux2 import make_pipeline
 from tests.parity.sdxs import BATCHES, BOUND_LEVELS, SEED, levels
+from tests.tiny.klein import make_pipeline
 
 PROMPT = "a red cube on the moon"
 FRAME_PX = 64

@@ -12,42 +12,28 @@ from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
-from PIL import Image, ImageDraw
 from torch.nn import functional as F
 from transformers import CLIPVisionModelWithProjection
 
 from swiftpie.backbones.components import load_components
-from swiftpie.backbones.presets import PRESETS
 from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.engine.session import Session
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.settings import Scales
-from tests.backbones.tiny_models import make_model
 from tests.parity.ip_adapter import difference
 from tests.parity.tiny import Recorder
+from tests.tiny.folders import make_model
+from tests.tiny.sessions import preset_of, subject
 
 PROMPT = "a red cube on the moon"
-SEED, SIDE_PX = 3, 64
+SEED = 3
 SIZE_PX = (72, 104)  # height and width of the pictures, odd in latents; references are square
 BOUND_LATENTS = 1e-5  # of the largest latent
 BOUND_PIXELS = 1e-4  # of [0, 1]
 SCALES = (0.0, 0.4, 1.0)
 PIPELINES = {"sd15": StableDiffusionPipeline, "sd21": StableDiffusionPipeline}
 PIPELINES["sdxl"] = StableDiffusionXLPipeline
-
-
-def preset_of(family, **changes):
-    sizes = {"family": family, "image_size_px": SIDE_PX}
-    return replace(PRESETS.get("sd-turbo"), **sizes | changes)
-
-
-def subject():
-    picture = Image.new("RGBA", (SIDE_PX, SIDE_PX))
-    draw = ImageDraw.Draw(picture)
-    draw.ellipse((8, 12, 52, 60), fill=(200, 40, 70, 255))
-    draw.rectangle((20, 20, 40, 36), fill=(30, 90, 220, 255))
-    return picture
 
 
 def our_picture(session, identity, *, scale):

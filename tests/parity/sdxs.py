@@ -13,8 +13,9 @@ from swiftpie.backbones.presets import PRESETS
 from swiftpie.engine.session import Session
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.settings import Scales
-from tests.backbones.tiny_models import make_pipeline
-from tests.parity.pipelines import PROMPT, subject
+from tests.parity.pipelines import PROMPT
+from tests.tiny.folders import make_pipeline
+from tests.tiny.sessions import subject
 
 SIZES_PX = ((64, 64), (64, 96), (136, 72))  # height and width
 BATCHES, SEED = (1, 2), 3

@@ -13,7 +13,7 @@ from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.engine.session import Session
 from swiftpie.types import GenerationResult
-from tests.backbones.tiny_models import make_model
+from tests.tiny.folders import make_model
 
 PROMPT = "a red cube beside a cat"
 SIDE_PX = 128
@@ -56,7 +56,7 @@ def recording(session, **changes):
     return Session(components)
 
 
-def tiny_session(family, folder, *, is_shallow=False, **plan):
+def tiny_session(family, folder, *, is_shallow=True, **plan):
     """A session with an adapter of our own."""
     if family == "mini":
         return recording(swiftpie.load("mini", size_px=128))

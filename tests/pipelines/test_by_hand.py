@@ -7,19 +7,15 @@ import pytest
 import torch
 
 from swiftpie import PersonalizeRequest, Session, Subject, load_image
-from swiftpie.backbones.components import load_components
 from swiftpie.pipelines.request import Output
 from tests import traces
-from tests.backbones import tiny_models
-from tests.parity.pipelines import preset_of, subject
 from tests.policy.project import ROOT
+from tests.tiny.sessions import components_in, subject
 
 
 @pytest.fixture(scope="module")
-def components(tmp_path_factory):
-    """Stable Diffusion 1.5 with random weights."""
-    choices = tiny_models.make_model(tmp_path_factory.mktemp("sd15"), "sd15")
-    return load_components(preset_of("sd15"), **choices)
+def components(models):
+    return components_in(models / "sd15")
 
 
 def test_the_method_by_hand_is_that_of_a_session(components):

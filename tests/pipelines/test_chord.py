@@ -10,17 +10,16 @@ from diffusers import UNet2DConditionModel
 
 import swiftpie
 from swiftpie import EditRequest, EditSettings
-from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.engine.session import Session
 from swiftpie.imageio.images import to_tensor
 from swiftpie.models.denoiser import added_conditions
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.methods.chord import ChordForm
-from tests.backbones.tiny_models import make_model
 from tests.parity.edit import photograph
 from tests.parity.tiny import Recorder, Spy, difference
 from tests.quick import thorough_but
+from tests.tiny.sessions import components_in
 
 SOURCE, TARGET, SEED, SIDE_PX = "a dog on a sofa", "a cat on a sofa", 3, 128
 BOUND = 1e-5
@@ -33,12 +32,11 @@ VARIANTS = {
 
 
 @pytest.fixture(scope="module", params=thorough_but(PRESETS_OF, ["sd21"]))
-def model(request, tmp_path_factory):
+def model(request, models):
     """A tiny model with an adapter of ours, and its U-Net as diffusers has it, in float64."""
-    family = request.param
-    folder = tmp_path_factory.mktemp(family)
+    folder = models / (family := request.param)
     preset = replace(PRESETS.get(PRESETS_OF[family]), family=family, image_size_px=SIDE_PX)
-    components = load_components(preset, **make_model(folder, family))
+    components = components_in(folder, preset=preset)
     components = replace(components, autoencoder=Recorder(components.autoencoder))
     unet = UNet2DConditionModel.from_pretrained(folder / "pipeline" / "unet")
     return Session(components), unet.double()

@@ -21,11 +21,12 @@ from swiftpie.noise import build_schedule
 from swiftpie.pipelines.denoise import Clock, without_identity
 from swiftpie.pipelines.request import PersonalizeRequest
 from swiftpie.pipelines.techniques.personalize import prepare_subjects
-from tests.backbones.tiny_models import make_image_encoder
-from tests.parity.ip_adapter import EMBEDS, FACE, projector_tensors
 from tests.parity.tiny import Recorder, Spy
 from tests.pipelines.pictures import personalize
 from tests.quick import thorough_but
+from tests.tiny.adapters import projector_tensors
+from tests.tiny.folders import make_image_encoder
+from tests.tiny.networks import EMBEDS, FACE
 
 PROMPT = "a photo of a subject on a beach"
 ADAPTERS = {  # a public adapter of each feature

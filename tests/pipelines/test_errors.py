@@ -17,7 +17,6 @@ from swiftpie.pipelines.settings import EditSettings
 from swiftpie.pipelines.tasks import EditRequest, RepaintRequest
 from tests.parity.edit import photograph
 from tests.pipelines.pictures import edit
-from tests.pipelines.tiny_editor import tiny_editor
 
 PROMPT = "a dog on a beach"
 HALF = "a \udcff dog"  # what Python makes of a byte that is no text
@@ -143,12 +142,6 @@ def test_what_the_embedded_model_cannot_do_is_refused(session, identity, call, e
         call(session, identity)
 
 
-@pytest.fixture(scope="module")
-def editor():
-    """A tiny random model of Stable Diffusion 2.1's shape, with an inversion network."""
-    return tiny_editor()
-
-
 def lacking(components, name):
     return replace(components, **{name: None})
 
@@ -189,7 +182,7 @@ EDITS = [
 @pytest.mark.parametrize(("call", "error", "word"), EDITS)
 def test_edits_that_cannot_be_are_refused(editor, call, error, word):
     with pytest.raises(error, match=word):
-        call(editor)
+        call(editor.components)
 
 
 @pytest.mark.parametrize("output", list(Output))

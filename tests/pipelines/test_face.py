@@ -16,11 +16,11 @@ from swiftpie.models.inversion import UNetInversion
 from swiftpie.pipelines.identity import face_identity
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import EditMode, IdentityGuidance, Scales, steering_of
-from tests.backbones.tiny_models import make_pipeline
-from tests.faces.tiny_faces import make_models, photo
 from tests.parity.faces import no_face, open_face, someone
-from tests.parity.ip_adapter import FACE, WIDTHS, tiny_unet
 from tests.quick import thorough_but
+from tests.tiny.faces import make_models, photo
+from tests.tiny.folders import make_pipeline
+from tests.tiny.networks import FACE, WIDTHS, tiny_unet
 
 PLAIN, PLUS = "ip-adapter-faceid_sd15", "ip-adapter-faceid-plusv2_sd15"
 PORTRAIT = "ip-adapter-faceid-portrait_sd15"
@@ -31,8 +31,8 @@ WAYS = {method: EditSettings(method=method) for method in ("inversion", "chord")
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
     folder = tmp_path_factory.mktemp("faces")
-    make_pipeline(folder / "pipeline", "sd15", is_shallow=True)
-    return {name: open_face(folder, name, is_shallow=True) for name in (PLAIN, PLUS, PORTRAIT)}
+    make_pipeline(folder / "pipeline", "sd15")
+    return {name: open_face(folder, name) for name in (PLAIN, PLUS, PORTRAIT)}
 
 
 def picture(session, identity, *, scale=1.0):
@@ -232,7 +232,7 @@ def test_pictures_and_faces_are_distinguished(opened, session):
 @pytest.fixture(scope="module")
 def editor(opened, tmp_path_factory):
     components = opened[PLUS].components
-    inversion = UNetInversion(tiny_unet("sd15", is_shallow=True))
+    inversion = UNetInversion(tiny_unet("sd15"))
     encoder = FACE_ENCODERS.get("opencv").open(make_models(tmp_path_factory.mktemp("models")))
     preset = replace(components.preset, image_size_px=64)
     own = replace(components, inversion=inversion, preset=preset)

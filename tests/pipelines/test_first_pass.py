@@ -62,7 +62,6 @@ def test_each_picture_and_subject_has_a_region_of_its_own(session, identity):
 
 def test_a_call_of_the_diffusers_pipeline_finds_the_same(session, identity):
     pipe = SwiftPiePipeline.from_components(session.components)
-    pipe.set_progress_bar_config(disable=True)
     call = {"subjects": identity, "seeds": [3], "mask": "two-pass"}
     shown = pipe(PROMPT, **call).images
     assert [image.tobytes() for image in shown] == pixels(drawn(session, identity, mask="two-pass"))

@@ -31,8 +31,8 @@ from swiftpie.pipelines.identity_file import (
     read_identity,
     read_identity_header,
 )
-from tests.pipelines.tiny_editor import tiny_editor
 from tests.shapes import as_mask, ellipse
+from tests.tiny.editor import tiny_editor
 
 PROMPT = "a photo of a subject in the snow"
 

@@ -3,25 +3,18 @@ from functools import partial
 import pytest
 from PIL import Image
 
-from swiftpie import Session
 from swiftpie.guidance import ClassifierFree, Plain, decoupled_for_steps
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import EditMode, EditSettings, IdentityGuidance, MaskSource, Scales
 from tests.golden.networks import reading_networks
 from tests.parity.edit import photograph
-from tests.pipelines.tiny_editor import tiny_editor
 
 BOX = (0.2, 0.2, 0.8, 0.9)
 
 
 @pytest.fixture(scope="module")
-def published():
-    return Session(tiny_editor())
-
-
-@pytest.fixture(scope="module")
-def whole(published):
-    return published.encode_identity(photograph(), masks=Image.new("L", (128, 128), 255))
+def whole(editor):
+    return editor.encode_identity(photograph(), masks=Image.new("L", (128, 128), 255))
 
 
 @pytest.mark.parametrize(
@@ -49,23 +42,23 @@ def whole(published):
         ({"box": BOX, "mask": MaskSource.BOX, "scales": Scales(background_scale=0.2)}, ""),
     ],
 )
-def test_a_drawing_says_what_has_no_effect(published, whole, caplog, asked, said):
+def test_a_drawing_says_what_has_no_effect(editor, whole, caplog, asked, said):
     plain = {name: value for name, value in asked.items() if name in {"guidance", "mask", "scene"}}
     public = whole.without_detail()  # as public adapters encode it
-    drawn = published.personalize(public, "a cat", seed=1, **asked).images[0]
+    drawn = editor.personalize(public, "a cat", seed=1, **asked).images[0]
     assert said in caplog.text
     assert len(caplog.records) == bool(said)
     if said and "mask" not in asked:  # and it is true
         left = {} if "guidance" in asked else plain
         assert (
             drawn.tobytes()
-            == published.personalize(public, "a cat", seed=1, **left).images[0].tobytes()
+            == editor.personalize(public, "a cat", seed=1, **left).images[0].tobytes()
         )
 
 
-def test_an_insertion_says_what_has_no_effect(published, whole, session, identity, caplog):
+def test_an_insertion_says_what_has_no_effect(editor, whole, session, identity, caplog):
     public, photo = whole.without_detail(), photograph()
-    for one_session, subject in ((published, public), (session, identity)):
+    for one_session, subject in ((editor, public), (session, identity)):
         one, other = (
             one_session.insert(
                 photo, subject, prompt="a cat", box=BOX, seed=1, scales=scales
@@ -77,30 +70,30 @@ def test_an_insertion_says_what_has_no_effect(published, whole, session, identit
         caplog.clear()
 
 
-def test_strengths_of_subjects_have_no_effect_without_one(published, caplog):
-    plain = published.generate("a cat", seed=1)
-    asked = published.generate("a cat", seed=1, scales=Scales(identity_scale=0.2))
+def test_strengths_of_subjects_have_no_effect_without_one(editor, caplog):
+    plain = editor.generate("a cat", seed=1)
+    asked = editor.generate("a cat", seed=1, scales=Scales(identity_scale=0.2))
     assert "`identity_scale=0.2` has no effect, because no subject is shown" in caplog.text
     assert len(caplog.records) == 1
     assert asked.images[0].tobytes() == plain.images[0].tobytes()
 
 
-def test_a_model_with_a_detail_branch_and_places_heeds_both(session, identity, published, caplog):
+def test_a_model_with_a_detail_branch_and_places_heeds_both(session, identity, editor, caplog):
     session.personalize(identity, "a dog", seed=1, scales=Scales(detail_scale=0.5), box=BOX)
-    encoded = published.encode_identity(photograph(), masks=Image.new("L", (128, 128), 255))
+    encoded = editor.encode_identity(photograph(), masks=Image.new("L", (128, 128), 255))
     assert encoded.keys
-    published.personalize(encoded, "a cat", seed=1, scales=Scales(detail_scale=0.5))
+    editor.personalize(encoded, "a cat", seed=1, scales=Scales(detail_scale=0.5))
     assert caplog.text == ""
 
 
-def test_a_style_without_effect_in_so_few_steps_is_reported(published, whole, caplog):
+def test_a_style_without_effect_in_so_few_steps_is_reported(editor, whole, caplog):
     request = PersonalizeRequest(
         subjects=(Subject(whole),),
         prompt="a cat",
         seeds=(1,),
         identity_guidance=IdentityGuidance.DCG,
     )
-    published.draw(request)
+    editor.draw(request)
     assert "Guidance has no effect in 1 steps" in caplog.text
 
 
@@ -127,8 +120,8 @@ RELEASED = EditSettings(mode=EditMode.RELEASED)
         ({"mask": BOX, "settings": RELEASED}, ""),
     ],
 )
-def test_an_edit_says_what_has_no_effect(published, caplog, asked, said):
-    published.edit(photograph(64, 48), "a dog", seed=1, **asked)
+def test_an_edit_says_what_has_no_effect(editor, caplog, asked, said):
+    editor.edit(photograph(64, 48), "a dog", seed=1, **asked)
     assert said in caplog.text
     assert len(caplog.records) == bool(said)
 

@@ -18,7 +18,7 @@ from swiftpie.pipelines.tasks import EditRequest
 from swiftpie.types import Posterior
 from tests.parity.edit import photograph, values
 from tests.pipelines.pictures import edit
-from tests.pipelines.tiny_editor import PRESET, tiny_editor
+from tests.tiny.editor import PRESET
 
 PROMPT = "a dog on the sofa"
 NEUTRAL = replace(
@@ -33,8 +33,8 @@ MODES = [EditSettings(), RELEASED]
 
 
 @pytest.fixture(scope="module")
-def components():
-    return tiny_editor()
+def components(editor):
+    return editor.components
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from tests.processes import printed, printed_by
+from tests.processes import install, printed, printed_by
 
 HOUSE = """
 from swiftpie.guidance import ClassifierFree
@@ -48,12 +48,8 @@ else:
 def offer(folder):
     """Write a distribution that offers two guidances, one of them broken."""
     (folder / "house.py").write_text(HOUSE)
-    metadata = folder / "house-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: house\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(
-        "[swiftpie.guidance]\nbroken = house:BROKEN\nhouse = house:METHOD\n"
-    )
+    points = ("broken = house:BROKEN", "house = house:METHOD")
+    install(folder, "house", "[swiftpie.guidance]", *points)
 
 
 def test_one_file_adds_a_guidance_to_python_and_the_command_line(tmp_path):

@@ -16,10 +16,11 @@ from swiftpie.pipelines.choose import choose
 from swiftpie.pipelines.ranking import best_change, best_of, place_score, ranked
 from swiftpie.pipelines.request import Output
 from swiftpie.pipelines.tasks import EditRequest, RepaintRequest, for_seeds
-from tests.backbones.tiny_models import POOLED, make_image_encoder
-from tests.faces.tiny_faces import make_models, photo
 from tests.golden.networks import mini, random_networks, reading_networks
 from tests.parity.tiny import picture
+from tests.tiny.faces import make_models, photo
+from tests.tiny.folders import make_image_encoder
+from tests.tiny.networks import POOLED
 
 PROMPT = "a dinosaur in a forest"
 LEVEL, BOX = 2 / 255, (0.2, 0.2, 0.8, 0.9)

@@ -7,9 +7,8 @@ from PIL import Image
 
 from swiftpie.faces import FACE_ENCODERS
 from swiftpie.imageio.decoding import load_image
-from tests.faces.tiny_faces import PHOTO
-from tests.faces.tiny_world import make_world, small_session
 from tests.server.conftest import picture_in, serving, to_png
+from tests.tiny.faces import PHOTO, make_world, small_session
 
 FACE = ("me.jpg", PHOTO.read_bytes())
 

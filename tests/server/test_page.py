@@ -313,17 +313,22 @@ def visiting(browser, url, **options):
 
 
 @pytest.fixture
-def visit(browser, server):
+def fresh(browser, server):
     with visiting(browser, server.url) as one:
         yield one.open()
         one.check_quiet()
 
 
 @pytest.fixture
+def visit(fresh):
+    return fresh.first_picture()
+
+
+@pytest.fixture
 def finer(browser, session):
     """The same where pictures are large enough for edits that find their region by themselves."""
     with serving(session, deadline_s=PATIENCE_S) as running, visiting(browser, running.url) as one:
-        yield one.open()
+        yield one.open().first_picture()
         one.check_quiet()
 
 
@@ -356,47 +361,46 @@ def differs(one, other):
     return np.abs(one.astype(int) - other.astype(int)).mean() > 1
 
 
-def test_a_first_visit_shows_a_picture_and_every_letter_draws_another(visit):
-    expect(visit.page.locator(".picture img")).to_be_visible(timeout=FIRST_PICTURE_MS)
-    visit.first_picture()
-    expect(visit.prompt).to_have_value("a photo of a dog on a frozen lake")
-    (dog,) = visit.newest()["swiftpie"].pop("subjects")
-    assert visit.newest()["swiftpie"] == {}, "untouched controls are not sent"
+def test_a_first_visit_shows_a_picture_and_every_letter_draws_another(fresh):
+    expect(fresh.page.locator(".picture img")).to_be_visible(timeout=FIRST_PICTURE_MS)
+    fresh.first_picture()
+    expect(fresh.prompt).to_have_value("a photo of a dog on a frozen lake")
+    (dog,) = fresh.newest()["swiftpie"].pop("subjects")
+    assert fresh.newest()["swiftpie"] == {}, "untouched controls are not sent"
     assert dog["name"] == "dog"
-    visit.kept()
-    status = visit.page.locator("p[aria-live=polite]").first
+    fresh.kept()
+    status = fresh.page.locator("p[aria-live=polite]").first
     expect(status).to_contain_text("Picture ready: a photo of a dog on a frozen lake, seed 1")
-    expect(visit.picture).to_have_attribute("alt", "a photo of a dog on a frozen lake")
-    first = visit.pixels()
-    visit.sent.clear()
-    visit.prompt.fill("")
-    visit.prompt.press_sequentially("a dog in space", delay=40)
-    visit.settled()
-    prompts = [message["prompt"] for message in visit.sent]
+    expect(fresh.picture).to_have_attribute("alt", "a photo of a dog on a frozen lake")
+    first = fresh.pixels()
+    fresh.sent.clear()
+    fresh.prompt.fill("")
+    fresh.prompt.press_sequentially("a dog in space", delay=40)
+    fresh.settled()
+    prompts = [message["prompt"] for message in fresh.sent]
     assert len(prompts) > 8
     assert prompts[-1] == "a dog in space"
-    assert differs(first, visit.pixels())
+    assert differs(first, fresh.pixels())
     for name in ("Identity", "Detail", "Balance"):
-        visit.after(lambda name=name: visit.page.get_by_label(name, exact=True).fill("0.5"))
-    scales = visit.newest()["swiftpie"]["scales"]
+        fresh.after(lambda name=name: fresh.page.get_by_label(name, exact=True).fill("0.5"))
+    scales = fresh.newest()["swiftpie"]["scales"]
     assert scales == {"identity_scale": 0.5, "detail_scale": 0.5, "balance": 0.5}
-    visit.strip_drawn()
-    visit.after(visit.page.locator(".strip img").nth(2).click)
-    assert visit.newest()["seed"] == 3
-    visit.after(visit.page.get_by_role("button", name="More variations").click)
-    assert visit.newest()["seed"] == 7
-    visit.strip_drawn()
-    with visit.page.expect_response("**/v1/images/generations") as answer:
-        visit.page.get_by_role("button", name="Best of 4").click()
+    fresh.strip_drawn()
+    fresh.after(fresh.page.locator(".strip img").nth(2).click)
+    assert fresh.newest()["seed"] == 3
+    fresh.after(fresh.page.get_by_role("button", name="More variations").click)
+    assert fresh.newest()["seed"] == 7
+    fresh.strip_drawn()
+    with fresh.page.expect_response("**/v1/images/generations") as answer:
+        fresh.page.get_by_role("button", name="Best of 4").click()
     (best,) = answer.value.json()["swiftpie"]["seeds"]
-    expect(visit.page.get_by_role("radio", checked=True, name=f"Seed {best}")).to_have_count(1)
-    visit.prompt.fill("a dog on a beech in Zanzibar")
-    expect(visit.page.locator(".marks .unknown")).to_have_text(["beech", "Zanzibar"])
-    expect(visit.page.locator("#words details")).to_have_count(1)
+    expect(fresh.page.get_by_role("radio", checked=True, name=f"Seed {best}")).to_have_count(1)
+    fresh.prompt.fill("a dog on a beech in Zanzibar")
+    expect(fresh.page.locator(".marks .unknown")).to_have_text(["beech", "Zanzibar"])
+    expect(fresh.page.locator("#words details")).to_have_count(1)
 
 
 def test_an_upload_is_named_by_what_the_library_knows_or_as_the_visitor_says(visit, photo):
-    visit.first_picture()
     visit.after(lambda: visit.give("drop", ROBOT))
     expect(visit.prompt).to_have_value("a photo of a robot on a frozen lake")
     visit.after(lambda: visit.give("paste", ("00.png", *photo[1:])))
@@ -427,7 +431,6 @@ def test_an_upload_is_named_by_what_the_library_knows_or_as_the_visitor_says(vis
 
 
 def test_all_subjects_of_a_photograph_are_shown_to_click(visit):
-    visit.first_picture()
     photo = Image.new("RGB", (512, 384), (70, 110, 160))
     for code, left in (("1f916", 20), ("1f995", 270)):
         shown = Image.open(io.BytesIO(sample(code))).convert("RGBA").resize((220, 220))
@@ -446,7 +449,6 @@ def test_all_subjects_of_a_photograph_are_shown_to_click(visit):
 
 
 def test_a_cut_out_is_corrected_with_every_tool_and_kept(visit, photo):
-    visit.first_picture()
     visit.give("drop", photo)
     visit.page.get_by_role("button", name="Cut-out and pictures of subject").click()
     dialog = visit.page.get_by_role("dialog")
@@ -493,7 +495,6 @@ def test_a_cut_out_is_corrected_with_every_tool_and_kept(visit, photo):
 
 
 def test_a_doubtful_cut_out_opens_where_it_is_corrected(visit):
-    visit.first_picture()
     noise = np.random.default_rng(2).integers(0, 255, (16, 32, 3), dtype=np.uint8)
     clouds = Image.fromarray(noise).resize((400, 300), Image.Resampling.BILINEAR)
     given = [(f"{name}.png", "image/png", to_png(clouds)) for name in ("cloud", "moon")]
@@ -509,7 +510,7 @@ def test_a_doubtful_cut_out_opens_where_it_is_corrected(visit):
 
 
 def test_two_subjects_share_a_picture_and_boxes_place_them(finer):
-    one = finer.first_picture().pixels()
+    one = finer.pixels()
     finer.subject("robot, a sample").hover()
     finer.page.get_by_role("button", name="Add robot to the picture").click()
     expect(finer.prompt).to_have_value("a photo of a dog and a robot on a frozen lake")
@@ -541,7 +542,7 @@ def test_two_subjects_share_a_picture_and_boxes_place_them(finer):
 
 
 def test_a_picture_is_edited_by_words_within_a_painted_mask(finer):
-    drawn = finer.first_picture().pixels()
+    drawn = finer.pixels()
     finer.kept()
     finer.page.get_by_role("button", name="Edit this").click()
     words = finer.page.get_by_label(CHANGE)
@@ -578,7 +579,6 @@ def test_a_picture_is_edited_by_words_within_a_painted_mask(finer):
 
 
 def test_a_refused_edit_says_so_under_the_words_and_greys_the_last_picture(finer):
-    finer.first_picture()
     finer.kept()
     finer.page.get_by_role("button", name="Edit this").click()
     words, problem = finer.page.get_by_label(CHANGE), finer.page.locator(".problem")
@@ -603,7 +603,6 @@ FOREIGN = re.compile(r"`|/v1/|--[a-z]|\w=|swiftpie[ .]\w")
 
 
 def test_advice_is_in_words_of_the_page(finer):
-    finer.first_picture()
     said = finer.page.locator(".note, .problem")
 
     def check(words, text):
@@ -638,7 +637,6 @@ def test_advice_is_in_words_of_the_page(finer):
 
 
 def test_the_keys_come_to_the_prompt_soon_and_a_subject_in_the_wrong_place_is_named(finer):
-    finer.first_picture()
     for _ in range(6):
         finer.page.keyboard.press("Tab")
         if finer.prompt.evaluate("one => one === document.activeElement"):
@@ -650,20 +648,20 @@ def test_the_keys_come_to_the_prompt_soon_and_a_subject_in_the_wrong_place_is_na
     expect(finer.page.locator("#words")).to_contain_text("cat is not drawn there")
 
 
-def test_what_comes_late_undoes_nothing_that_was_done_since(visit, photo, meadow):
-    with visit.late("**/health/ready", visit.page.reload):
-        visit.prompt.fill("a cat on a beach")
-    visit.strip_drawn()
-    expect(visit.prompt).to_have_value("a cat on a beach")
-    visit.page.get_by_text("Edit", exact=True).click()
-    with visit.late("**/v1/pictures", lambda: visit.give("drop", meadow)):
-        visit.photograph(photo, "Remove")
-    sheet = visit.page.get_by_role("application")
-    with visit.late("**/v1/pictures", lambda: visit.drag(sheet, (0.4, 0.4), (0.7, 0.6))):
-        visit.page.get_by_role("button", name="Clear").click()
-    visit.page.wait_for_timeout(800)  # in which what came late would be shown
+def test_what_comes_late_undoes_nothing_that_was_done_since(fresh, photo, meadow):
+    with fresh.late("**/health/ready", fresh.page.reload):
+        fresh.prompt.fill("a cat on a beach")
+    fresh.strip_drawn()
+    expect(fresh.prompt).to_have_value("a cat on a beach")
+    fresh.page.get_by_text("Edit", exact=True).click()
+    with fresh.late("**/v1/pictures", lambda: fresh.give("drop", meadow)):
+        fresh.photograph(photo, "Remove")
+    sheet = fresh.page.get_by_role("application")
+    with fresh.late("**/v1/pictures", lambda: fresh.drag(sheet, (0.4, 0.4), (0.7, 0.6))):
+        fresh.page.get_by_role("button", name="Clear").click()
+    fresh.page.wait_for_timeout(800)  # in which what came late would be shown
     assert sheet.locator("img").evaluate("one => one.naturalWidth") == 320
-    expect(visit.page.get_by_text("What comes of it is shown here.")).to_be_visible()
+    expect(fresh.page.get_by_text("What comes of it is shown here.")).to_be_visible()
 
 
 PATHS = ("**/v1/pictures", "**/v1/identities")
@@ -671,7 +669,6 @@ PATHS = ("**/v1/pictures", "**/v1/identities")
 
 @pytest.mark.parametrize("path", PATHS, ids=["kept", "encoded"])
 def test_words_that_are_typed_while_a_subject_comes_stay_and_name_it(visit, photo, path):
-    visit.first_picture()
     with visit.late(path, lambda: visit.give("drop", photo)):
         visit.prompt.fill("a backpack in the mountains")
     expect(visit.subject("backpack")).to_have_attribute("aria-pressed", "true")
@@ -685,7 +682,6 @@ def test_words_that_are_typed_while_a_subject_comes_stay_and_name_it(visit, phot
 
 
 def test_a_subject_that_comes_late_changes_neither_newer_words_nor_another_mode(visit, photo):
-    visit.first_picture()
     with visit.late("**/v1/identities", visit.subject("robot, a sample").click):
         visit.prompt.fill("a robot in the snow")
     expect(visit.subject("robot")).to_have_attribute("aria-pressed", "true")
@@ -701,7 +697,6 @@ def test_a_subject_that_comes_late_changes_neither_newer_words_nor_another_mode(
 
 
 def test_each_subject_without_a_name_is_asked_for(visit, photo):
-    visit.first_picture()
     visit.give("drop", ("01.png", *photo[1:]), ("02.png", *photo[1:]))
     visit.page.get_by_role("button", name="2 subjects").click()
     expect(visit.subject("second subject")).to_be_visible()
@@ -714,7 +709,6 @@ def test_each_subject_without_a_name_is_asked_for(visit, photo):
 
 
 def test_a_subject_that_the_visitor_chose_stays_whatever_the_words_say(visit):
-    visit.first_picture()
     visit.prompt.fill("a cat on a beach")
     visit.settled()
     assert visit.newest()["swiftpie"] == {"subjects": []}, "nobody chose the dog"
@@ -737,7 +731,6 @@ def test_a_subject_that_the_visitor_chose_stays_whatever_the_words_say(visit):
 
 
 def test_a_name_that_a_prompt_has_twice_is_drawn_and_said_once(visit):
-    visit.first_picture()
     for prompt in ("a cat and a cat on a beach", "a cat, a cat and a kitten in the snow"):
         visit.after(lambda prompt=prompt: visit.prompt.fill(prompt))
         said = visit.page.get_by_text("“cat” is drawn from the library")
@@ -746,7 +739,6 @@ def test_a_name_that_a_prompt_has_twice_is_drawn_and_said_once(visit):
 
 
 def test_what_was_drawn_is_taken_to_be_edited_and_words_typed_meanwhile_stay(visit, photo):
-    visit.first_picture()
     drawn = visit.pixels()
     visit.page.get_by_text("Edit", exact=True).click()
     visit.page.keyboard.press("Control+s")
@@ -785,7 +777,6 @@ def test_the_page_works_below_the_prefix_of_a_proxy(browser, small):
 
 
 def test_the_page_says_why_the_server_ended_its_connection(visit, server):
-    visit.first_picture()
     pace = server.guard._pace._until
     (caller,) = [name for name in pace if name.startswith("127.0.0.1")]
     pace[caller] = time.monotonic() + 2 * BURST_S
@@ -801,7 +792,6 @@ def test_the_page_says_why_the_server_ended_its_connection(visit, server):
 def test_a_photograph_without_ground_has_a_box_to_drag(visit):
     sky = io.BytesIO()
     Image.linear_gradient("L").convert("RGB").save(sky, "PNG")
-    visit.first_picture()
     visit.photograph(("sky.png", "image/png", sky.getvalue()), "Insert")
     visit.subject("robot, a sample").dblclick()
     expect(visit.page.get_by_role("alert")).to_contain_text("box")
@@ -815,7 +805,6 @@ def test_a_photograph_without_ground_has_a_box_to_drag(visit):
 
 
 def test_a_subject_is_put_into_a_photograph_where_the_visitor_drags_it(visit, meadow):
-    visit.first_picture()
     visit.photograph(meadow, "Insert")
     visit.subject("robot, a sample").click()
     body = visit.page.get_by_role("button", name="Move robot")
@@ -846,7 +835,6 @@ def test_a_subject_is_put_into_a_photograph_where_the_visitor_drags_it(visit, me
 
 
 def test_what_is_marked_goes_once_and_a_subject_may_come_in_its_place(visit):
-    visit.first_picture()
     ground = Image.new("RGB", (320, 240), (70, 140, 90))
     with Image.open(io.BytesIO(sample("1f439"))) as hamster:
         ground.paste(hamster.convert("RGBA"), (90, 40), hamster.convert("RGBA"))
@@ -876,7 +864,6 @@ def test_what_is_marked_goes_once_and_a_subject_may_come_in_its_place(visit):
 
 
 def test_a_picture_is_animated_and_the_film_is_saved(visit):
-    visit.first_picture()
     visit.page.get_by_role("button", name="Place dog by a box").click()
     visit.kept()
     visit.page.get_by_label("Becomes").select_option("in fog")
@@ -891,7 +878,6 @@ def test_a_picture_is_animated_and_the_film_is_saved(visit):
 
 
 def test_the_history_is_walked_and_outlives_a_reload_and_a_download_is_used_again(visit):
-    visit.first_picture()
     visit.page.get_by_role("button", name="Place dog by a box").click()
     visit.page.get_by_label("Balance", exact=True).fill("0.3")
     visit.kept()
@@ -1060,7 +1046,6 @@ PARTS = [
 
 
 def test_the_page_marks_the_words_that_python_warns_of(visit, session):
-    visit.first_picture()
     words = session.components.own.vocabulary
     prompts = ["".join(parts) for parts in itertools.product(*PARTS)]
     found = visit.page.evaluate(

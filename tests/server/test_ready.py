@@ -22,8 +22,8 @@ from swiftpie.server.requests import requests_of
 from swiftpie.server.schemas import Drawing
 from swiftpie.server.store import Caller, Models, ServedModel, StoredIdentity
 from swiftpie.server.worker import Worker
-from tests.pipelines.tiny_editor import tiny_editor
 from tests.server.conftest import turns_until
+from tests.tiny.editor import tiny_editor
 
 pytestmark = pytest.mark.anyio
 PROMPT = "a dog on a beach"

@@ -18,7 +18,7 @@ from swiftpie.models.denoiser import WrappedDenoiser
 from swiftpie.pipelines.request import Subject
 from swiftpie.types import IdentityBranch
 from tests.parity.flux2 import FRAME_PX, PRESET, PROMPT, SEED, levels, ours, reference, theirs
-from tests.parity.pipelines import subject
+from tests.tiny.sessions import subject
 
 ENTRANCE = "x_embedder"
 SQUARE = (FRAME_PX, FRAME_PX)
@@ -43,9 +43,7 @@ def shown(session):
 
 
 def their_pipeline(place):
-    pipeline = Flux2KleinPipeline.from_pretrained(place)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+    return Flux2KleinPipeline.from_pretrained(place)
 
 
 def change(session, subjects, plain, **changes):
@@ -157,7 +155,6 @@ def test_identities_and_pipelines_go_to_files_and_back(session, shown, place, tm
     shared = SwiftPiePipeline.from_pipe(pipeline, preset=PRESET.name)
     size = {"height": FRAME_PX, "width": FRAME_PX}
     for pipe in (made, loaded, shared):
-        pipe.set_progress_bar_config(disable=True)
         picture = pipe(PROMPT, seeds=[SEED], subjects=shown, **size).images
         # Some processors round otherwise where weights lie elsewhere.
         assert levels(drawn, picture) <= (pipe is not made)

@@ -16,6 +16,7 @@ from swiftpie.diffusers.modules import take_apart
 from swiftpie.imageio.decoding import load_image
 from tests.parity import flux2 as klein
 from tests.parity.sdxs import levels
+from tests.processes import install
 
 NAME = "guest"
 SQUARE = (klein.FRAME_PX, klein.FRAME_PX)
@@ -32,13 +33,8 @@ FAMILY = Guest()
 @pytest.fixture(scope="module", autouse=True)
 def _offered(tmp_path_factory):
     folder = tmp_path_factory.mktemp("guest")
-    metadata = folder / "guest_family-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: guest-family\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(
-        f"[swiftpie.presets]\n{NAME} = {__name__}:PRESET\n"
-        f"[swiftpie.families]\n{NAME} = {__name__}:FAMILY\n"
-    )
+    presets = ("[swiftpie.presets]", f"{NAME} = {__name__}:PRESET")
+    install(folder, "guest_family", *presets, "[swiftpie.families]", f"{NAME} = {__name__}:FAMILY")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
         importlib.invalidate_caches()
@@ -68,7 +64,6 @@ def test_every_way_to_draw_finds_it(session, place, tmp_path):
 
 def test_its_pipeline_moves_one_denoiser(session):
     pipe = SwiftPiePipeline.from_components(session.components)
-    pipe.set_progress_bar_config(disable=True)
     call = {"prompt": klein.PROMPT, "seeds": [klein.SEED], "height": SQUARE[0], "width": SQUARE[1]}
     drawn = klein.ours(session, (), SQUARE, 1)
     assert pipe.unet is None

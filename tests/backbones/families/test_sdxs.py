@@ -7,7 +7,8 @@ from swiftpie.engine.session import Session
 from swiftpie.pipelines.settings import Scales
 from swiftpie.types import IdentityBranch
 from tests.backbones.conftest import SDXS
-from tests.parity.pipelines import PROMPT, subject
+from tests.parity.pipelines import PROMPT
+from tests.tiny.sessions import subject
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,4 @@ def test_a_folder_of_the_pipeline_reads_references_again(session, tmp_path):
     pipeline.save_pretrained(tmp_path)
     again = SwiftPiePipeline.from_pretrained(tmp_path)
     call = {"ip_adapter_image": subject(), "seeds": [1]}
-    for pipe in (pipeline, again):
-        pipe.set_progress_bar_config(disable=True)
     assert apart(pipeline(PROMPT, **call).images[0], again(PROMPT, **call).images[0]) == 0

@@ -18,10 +18,11 @@ from swiftpie.engine.session import Session
 from swiftpie.pipelines.request import Subject
 from swiftpie.pipelines.settings import MaskSource, Scales
 from swiftpie.types import IdentityBranch
-from tests.backbones import tiny_models
 from tests.parity import pipelines
-from tests.parity.pipelines import SIDE_PX, preset_of, subject
 from tests.quick import thorough_but
+from tests.tiny.adapters import make_own_adapter
+from tests.tiny.folders import make_model
+from tests.tiny.sessions import SIDE_PX, preset_of, subject
 
 ENOUGH = [("own", "sd15"), ("public", "sd21"), ("own", "sdxl")]  # each family, each adapter
 PROMPT = "a red cube and a blue cone"
@@ -69,7 +70,7 @@ def test_every_family_draws_two_subjects_in_a_wide_picture(opened, family):
 @pytest.mark.thorough
 def test_a_style_picture_acts_beside_a_subject_of_another_picture(tmp_path):
     # Groups of layers are counted as in the whole network.
-    choices = tiny_models.make_model(tmp_path, "sdxl", adapter="public", is_shallow=False)
+    choices = make_model(tmp_path, "sdxl", adapter="public", is_shallow=False)
     session = Session(load_components(preset_of("sdxl"), **choices))
     identity, style = session.encode_identity(subject()), subject().rotate(90).convert("RGB")
     plain = drawn(session, identity)[1]
@@ -199,7 +200,7 @@ def test_a_branch_trained_by_the_layers_own_projections_is_no_other_form_either(
 ):
     plan = {"merge": Merge.JOINT, "own_projections": False, "detail": frozenset({Block.UP})}
     path = tmp_path / "joint.safetensors"
-    tiny_models.make_own_adapter(path, "sd21", is_shallow=True, **plan)
+    make_own_adapter(path, "sd21", **plan)
     opened("sd21", path.with_suffix(""), detail="joint")
     assert "has no effect" not in caplog.text  # it is what was trained
     session = opened("sd21", path.with_suffix(""), detail="matched")
@@ -275,10 +276,10 @@ def test_the_half_precision_variant_is_read_for_half_precision(copied):
         torch.testing.assert_close(found.float(), expected, rtol=0.02, atol=0.01)
 
 
-def test_shards_are_joined_and_a_lost_one_is_named(place, opened, copied):
+def test_shards_are_joined_and_a_lost_one_is_named(models, opened, copied):
     shutil.rmtree(copied / "unet")
     whole = opened("sd21", None).components.denoiser.unet.state_dict()
-    original = place / "sd21" / "pipeline" / "unet"
+    original = models / "sd21" / "pipeline" / "unet"
     UNet2DConditionModel.from_pretrained(original).save_pretrained(
         copied / "unet", max_shard_size="200KB"
     )
@@ -291,8 +292,8 @@ def test_shards_are_joined_and_a_lost_one_is_named(place, opened, copied):
         load_components(preset_of("sd21"), weights=copied)
 
 
-def test_a_unet_file_or_folder_replaces_that_of_the_base(place, opened):
-    folder = place / "sd21"
+def test_a_unet_file_or_folder_replaces_that_of_the_base(models, opened):
+    folder = models / "sd21"
     base = folder / "pipeline"
     expected = load_file(folder / "other_unet" / UNET_FILE)
     plain = unet_of(opened("sd21", None))
@@ -303,10 +304,10 @@ def test_a_unet_file_or_folder_replaces_that_of_the_base(place, opened):
 
 
 @pytest.mark.parametrize("family", thorough_but(["sd15", "sdxl"], ["sdxl"]))
-def test_a_lora_is_added_to_the_weights_of_the_base(place, opened, family):
+def test_a_lora_is_added_to_the_weights_of_the_base(models, opened, family):
     pytest.importorskip("peft", reason="needs swiftpie[lora]")
-    file = place / family / "lora.safetensors"
-    base = place / family / "pipeline"
+    file = models / family / "a.safetensors"
+    base = models / family / "pipeline"
     query = SDXL_QUERY if family == "sdxl" else QUERY
     lora, key = load_file(file), f"lora_unet_{query.replace('.', '_')}"
     change = lora[f"{key}.lora_up.weight"] @ lora[f"{key}.lora_down.weight"]
@@ -320,10 +321,10 @@ def test_a_lora_is_added_to_the_weights_of_the_base(place, opened, family):
     assert session.personalize(session.encode_identity(subject()), "a cube").images
 
 
-def test_a_lora_of_another_network_is_refused(place):
+def test_a_lora_of_another_network_is_refused(models):
     pytest.importorskip("peft", reason="needs swiftpie[lora]")
-    base = place / "sd21" / "pipeline"
-    for weights in (place / "sdxl" / "lora.safetensors", base / "unet" / UNET_FILE):
+    base = models / "sd21" / "pipeline"
+    for weights in (models / "sdxl" / "a.safetensors", base / "unet" / UNET_FILE):
         with pytest.raises(WeightsError, match="LoRA"):
             load_components(lora_of("sd21"), weights=weights, base=base)
 
@@ -346,8 +347,8 @@ def test_names_of_older_files_are_understood(copied):
         assert loaded.text.encoder.embeddings.position_ids.tolist() == [list(range(77))]
 
 
-def test_the_inversion_network_is_read_and_leaves_the_fingerprint_alone(place, opened):
-    plain, inverting = opened("sd21"), opened("sd21", inversion=place / "sd21" / "other_unet")
+def test_the_inversion_network_is_read_and_leaves_the_fingerprint_alone(models, opened):
+    plain, inverting = opened("sd21"), opened("sd21", inversion=models / "sd21" / "other_unet")
     assert inverting.components.fingerprint == plain.components.fingerprint
     text = inverting.components.text.encode(["a cube"])
     latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -355,8 +356,8 @@ def test_the_inversion_network_is_read_and_leaves_the_fingerprint_alone(place, o
 
 
 @pytest.mark.parametrize("family", ["sdxl"])
-def test_a_picture_is_edited_with_an_inversion_network(place, opened, family):
-    session = opened(family, inversion=place / family / "other_unet")
+def test_a_picture_is_edited_with_an_inversion_network(models, opened, family):
+    session = opened(family, inversion=models / family / "other_unet")
     photo = Image.new("RGB", (64, 64), "red")
     result = session.edit(photo, "a blue cone", mask=(0.25, 0.25, 0.75, 0.75))
     before, after = np.asarray(photo), np.asarray(result.image)

@@ -15,19 +15,16 @@ from swiftpie.attention.processors import Merge
 from swiftpie.backbones.adapters import _fingerprint, load_adapter, save_adapter, settings_in
 from swiftpie.backbones.load.ip_adapter import load_into, read_ip_adapter
 from swiftpie.backbones.load.safe import check_safetensors, flatten
-from tests.backbones.tiny_models import same
 from tests.parity.ip_adapter import (
     BOUND,
-    FILES,
-    WIDTHS,
-    adapter_tensors,
     difference,
     features_for,
     our_output,
     their_output,
     theirs,
-    tiny_unet,
 )
+from tests.tiny.adapters import FILES, adapter_tensors
+from tests.tiny.networks import WIDTHS, same, tiny_unet
 
 PLAN = BranchPlan(
     token_width=WIDTHS["sd15"],
@@ -39,7 +36,7 @@ DEFAULTS = {"identity": 0.8, "detail": 1.0}
 
 def installed(backbone="sd15", plan=PLAN):
     torch.manual_seed(8)
-    return install(tiny_unet(backbone), plan)
+    return install(tiny_unet(backbone, is_shallow=False), plan)
 
 
 def state(installation):
@@ -108,7 +105,7 @@ def test_a_round_trip_restores_both_branches_and_all_settings(stored):
 @torch.no_grad()
 def test_diffusers_loads_the_semantic_half_and_gives_the_same(stored):
     path, _, projector = stored
-    pipeline = theirs(tiny_unet("sd15"), path.name, folder=str(path.parent))
+    pipeline = theirs(tiny_unet("sd15", is_shallow=False), path.name, folder=str(path.parent))
     features = features_for(projector)
     everywhere = installed(plan=BranchPlan(token_width=WIDTHS["sd15"]))
     load_adapter(path, installation=everywhere)

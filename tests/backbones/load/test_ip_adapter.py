@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 
 from swiftpie import WeightsError
@@ -17,17 +16,10 @@ from swiftpie.backbones.load.ip_adapter import (
 from swiftpie.backbones.load.networks import read_unet
 from swiftpie.backbones.load.safe import flatten, read_tensors
 from swiftpie.backbones.load.weights import NetworkReader
-from tests.parity.ip_adapter import (
-    FILES,
-    WIDTHS,
-    adapter_tensors,
-    compare,
-    features_for,
-    projector_tensors,
-    tiny_unet,
-    unet_inputs,
-)
+from tests.parity.ip_adapter import compare, features_for, unet_inputs
 from tests.quick import thorough_but
+from tests.tiny.adapters import FILES, adapter_tensors, projector_tensors
+from tests.tiny.networks import WIDTHS, tiny_unet
 
 NAME = "ip-adapter_sd15"
 KINDS = {  # a file of each projector, and of each family
@@ -39,12 +31,12 @@ KINDS = {  # a file of each projector, and of each family
 
 @pytest.fixture
 def unet():
-    return tiny_unet("sd15")
+    return tiny_unet("sd15", is_shallow=False)
 
 
 @pytest.fixture(scope="module")
 def whole():
-    return adapter_tensors(NAME, tiny_unet("sd15"))
+    return adapter_tensors(NAME, tiny_unet("sd15", is_shallow=False))
 
 
 @pytest.fixture
@@ -102,7 +94,8 @@ def check(name, *, is_shallow):
 
 
 def test_released_numbers_follow_the_order_of_the_layers():
-    paths = cross_attention(install(tiny_unet("sdxl"), BranchPlan(token_width=WIDTHS["sdxl"])))
+    whole = tiny_unet("sdxl", is_shallow=False)
+    paths = cross_attention(install(whole, BranchPlan(token_width=WIDTHS["sdxl"])))
     assert list(paths) == list(range(1, 140, 2))
     assert paths[1].startswith("down_blocks.1.attentions.0.")
     assert paths[139].startswith("mid_block.")
@@ -110,15 +103,7 @@ def test_released_numbers_follow_the_order_of_the_layers():
 
 
 def test_layers_of_a_pruned_network_are_refused_and_nothing_changes(adapter):
-    pruned = UNet2DConditionModel(
-        block_out_channels=(16, 32, 32),
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-        layers_per_block=1,
-        cross_attention_dim=WIDTHS["sd15"],
-        attention_head_dim=4,
-        norm_num_groups=8,
-    )
+    pruned = tiny_unet("plain", cross_attention_dim=WIDTHS["sd15"])
     installation = install(pruned, BranchPlan(token_width=WIDTHS["sd15"]))
     before = weights(installation)
     with pytest.raises(WeightsError, match="16 layers, and the U-Net 7"):
@@ -136,16 +121,14 @@ def test_a_layer_of_another_width_is_named_and_nothing_changes(tensors, installa
 
 def test_an_adapter_for_another_family_is_refused(adapter):
     for backbone in ("sd21", "sdxl"):
-        installation = install(
-            tiny_unet(backbone, is_shallow=True), BranchPlan(token_width=WIDTHS[backbone])
-        )
+        installation = install(tiny_unet(backbone), BranchPlan(token_width=WIDTHS[backbone]))
         with pytest.raises(WeightsError, match="an adapter trained for it"):
             load_into(adapter, installation)
 
 
 def test_lora_for_another_network_is_refused_and_nothing_changes(unet, tensors):
     adapter = read_ip_adapter(with_lora(tensors, unet))
-    other = tiny_unet("sdxl", is_shallow=True)
+    other = tiny_unet("sdxl")
     before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
     with pytest.raises(WeightsError, match="LoRA"):
         fuse_lora(adapter, other)
@@ -172,7 +155,7 @@ SWIFTEDIT = "swiftedit ip_adapter.bin"
 @pytest.fixture
 def released():
     """The same adapter twice: in the public layout, and as the module that SwiftEdit saved."""
-    unet = tiny_unet("sd21", is_shallow=True)
+    unet = tiny_unet("sd21")
     public = adapter_tensors(SWIFTEDIT, unet)
     saved = {f"unet.{name}": tensor for name, tensor in unet.state_dict().items()}
     paths = list(unet.attn_processors)
@@ -231,7 +214,7 @@ def test_what_is_no_adapter_is_refused(whole, change, word):
 @pytest.mark.parametrize("is_pickle", [True, False])
 @torch.no_grad()
 def test_a_network_is_read_from_its_folder(tmp_path, is_pickle):
-    unet = tiny_unet("sd21", is_shallow=True)
+    unet = tiny_unet("sd21")
     unet.save_pretrained(tmp_path, safe_serialization=not is_pickle)
     again = read_unet(tmp_path, NetworkReader("cpu", torch.float32, allow_pickle=is_pickle))
     call, _ = unet_inputs(unet)

@@ -14,8 +14,8 @@ from swiftpie import InputError, WeightsError
 from swiftpie.backbones.load.safe import MAX_TENSORS, read_metadata, read_tensors, write_tensors
 from swiftpie.errors import ImageError
 from swiftpie.imageio.decoding import MAX_TENSOR_HEADER_BYTES, load_image
-from tests.backbones.tiny_models import same
 from tests.processes import no_file_beyond
+from tests.tiny.networks import same
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.bfloat16)}
 

@@ -7,14 +7,12 @@ from pathlib import Path
 import pytest
 
 import swiftpie
-from swiftpie.backbones.components import load_components
 from swiftpie.engine.graphs.export import check, export_onnx
 from swiftpie.errors import CapabilityError
 from swiftpie.imageio.decoding import load_image
-from tests.backbones import tiny_models
-from tests.parity.pipelines import preset_of
 from tests.policy.project import ROOT
 from tests.processes import printed
+from tests.tiny.sessions import components_in
 
 ABSENT = ("swiftpie", "torch", "diffusers", "transformers")
 RUN = """
@@ -37,9 +35,10 @@ runpy.run_path(sys.argv[2], run_name="__main__")
         pytest.param("sdxl", "own", marks=pytest.mark.slow),
     ],
 )
-def test_models_of_stable_diffusion_are_exported_with_their_adapters(tmp_path, family, adapter):
-    choices = tiny_models.make_model(tmp_path, family, adapter=adapter)
-    components = load_components(preset_of(family), **choices)
+def test_models_of_stable_diffusion_are_exported_with_their_adapters(
+    models, tmp_path, family, adapter
+):
+    components = components_in(models / family, adapter)
     (tmp_path / "graphs").mkdir()
     sheet = export_onnx(components, tmp_path / "graphs")
     assert len(sheet.tokenizers) == 1 + (family == "sdxl")

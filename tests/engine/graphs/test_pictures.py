@@ -11,8 +11,8 @@ from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
 from swiftpie.pipelines.request import Subject
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
-from tests.backbones import tiny_models
-from tests.parity.pipelines import preset_of
+from tests.tiny.folders import make_model
+from tests.tiny.sessions import preset_of
 
 pytestmark = pytest.mark.slow
 
@@ -74,7 +74,7 @@ def large(tmp_path):
     """Makes networks of a large family, tiny and random, with upsampling as OpenVINO gets it."""
 
     def load(family, **choices):
-        files = tiny_models.make_model(tmp_path, family, is_shallow=False)
+        files = make_model(tmp_path, family, is_shallow=False)
         files["inversion"] = files["weights"] / "unet"
         components = load_components(preset_of(family), **files, **choices)
         return Session(components), transform(components, "folded-upsampling")

@@ -3,21 +3,20 @@
 import huggingface_hub.constants
 import pytest
 import torch
-from diffusers import AutoencoderTiny
 
 import swiftpie
 from swiftpie.backbones.components import FAMILIES
 from swiftpie.backbones.presets import PINS
 from swiftpie.engine.transforms import transform
 from swiftpie.errors import WeightsError
-from tests.backbones.tiny_models import make_pipeline
 from tests.fixtures.mock_hub import Repository, clean_machine, serving
-from tests.pipelines.tiny_editor import tiny_editor
+from tests.tiny.editor import tiny_editor
+from tests.tiny.folders import make_pipeline
+from tests.tiny.networks import tiny_twin
 
 TAESD = FAMILIES.get("sd21").tiny_autoencoder
 
 REVISION = PINS[TAESD]
-WIDTHS = (8, 8, 8, 8)
 
 
 @pytest.fixture
@@ -30,14 +29,9 @@ def cache(tmp_path, monkeypatch):
 def tiny(cache):
     repository = cache / f"models--{TAESD.replace('/', '--')}"
     torch.manual_seed(0)
-    network = AutoencoderTiny(
-        encoder_block_out_channels=WIDTHS,
-        decoder_block_out_channels=WIDTHS,
-        num_encoder_blocks=(1, 1, 1, 1),
-        num_decoder_blocks=(1, 1, 1, 1),
-    )
+    network = tiny_twin()
     network.save_pretrained(repository / "snapshots" / REVISION)
-    return network.eval()
+    return network
 
 
 def material():
@@ -73,7 +67,7 @@ def test_loading_fetches_it_where_it_may(tiny, tmp_path):
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     files["README.md"] = b"not this"
     weights = tmp_path / "weights"
-    make_pipeline(weights, "sd21", is_shallow=True)
+    make_pipeline(weights, "sd21")
     with (
         serving({TAESD: Repository(files, revision=REVISION)}) as hub,
         clean_machine(hub, tmp_path / "clean"),

@@ -20,15 +20,15 @@ def test_a_fresh_start_moves_old_runs_to_free_numbers(tmp_path, capsys):
 
 
 def test_a_stage_that_is_missing_is_named_with_the_command(call, tmp_path, training_pack):
-    result = call("train", "world-light", "--out", tmp_path / "runs", "--data", training_pack)
-    assert result.exit_code == 2, result.output
+    options = ("--out", tmp_path / "runs", "--data", training_pack)
+    result = call("train", "world-light", *options, code=2)
     assert "swiftpie train mini-world" in " ".join(result.stderr.split())
 
 
 def test_a_folder_of_weights_stands_for_a_run(call, tmp_path):
     (tmp_path / "weights").mkdir()
-    chosen = ("--set", f"stage.start={tmp_path / 'weights'}")
-    result = call("train", "mini-world", "--out", tmp_path, "--data", "missing.zip", *chosen)
+    chosen = ("--data", "missing.zip", "--set", f"stage.start={tmp_path / 'weights'}")
+    result = call("train", "mini-world", "--out", tmp_path, *chosen, code=2)
     assert "no pack of subjects" in result.stderr
 
 
@@ -43,7 +43,6 @@ def test_one_command_trains_several_stages_and_goes_on_with_each(
     options = ("--data", training_pack, "--out", tmp_path, *small)
     names = ("world-judges", "world-autoencoder")
     first = call("train", *names, *options, "--set", "loop.steps=1")
-    assert first.exit_code == 0, first.output
     assert first.stderr.count("starting anew") == 2
     second = call("train", *names, *options, "--set", "loop.steps=1")
     assert second.stderr.count("going on from") == 2

@@ -11,12 +11,6 @@ from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from swiftpie_lab.evaluation.edits import EditDrawer, EditTask, MaskChoice
 from swiftpie_lab.evaluation.run import score
 from tests.parity.edit import photograph
-from tests.pipelines.tiny_editor import tiny_editor
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return Session(tiny_editor())
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +43,8 @@ def changed(image, source):
 
 
 @pytest.mark.parametrize("mask", MaskChoice)
-def test_nothing_outside_of_the_used_mask_changes(tiny, task, mask):
-    files = edited(task, tiny, mask=mask)
+def test_nothing_outside_of_the_used_mask_changes(editor, task, mask):
+    files = edited(task, editor, mask=mask)
     used = files["edit-mask"][0, 0].numpy() > 0
     assert not changed(files["edit"], task.source)[~used].any()
     assert files["facts"]["total"] > 0
@@ -60,8 +54,8 @@ def test_nothing_outside_of_the_used_mask_changes(tiny, task, mask):
         assert used.all()
 
 
-def test_chordedit_needs_no_inversion(tiny, task):
-    session = Session(replace(tiny.components, inversion=None))
+def test_chordedit_needs_no_inversion(editor, task):
+    session = Session(replace(editor.components, inversion=None))
     with pytest.raises(CapabilityError, match="inversion"):
         EditDrawer(ALONE, session)
     plain = replace(task, reference=None, reference_mask=None)
@@ -69,7 +63,7 @@ def test_chordedit_needs_no_inversion(tiny, task):
     assert changed(files["edit"], task.source).any()
 
 
-def test_every_choice_is_part_of_the_name(tiny):
+def test_every_choice_is_part_of_the_name(editor):
     choices = [
         {},
         {"mask": MaskChoice.TRUE},
@@ -77,14 +71,14 @@ def test_every_choice_is_part_of_the_name(tiny):
         {"settings": EditSettings(scales=Scales(text_scale=1.5))},
         {"settings": CHORD},
     ]
-    makers = {EditDrawer(ALONE, tiny, **choice).maker for choice in choices}
+    makers = {EditDrawer(ALONE, editor, **choice).maker for choice in choices}
     assert len(makers) == len(choices)
 
 
 @pytest.mark.thorough
-def test_edits_of_a_model_are_drawn_and_judged_to_the_end(tiny, edits, networks, drawn):
+def test_edits_of_a_model_are_drawn_and_judged_to_the_end(editor, edits, networks, drawn):
     cases = edits.cases(1)[:3]
-    results = drawn(edits, cases, EditDrawer(edits, tiny))
+    results = drawn(edits, cases, EditDrawer(edits, editor))
     for row in score(edits, cases, results, networks):
         assert row.scores["stray-pixels"] == {"edit": 0}
         assert row.scores["time"]["edit"] > 0

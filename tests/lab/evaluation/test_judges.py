@@ -6,7 +6,7 @@ from transformers import ViTModel
 from swiftpie.errors import WeightsError
 from swiftpie_lab.evaluation.judges import load_judge
 from tests.lab.evaluation.benchmarks.pie_folder import random_picture
-from tests.lab.evaluation.tiny_networks import write_clip, write_dino
+from tests.tiny.judges import write_clip, write_dino
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from swiftpie.imageio.images import plane, to_tensor
 from swiftpie_lab.evaluation.case import METRICS, Evidence, ReferencePhoto
 from swiftpie_lab.evaluation.judges import Networks, load_judge
 from swiftpie_lab.evaluation.metrics.perceptual import without_subject
-from tests.lab.evaluation.tiny_networks import write_siglip2
+from tests.tiny.judges import write_siglip2
 
 PROMPT, NOUN = "a photo of the Cat on the red sofa", "cat"
 

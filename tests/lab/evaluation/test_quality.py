@@ -13,8 +13,8 @@ from swiftpie_lab.evaluation.command import open_networks
 from swiftpie_lab.evaluation.metrics.aesthetic import PLACES, WIDTH, WIDTHS, aesthetic
 from swiftpie_lab.evaluation.metrics.image_reward import image_reward_of, reward
 from swiftpie_lab.evaluation.metrics.lpips import Lpips, read_lpips
-from tests.lab.evaluation.tiny_networks import write_clip
-from tests.lab.evaluation.tiny_reward import VOCABULARY, released
+from tests.tiny.judges import write_clip
+from tests.tiny.reward import VOCABULARY, released
 
 # What lpips 0.1.4 and torchmetrics 1.9 print for `lpips_state()` and `waves_of(3, 67, 64)`.
 PACKAGES = 0.0605707280

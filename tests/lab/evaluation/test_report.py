@@ -13,7 +13,7 @@ from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.page import labelled_sheet
 from swiftpie_lab.evaluation.report import interval, summarise
 from tests.lab.evaluation.benchmarks.dream_folder import write_dreambench
-from tests.lab.evaluation.tiny_networks import write_dino
+from tests.tiny.judges import write_dino
 
 
 def test_the_interval_holds_the_mean_and_shrinks_with_more_cases():

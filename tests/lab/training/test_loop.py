@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from swiftpie.errors import InputError
 from swiftpie_lab.training.loop import NotFiniteError, fit, learning_rate_factor
 from swiftpie_lab.training.state import STATE_FILE, read_state
-from tests.backbones.tiny_models import same
 from tests.lab.training.toy import CONFIG, ToyRivals, ToyStage
 from tests.processes import no_file_beyond
+from tests.tiny.networks import same
 
 LONGEST_S = 100  # of a process that a test starts
 ROOT = Path(__file__).parents[3]

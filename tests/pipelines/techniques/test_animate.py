@@ -29,9 +29,9 @@ from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.techniques.animate import prepare_animation
 from swiftpie.pipelines.techniques.panorama import WindowedDenoiser
 from swiftpie.pipelines.techniques.personalize import BOX_FEATHER, read_prompts
-from tests.backbones.tiny_models import make_motion
 from tests.golden.networks import UNET_FILE, moving_networks, pipeline_folder, random_networks
 from tests.parity.tiny import picture
+from tests.tiny.folders import make_motion
 
 PROMPT, TO = "a red cube on the moon", "a blue cone at sea"
 LEFT, RIGHT, WHOLE = (0.0, 0.2, 0.5, 0.9), (0.4, 0.2, 1.0, 1.0), (0.0, 0.0, 1.0, 1.0)
@@ -216,7 +216,7 @@ def opened(weights, preset="motion-lightning-2"):
 @pytest.mark.thorough
 def test_motion_modules_are_a_file_or_a_folder_with_a_lora(tmp_path):
     pytest.importorskip("peft", reason="needs swiftpie[lora]")
-    folder = make_motion(tmp_path / "motion", is_shallow=True)
+    folder = make_motion(tmp_path / "motion")
     alone, together = opened(folder / UNET_FILE), opened(folder, "animatelcm")
     assert alone.fingerprint != together.fingerprint
     query = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight"
@@ -239,7 +239,7 @@ def test_a_saved_pipeline_animates_as_the_one_that_was_loaded(session, tmp_path)
 
 
 def test_motion_modules_of_another_network_are_refused(tmp_path):
-    folder = make_motion(tmp_path / "motion")
+    folder = make_motion(tmp_path / "motion", is_shallow=False)
     for weights in (folder, folder / UNET_FILE):
         with pytest.raises(WeightsError, match="fit"):
             opened(weights)

@@ -22,10 +22,10 @@ from swiftpie.pipelines.techniques.panorama import (
     prepare_panorama,
     spans,
 )
-from tests.backbones.tiny_models import make_pipeline
 from tests.golden.networks import random_networks
-from tests.parity.pipelines import preset_of
 from tests.parity.tiny import picture
+from tests.tiny.folders import make_pipeline
+from tests.tiny.sessions import preset_of
 
 PROMPT, SEED = "a red cube on the moon", 3
 WIDE = (128, 512)  # four windows of 128 px, and three between them
@@ -118,7 +118,7 @@ def test_size_is_no_warning(session, caplog):
 @pytest.mark.thorough
 def test_uniform_windows_are_those_of_diffusers(tmp_path):
     """`StableDiffusionPanoramaPipeline` has windows of 64 cells, 8 apart, that count alike."""
-    folder = make_pipeline(tmp_path / "pipeline", "sd15", is_shallow=True)
+    folder = make_pipeline(tmp_path / "pipeline", "sd15")
     ours = Session(load_components(preset_of("sd15", image_size_px=512), weights=folder))
     request = PersonalizeRequest(subjects=(), prompt=PROMPT, seeds=(SEED,), size_px=(512, 1024))
     windows = partial(cell_windows, weights=torch.ones(1, 1, 64, 64), overlap=1 - 8 / 64)
@@ -127,7 +127,6 @@ def test_uniform_windows_are_those_of_diffusers(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pipeline = diffusers.StableDiffusionPanoramaPipeline.from_pretrained(folder)
-        pipeline.set_progress_bar_config(disable=True)
         theirs = pipeline(
             PROMPT,
             height=512,

@@ -6,13 +6,12 @@ import pytest
 import torch
 from PIL import Image, ImageColor
 
-from swiftpie import InputError, Session
+from swiftpie import InputError
 from swiftpie.mini.scenes import scene_library
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.tasks import RepaintRequest
 from swiftpie.pipelines.techniques.repaint import finish, open_window, proposed_box
 from tests.parity.edit import photograph, values
-from tests.pipelines.tiny_editor import tiny_editor
 from tests.quick import thorough_but
 
 SPOT = (0.3, 0.4, 0.6, 0.7)
@@ -20,12 +19,6 @@ SPOT = (0.3, 0.4, 0.6, 0.7)
 
 def changed(result, photo):
     return (values(result.image) != values(photo)).any(axis=-1)
-
-
-@pytest.fixture(scope="module")
-def random_session():
-    """A model that knows no places, as those of full size."""
-    return Session(tiny_editor())
 
 
 @pytest.mark.parametrize("size", [(37, 211), (5, 3)])
@@ -94,8 +87,8 @@ def test_what_goes_is_covered_as_a_whole_and_nothing_else_changes(session):
 
 
 @pytest.mark.parametrize("change", ["remove", "edit"])
-def test_a_hole_is_what_changes_and_its_hidden_colour_acts_nowhere(session, random_session, change):
-    drawing = session if change == "remove" else random_session
+def test_a_hole_is_what_changes_and_its_hidden_colour_acts_nowhere(session, editor, change):
+    drawing = session if change == "remove" else editor
     whole, results = photograph(200, 150), []
     for hidden in ("black", "fuchsia"):
         photo = whole.convert("RGBA")
@@ -128,12 +121,12 @@ def test_a_replacement_stands_where_the_mask_is(session, identity):
     assert not changed(result, photo)[~region].any()
 
 
-def test_models_without_places_insert_and_remove_as_well(random_session, sprite):
+def test_models_without_places_insert_and_remove_as_well(editor, sprite):
     photo = photograph(180, 140)
-    identity = random_session.encode_identity(sprite)
+    identity = editor.encode_identity(sprite)
     for result in (
-        random_session.insert(photo, identity, prompt="a dog", box=SPOT, seed=1),
-        random_session.remove(photo, mask=SPOT, seed=1),
+        editor.insert(photo, identity, prompt="a dog", box=SPOT, seed=1),
+        editor.remove(photo, mask=SPOT, seed=1),
     ):
         region = values(result.region) > 0
         assert not changed(result, photo)[~region].any()

@@ -12,8 +12,7 @@ from swiftpie_lab.evaluation.case import Row
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.report import summarise
 from swiftpie_lab.evaluation.run import BenchmarkRun, Results
-from tests.faces.tiny_faces import photo
-from tests.faces.tiny_world import make_world, options
+from tests.tiny.faces import make_world, options, photo
 
 RUN = BenchmarkRun("fastface", "0", "tiny", "w", "d", 50)
 

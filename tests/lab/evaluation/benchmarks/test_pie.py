@@ -21,7 +21,7 @@ from tests.lab.evaluation.benchmarks.pie_folder import (
     random_picture,
     write_pie,
 )
-from tests.pipelines.tiny_editor import tiny_editor
+from tests.tiny.editor import tiny_editor
 
 
 @pytest.fixture

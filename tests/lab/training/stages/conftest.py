@@ -14,13 +14,15 @@ from swiftpie_lab.training.stages.adapter.stage import AdapterConfig
 from swiftpie_lab.training.stages.one_step.networks import Sizes, new_networks, train_tokenizer
 from swiftpie_lab.training.stages.one_step.stage import OneStepStage
 from swiftpie_lab.training.state import read_state
-from tests.backbones.tiny_models import make_pipeline
 from tests.cli.conftest import one_thread
 from tests.lab.data.photos import make_folder
+from tests.tiny.folders import make_pipeline
 
 __all__ = ["one_thread"]
 
 SIDE_PX = 64
+# What settings a stage of published models takes to be exact and quick.
+EXACT = {"size_px": SIDE_PX, "batch_size": 2, "checkpointing": False, "mixed_precision": False}
 LOOP = LoopConfig(
     steps=16,
     learning_rate=1.5e-2,
@@ -90,18 +92,11 @@ def check_goes_on(build, tmp_path, **changes):
 
 def settings_in(place):
     """Return settings of any stage, exact and quick, that starts from what `fill` wrote."""
-    return {
-        "weights": place / "pipeline",
-        "image_encoder": place / "encoder",
-        "size_px": SIDE_PX,
-        "batch_size": 2,
-        "checkpointing": False,
-        "mixed_precision": False,
-    }
+    return {"weights": place / "pipeline", "image_encoder": place / "encoder", **EXACT}
 
 
 def fill(root):
-    make_pipeline(root / "pipeline", "sd21", is_shallow=True)
+    make_pipeline(root / "pipeline", "sd21")
     make_folder(root / "photos", views=2)
     return root
 

@@ -25,7 +25,6 @@ from swiftpie_lab.training.stages.distillation import (
     Kind,
     dmd_gradient,
 )
-from tests.backbones.tiny_models import make_pipeline, make_unet
 from tests.lab.training.stages import conftest
 from tests.quick import thorough_but
 
@@ -168,32 +167,27 @@ def test_regression_on_pictures_of_the_mixture_reaches_none():
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    root = tmp_path_factory.mktemp("distillation")
-    make_pipeline(root / "pipeline", "sd21", is_shallow=True)
-    make_unet(root / "teacher", "sd21", is_shallow=True)
-    make_unet(root / "other", "sd15", is_shallow=True)
-    (root / "prompts.txt").write_text("a red cat\na dog on a sofa\n", encoding="utf-8")
-    return root
+def folder(models):
+    return models / "sd21"
 
 
 @pytest.fixture(scope="module")
-def build(folder):
+def build(folder, tmp_path_factory):
+    prompts = tmp_path_factory.mktemp("distillation") / "prompts.txt"
+    prompts.write_text("a red cat\na dog on a sofa\n", encoding="utf-8")
+
     def build_stage(kind, **changes):
         settings = {
             "kind": kind,
             "weights": folder / "pipeline" / "unet",
             "base": str(folder / "pipeline"),
-            "teacher": folder / "teacher",
-            "prompts": folder / "prompts.txt",
+            "teacher": folder / "other_unet",
+            "prompts": prompts,
             "num_real_steps": 2,
             "critic_rank": 2 * (kind is Kind.VSD),
-            "batch_size": 2,
-            "size_px": 64,
-            "checkpointing": False,
-            "mixed_precision": False,
+            **conftest.EXACT,
         }
-        context = Context(data=folder, runs=folder, device="cpu")
+        context = Context(data=folder, runs=prompts.parent, device="cpu")
         return DistillationConfig(**settings | changes).build(context)
 
     return build_stage
@@ -223,7 +217,7 @@ def test_gradients_are_those_of_the_papers_in_float64(build, folder, kind, predi
     noise = torch.randn(latents.shape, generator=chance).double()
     alpha, sigma = ((s**0.5).view(2, 1, 1, 1) for s in (SIGNAL[times], 1 - SIGNAL[times]))
     noisy = alpha * latents.double() + sigma * noise
-    teacher = UNet2DConditionModel.from_pretrained(folder / "teacher").double()
+    teacher = UNet2DConditionModel.from_pretrained(folder / "other_unet").double()
     if kind is Kind.DMD2:
         critic = copy.deepcopy(network.critic).double()
     else:
@@ -331,6 +325,6 @@ def test_a_run_goes_on_bit_for_bit_and_its_student_loads_as_a_preset(
 )
 def test_what_cannot_be_distilled_is_refused(build, folder, error, said, changes):
     if changes.get("teacher") == "other":
-        changes = {"teacher": folder / "other"}
+        changes = {"teacher": folder.parent / "sd15" / "other_unet"}
     with pytest.raises(error, match=said):
         build(Kind.VSD, **changes)

@@ -20,7 +20,6 @@ from swiftpie_lab.training.stages.echo import (
     EchoConfig,
     Echoes,
 )
-from tests.backbones.tiny_models import make_unet
 from tests.lab.training.stages import conftest
 from tests.lab.training.stages.test_distillation import SIGNAL
 
@@ -28,22 +27,18 @@ WORD = "<subject>"
 
 
 @pytest.fixture(scope="module")
-def build(place, tmp_path_factory):
-    teacher = make_unet(tmp_path_factory.mktemp("echo") / "teacher", "sd21", is_shallow=True)
-
+def build(place, models):
     def build_stage(**changes):
         settings = {
             "data": place / "photos" / "red_cup",
             "noun": "cup",
             "weights": place / "pipeline",
-            "teacher": teacher,
+            "teacher": models / "sd21" / "other_unet",
             "image_encoder": place / "encoder",
-            "size_px": 64,
+            **conftest.EXACT,
             "batch_size": 1,
             "rank": 2,
             "echoes": Echoes(first_step=1, draw_every=1, num_pictures=4, share=1.0),
-            "checkpointing": False,
-            "mixed_precision": False,
         }
         return EchoConfig(**settings | changes).build(Context(place, place, "cpu"))
 

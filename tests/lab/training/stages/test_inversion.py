@@ -23,10 +23,11 @@ from swiftpie_lab.training.stages.inversion import (
     InversionConfig,
     InversionWeights,
 )
-from tests.backbones.tiny_models import make_pipeline, make_unet, same
 from tests.lab.training.stages import conftest
 from tests.lab.training.test_dists import by_hand as dists_by_hand
 from tests.lab.training.test_dists import tiny_dists
+from tests.tiny.folders import make_pipeline, make_unet
+from tests.tiny.networks import same
 
 SIDE_PX = 64
 LOOP = replace(conftest.LOOP, steps=10, learning_rate=2e-3)
@@ -36,8 +37,8 @@ EVERYTHING = InversionWeights(noise=0.0, latents=0.0, pixels=1.0, score=1.0)
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("published")
-    make_pipeline(folder / "pipeline", "sd21", is_shallow=True)
-    make_unet(folder / "teacher", "sd21", is_shallow=True)
+    make_pipeline(folder / "pipeline", "sd21")
+    make_unet(folder / "teacher", "sd21")
     (folder / "prompts.txt").write_text("a red cat\n\na dog on a sofa\n", encoding="utf-8")
     (folder / "photos").mkdir()
     for name, colour in {"one": "red", "two": "blue"}.items():
@@ -53,10 +54,7 @@ def config(place):
         weights=place / "pipeline",
         image_encoder=place / "encoder",
         prompts=place / "prompts.txt",
-        batch_size=2,
-        size_px=SIDE_PX,
-        checkpointing=False,
-        mixed_precision=False,
+        **conftest.EXACT,
     )
 
 

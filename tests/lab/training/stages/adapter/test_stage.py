@@ -12,9 +12,9 @@ from swiftpie_lab.training.loop import fit
 from swiftpie_lab.training.stages.adapter.networks import AdapterDrops, AdapterNetworks, LossWeights
 from swiftpie_lab.training.stages.adapter.stage import ADAPTER_FILE
 from swiftpie_lab.training.state import read_state
-from tests.backbones.tiny_models import choices_in, make_unet
 from tests.lab.training.stages import conftest
-from tests.parity.pipelines import preset_of, subject
+from tests.tiny.folders import choices_in, make_unet
+from tests.tiny.sessions import preset_of, subject
 
 NEVER = AdapterDrops(semantic=0, detail=0, both=0, text=0, rescaled=0)
 LOOP = replace(conftest.LOOP, ema_decay=0.9)
@@ -97,7 +97,7 @@ def test_what_saves_time_or_memory_leaves_gradients_as_they_are(build, settings)
 
 def test_another_frozen_network_reads_references_at_a_small_noise_level(build, place, tmp_path):
     alone = build(drops=NEVER)
-    changed = make_unet(tmp_path / "teacher", "sd21", is_shallow=True)
+    changed = make_unet(tmp_path / "teacher", "sd21")
     same, other = (
         build(drops=NEVER, reference=str(folder)) for folder in (place / "pipeline/unet", changed)
     )

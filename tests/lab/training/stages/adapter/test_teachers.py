@@ -11,7 +11,6 @@ from swiftpie_lab.training.loop import fit
 from swiftpie_lab.training.stages.adapter.networks import LossWeights
 from swiftpie_lab.training.stages.adapter.student import no_drops, run_student
 from swiftpie_lab.training.stages.adapter.teachers import Teacher
-from tests.backbones.tiny_models import make_unet
 from tests.lab.training.stages.adapter.test_stage import LOOP, NEVER, first_terms, stored
 from tests.lab.training.test_dists import tiny_dists
 
@@ -19,10 +18,8 @@ OFF = dict.fromkeys(("subject", "whole", "identity", "maps", "adversarial"), 0.0
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("teacher")
-    make_unet(folder, "sd21", is_shallow=True)
-    return folder
+def teacher(models):
+    return models / "sd21" / "other_unet"
 
 
 def trained(stage, folder):

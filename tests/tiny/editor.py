@@ -1,10 +1,9 @@
 """A complete editing model of Stable Diffusion 2.1's shape, random and small."""
 
 import torch
-from diffusers import AutoencoderKL
 from tokenizers import Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
-from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from swiftpie.attention.install import BranchPlan
 from swiftpie.backbones.components import Components
@@ -15,7 +14,7 @@ from swiftpie.models.inversion import UNetInversion
 from swiftpie.models.text import TextTower
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.noise import build_schedule, scaled_linear_step
-from tests.parity.ip_adapter import WIDTHS, tiny_unet
+from tests.tiny.networks import WIDTHS, text_encoder, tiny_autoencoder, tiny_unet
 
 SIDE_PX = 128
 WIDTH = WIDTHS["sd21"]
@@ -42,7 +41,7 @@ PRESET = Preset(
 def tiny_editor():
     with torch.random.fork_rng():
         denoiser = UNetDenoiser(
-            tiny_unet("sd21", is_shallow=True),
+            tiny_unet("sd21"),
             BranchPlan(token_width=WIDTH, gate=1.0),
             reference_step=scaled_linear_step(1),
         )
@@ -50,12 +49,13 @@ def tiny_editor():
         for semantic in denoiser.installation.semantic.values():
             for weight in semantic.parameters():
                 torch.nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
-        inverter = tiny_unet("sd21", is_shallow=True)
+        inverter = tiny_unet("sd21")
         torch.manual_seed(2)
         for weight in inverter.parameters():
             weight.add_(0.1 * weight.std(correction=0) * torch.randn_like(weight))
         inversion = UNetInversion(inverter)
-        image_encoder, text, autoencoder = ConvImageEncoder(WIDTH), text_tower(), vae()
+        image_encoder, text = ConvImageEncoder(WIDTH), text_tower()
+        autoencoder = LatentAutoencoder(tiny_autoencoder((8, 8, 16, 16)))
     for network in (denoiser, image_encoder, text.encoder, autoencoder):
         network.eval().requires_grad_(False)
     return Components(
@@ -84,11 +84,9 @@ def text_tower():
         pad_token="<end>",
         unk_token="<unknown>",
     )
-    config = CLIPTextConfig(
-        vocab_size=len(WORDS),
-        hidden_size=WIDTH,
-        intermediate_size=2 * WIDTH,
-        num_hidden_layers=2,
+    encoder = text_encoder(
+        WIDTH,
+        vocabulary_size=len(WORDS),
         num_attention_heads=4,
         max_position_embeddings=TEXT_LENGTH,
         bos_token_id=0,
@@ -96,18 +94,4 @@ def text_tower():
         pad_token_id=1,
         initializer_factor=10.0,  # so that words differ more than in a fresh model
     )
-    return TextTower(fast, CLIPTextModel(config))
-
-
-def vae():
-    block = ("DownEncoderBlock2D", "UpDecoderBlock2D")
-    return LatentAutoencoder(
-        AutoencoderKL(
-            down_block_types=(block[0],) * 4,
-            up_block_types=(block[1],) * 4,
-            block_out_channels=(8, 8, 16, 16),
-            layers_per_block=1,
-            norm_num_groups=4,
-            latent_channels=4,
-        )
-    )
+    return TextTower(fast, encoder)

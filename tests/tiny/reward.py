@@ -4,7 +4,7 @@ import itertools
 
 import torch
 
-from tests.parity.ip_adapter import affine, norm
+from tests.tiny.adapters import affine, norm
 
 SIDE_PX, PATCH_PX, WIDTH, DEPTH = 32, 8, 128, 2  # of the picture's network, with two heads
 WORDS, TEXT_WIDTH, LENGTH = 50, 64, 40

@@ -11,7 +11,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
 from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3ForCausalLM
 
-from tests.backbones.tiny_models import outspoken, save_whole
+from tests.tiny.folders import save_whole
+from tests.tiny.networks import outspoken
 
 HIDDEN = 16  # of the language model; in full size 2560
 TEMPLATE = (

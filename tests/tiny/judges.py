@@ -11,7 +11,7 @@ from transformers import (
     ViTModel,
 )
 
-from tests.pipelines.tiny_editor import text_tower
+from tests.tiny.editor import text_tower
 
 SMALL = {
     "hidden_size": 32,

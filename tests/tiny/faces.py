@@ -5,6 +5,7 @@ the photograph's face (normalised correlation of brightness), so that it finds t
 it is, and no other; another says that there always is a face in one place.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,23 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from swiftpie.backbones.components import load_components
+from swiftpie.backbones.presets import PRESETS
+from swiftpie.engine.session import Session
 from swiftpie.faces.encoders.onnx import SFACE, STRIDES, YUNET
+from tests.tiny.adapters import make_public_adapter
+from tests.tiny.folders import choices_in, make_pipeline, make_unet
 
-PHOTO = Path(__file__).parent / "assets" / "astronaut.jpg"
+PHOTO = Path(__file__).parents[1] / "faces" / "assets" / "astronaut.jpg"
 SIDE = 640  # of the detectors' input, as that of the published file
 BOX = (83.0, 63.4, 173.7, 174.1)  # the face in the photograph, as YuNet finds it
 LANDMARKS = ((105.5, 105.1), (149.3, 105.0), (124.8, 127.2), (108.0, 145.3), (146.4, 145.1))
 STRIDE = 16  # the only level at which the tiny detectors find anything
 WINDOW = 15  # cells a side of the compared region, an odd number
 WIDTH = 16  # of the vectors
+FACE_ID, FACE_ID_PLUS = "ip-adapter-faceid_sdxl", "ip-adapter-faceid-plusv2_sdxl"
+LOOKING = "ip-adapter-plus_sdxl_vit-h"  # reads no vector, but looks at the crop
+ARCFACE = "face_recognition_arcface.onnx"
 
 
 def make_models(folder, *, detector=None, recognisers=((SFACE.name, 1),)):
@@ -162,3 +171,29 @@ def _model(nodes, constants, source, outputs):
 
 def similarity(first, second):
     return float(np.dot(first, second) / (np.linalg.norm(first) * np.linalg.norm(second)))
+
+
+def make_world(root):
+    """Write a folder with tiny models of everything that drawing and judging a face takes."""
+    make_pipeline(root / "pipeline", "sdxl")
+    make_unet(root / "unet", "sdxl")
+    for name in (FACE_ID, FACE_ID_PLUS, LOOKING):
+        path = root / f"{name}.safetensors"
+        make_public_adapter(path, "sdxl", name=name)
+    make_models(root / "faces")
+    make_models(root / "judge", detector=steady_detector(), recognisers=[(ARCFACE, 2)])
+    return root
+
+
+def small_session(root, *, adapter=FACE_ID_PLUS, side_px=64):
+    preset = replace(PRESETS.get("sdxl-turbo"), image_size_px=side_px)
+    choices = choices_in(root, f"{adapter}.safetensors")
+    return Session(load_components(preset, **choices))
+
+
+def options(root, *, adapter=FACE_ID):
+    return [
+        *("--preset", "sdxl-lightning-2", "--weights", root / "unet", "--base", root / "pipeline"),
+        *("--offline", "--size", "64x64", "--adapter", root / f"{adapter}.safetensors"),
+        *("--image-encoder", root / "encoder", "--face-models", root / "faces"),
+    ]
