@@ -15,17 +15,8 @@ import numpy as np
 import torch
 from diffusers.models.attention_processor import Attention
 
+from swiftpie.attention import manipulate
 from swiftpie.attention.condition import Block, silent_condition
-from swiftpie.attention.manipulate import (
-    AM1,
-    AM2,
-    STABLE_AM2,
-    Shaping,
-    fixed_soft_mask,
-    power,
-    scale,
-    soft_mask,
-)
 from swiftpie.attention.processors import SemanticAttention
 from swiftpie.guidance import Decoupled
 from swiftpie.noise import build_schedule, draw_step_noise
@@ -45,10 +36,10 @@ CONTRAST = 4.0  # of queries: random ones attend to all tokens alike
 
 # Changes, their scales by step, and the level that the soft masks compare with.
 CHANGES = {
-    "power": (power, (1.3, 1.2, 0.9, 1.0), {}, 0.0),
-    "scale": (scale, (1.0, 1.55, 1.45, 25.0), {}, 0.0),
-    "soft mask": (soft_mask, (7.5, 5.0, 6.0, 4.0), {"quantile": 0.65}, 0.65),
-    "fixed soft mask": (fixed_soft_mask, (12.5, 10.0, 7.5, 5.0), {"level": 0.4}, 0.4),
+    "power": (manipulate.power, (1.3, 1.2, 0.9, 1.0), {}, 0.0),
+    "scale": (manipulate.scale, (1.0, 1.55, 1.45, 25.0), {}, 0.0),
+    "soft mask": (manipulate.soft_mask, (7.5, 5.0, 6.0, 4.0), {"quantile": 0.65}, 0.65),
+    "fixed soft mask": (manipulate.fixed_soft_mask, (12.5, 10.0, 7.5, 5.0), {"level": 0.4}, 0.4),
 }
 FORMS = {  # settings of guidance beside its scales
     "rescaled": {},
@@ -78,7 +69,7 @@ def transform_rows():
         CHANGES.items(), (Block.DOWN, Block.UP), range(4)
     ):
         make, scales, options, level = change
-        ours = Shaping({part: (make(*scales, **options),)})
+        ours = manipulate.Shaping({part: (make(*scales, **options),)})
         theirs = Numbers({part.value: [(name, scales[step], level)]})
         compared.append((f"{name}, {part.value}, step {step}", layer(part, ours, theirs, step)))
         extras = {
@@ -154,9 +145,9 @@ def presets():
         return Numbers(dict.fromkeys(("down_blocks", "up_blocks"), steps), inverts=True, **more)
 
     return {
-        "AM1": (AM1, lambda step: Numbers(AM1_NUMBERS)),  # noqa: ARG005 - the same at each step
-        "AM2": (AM2, am2),
-        "stable AM2": (STABLE_AM2, lambda step: am2(step, share=0.7)),
+        "AM1": (manipulate.AM1, lambda step: Numbers(AM1_NUMBERS)),  # noqa: ARG005 - the same at each step
+        "AM2": (manipulate.AM2, am2),
+        "stable AM2": (manipulate.STABLE_AM2, lambda step: am2(step, share=0.7)),
     }
 
 

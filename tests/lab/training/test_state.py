@@ -6,16 +6,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from swiftpie.errors import ConfigError, WeightsError
-from swiftpie_lab.training.state import (
-    LOG_FILE,
-    STATE_FILE,
-    append_row,
-    cut_log,
-    load_state,
-    read_state,
-    save_state,
-    write_state,
-)
+from swiftpie_lab.training import state
 
 
 def parts(width=4):
@@ -27,8 +18,8 @@ def whole_state(folder):
     networks, optimizers = parts()
     networks["network"](torch.ones(1, 4)).sum().backward()
     optimizers["adamw"].step()
-    save_state(folder, networks=networks, optimizers=optimizers, progress={"step": 1})
-    return read_state(folder).tensors, {"networks": networks, "optimizers": optimizers}
+    state.save_state(folder, networks=networks, optimizers=optimizers, progress={"step": 1})
+    return state.read_state(folder).tensors, {"networks": networks, "optimizers": optimizers}
 
 
 def test_a_state_of_another_network_or_optimizer_is_refused(tmp_path):
@@ -41,7 +32,7 @@ def test_a_state_of_another_network_or_optimizer_is_refused(tmp_path):
         (own | {"optimizers": optimizers}, "weight 0 of the optimizer adamw"),
     ):
         with pytest.raises(ConfigError, match=word):
-            load_state(tmp_path, **restored)
+            state.load_state(tmp_path, **restored)
 
 
 @pytest.fixture
@@ -57,9 +48,9 @@ def tensors():
 
 
 def test_what_is_written_is_read(tmp_path, tensors):
-    assert read_state(tmp_path) is None
-    write_state(tmp_path, tensors, progress={"step": 5})
-    stored = read_state(tmp_path)
+    assert state.read_state(tmp_path) is None
+    state.write_state(tmp_path, tensors, progress={"step": 5})
+    stored = state.read_state(tmp_path)
     assert stored.progress == {"step": 5}
     assert stored.tensors.keys() == tensors.keys()
     for name, value in tensors.items():
@@ -68,14 +59,14 @@ def test_what_is_written_is_read(tmp_path, tensors):
 
 
 def test_rows_beyond_the_state_and_half_rows_are_dropped(tmp_path):
-    log = tmp_path / LOG_FILE
-    cut_log(log, step=0)
+    log = tmp_path / state.LOG_FILE
+    state.cut_log(log, step=0)
     for step in (1, 2, 3):
-        append_row(log, step, {"error": 1 / step})
+        state.append_row(log, step, {"error": 1 / step})
     with log.open("a") as file:
         file.write('{"step": 4, "er')
-    cut_log(log, step=2)
-    append_row(log, 3, {"error": 7.0})
+    state.cut_log(log, step=2)
+    state.append_row(log, 3, {"error": 7.0})
     rows = [json.loads(row) for row in log.read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3]
     assert rows[-1]["error"] == 7.0
@@ -87,9 +78,9 @@ def test_rows_beyond_the_state_and_half_rows_are_dropped(tmp_path):
      '{"step": [1]}', "[" * 5000, '{"step": 1, "more": {}}'],
 )  # fmt: skip
 def test_progress_of_a_wrong_kind_is_refused(tmp_path, tensors, progress):
-    save_file(tensors, tmp_path / STATE_FILE, metadata={"progress": progress})
+    save_file(tensors, tmp_path / state.STATE_FILE, metadata={"progress": progress})
     with pytest.raises(WeightsError, match="cannot be read"):
-        read_state(tmp_path)
+        state.read_state(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +101,6 @@ def test_progress_of_a_wrong_kind_is_refused(tmp_path, tensors, progress):
 def test_what_an_optimizer_does_not_remember_is_refused(tmp_path, changes):
     tensors, restored = whole_state(tmp_path)
     kept = {name: value for name, value in (tensors | changes).items() if value is not None}
-    write_state(tmp_path, kept, progress={"step": 1})
+    state.write_state(tmp_path, kept, progress={"step": 1})
     with pytest.raises(ConfigError, match="does not fit"):
-        load_state(tmp_path, **restored)
+        state.load_state(tmp_path, **restored)

@@ -13,22 +13,8 @@ from PIL import Image
 
 from swiftpie.errors import InputError
 from swiftpie.library import subject_library
+from swiftpie.mini import site
 from swiftpie.mini.scene_network import scene_relighter
-from swiftpie.mini.site import (
-    HIGH,
-    LOW,
-    RUNTIME_FILES,
-    SOURCES,
-    SUBJECTS,
-    VERSION,
-    WEIGHTS,
-    export_page_parts,
-    pack_graphs,
-    read_runtime,
-    rounded,
-    scene_functions,
-    write_page,
-)
 from swiftpie.models.outline import CUTOUT_PX
 
 LIMIT_BYTES = 32_000_000
@@ -38,20 +24,20 @@ ADDRESS = re.compile(r"https?://[^\s\"'<>)]+")
 
 
 def test_the_sources_name_no_other_address():
-    for path in SOURCES.iterdir():
+    for path in site.SOURCES.iterdir():
         if path.suffix in {".js", ".html", ".css"}:
             assert not ADDRESS.findall(path.read_text(encoding="utf-8")), path.name
 
 
 def test_every_subject_is_in_the_library():
-    assert len(set(SUBJECTS)) == len(SUBJECTS)
-    assert set(SUBJECTS) <= set(subject_library().names())
+    assert len(set(site.SUBJECTS)) == len(site.SUBJECTS)
+    assert set(site.SUBJECTS) <= set(subject_library().names())
 
 
 @pytest.mark.thorough
 def test_the_page_is_whole(tmp_path):
-    runtime = {name: name.encode() for name in RUNTIME_FILES}
-    size = write_page(tmp_path, runtime)
+    runtime = {name: name.encode() for name in site.RUNTIME_FILES}
+    size = site.write_page(tmp_path, runtime)
     listed = json.loads((tmp_path / "files.json").read_text())["files"]
     assert all((tmp_path / name).is_file() for name in listed)
     found = {
@@ -78,15 +64,15 @@ def test_the_page_is_whole(tmp_path):
 
 def test_another_version_and_what_is_no_archive_are_refused(tmp_path):
     (tmp_path / "text.tgz").write_text("no archive")
-    with pytest.raises(InputError, match=rf"npm pack onnxruntime-web@{VERSION}"):
-        read_runtime(tmp_path / "text.tgz")
+    with pytest.raises(InputError, match=rf"npm pack onnxruntime-web@{site.VERSION}"):
+        site.read_runtime(tmp_path / "text.tgz")
     for place in (tmp_path / "missing.tgz", tmp_path):
         with pytest.raises(InputError, match="cannot be read"):
-            read_runtime(place)
+            site.read_runtime(place)
 
 
 def test_a_subject_stands_before_a_scene_with_every_opaque_pixel_of_its_own():
-    function = scene_functions(scene_relighter())["join"]
+    function = site.scene_functions(scene_relighter())["join"]
     given = {name: torch.zeros_like(sample) for name, sample in function.samples.items()}
     subject = given["subject"]
     subject[..., 64:192, 64:192] = torch.linspace(0.2, 0.9, 128)
@@ -103,21 +89,21 @@ def test_a_subject_stands_before_a_scene_with_every_opaque_pixel_of_its_own():
 @pytest.fixture(scope="module")
 def graphs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("graphs")
-    export_page_parts(folder)
+    site.export_page_parts(folder)
     return folder
 
 
 def unpacked(folder):
     high, low = (
         np.frombuffer(gzip.decompress((folder / name).read_bytes()), np.uint8).astype(np.uint16)
-        for name in (HIGH, LOW)
+        for name in (site.HIGH, site.LOW)
     )
     return (high << 8 | low).view(np.float16).astype(np.float32)
 
 
 def opened(folder, name, weights):
     model = onnx.load_from_string(gzip.decompress((folder / f"{name}.graph").read_bytes()))
-    (folder / WEIGHTS).write_bytes(weights.tobytes())
+    (folder / site.WEIGHTS).write_bytes(weights.tobytes())
     onnx.save(model, folder / f"{name}.onnx")
     return onnxruntime.InferenceSession(folder / f"{name}.onnx")
 
@@ -125,24 +111,26 @@ def opened(folder, name, weights):
 def test_numbers_keep_five_bits_of_their_fraction():
     values = np.concatenate([np.geomspace(1e-4, 6e4, 4001), [0, -1, np.inf, -np.inf, 65504]])
     halves = values.astype(np.float16)
-    near = rounded(halves.view(np.uint16)).view(np.float16)
+    near = site.rounded(halves.view(np.uint16)).view(np.float16)
     is_whole = ~np.isfinite(halves) | (halves == 65504)  # what has no neighbour above stays
     assert np.array_equal(near[is_whole], halves[is_whole])
     finite = np.isfinite(halves) & (halves != 0)
     error = np.abs(near[finite] / halves[finite].astype(np.float64) - 1)
     assert error.max() <= 2**-6
-    assert not np.any(rounded(halves.view(np.uint16))[~is_whole] & 0x1F)
+    assert not np.any(site.rounded(halves.view(np.uint16))[~is_whole] & 0x1F)
 
 
 @pytest.mark.thorough
 def test_a_packed_graph_computes_what_the_original_does(graphs, tmp_path):
     cutout = graphs / "cutout.onnx"
-    count = pack_graphs({"first": cutout, "second": cutout}, tmp_path)
+    count = site.pack_graphs({"first": cutout, "second": cutout}, tmp_path)
     weights = unpacked(tmp_path)
     assert len(weights) == count
     alone = tmp_path / "alone"
     alone.mkdir()
-    assert pack_graphs({"only": cutout}, alone) == count, "the second graph has the same tensors"
+    assert site.pack_graphs({"only": cutout}, alone) == count, (
+        "the second graph has the same tensors"
+    )
     view = {
         "view": np.random.default_rng(7)
         .uniform(-1, 1, (1, 3, CUTOUT_PX, CUTOUT_PX))
@@ -156,7 +144,7 @@ def test_a_packed_graph_computes_what_the_original_does(graphs, tmp_path):
 
 @pytest.mark.thorough
 def test_what_is_no_weight_stays_exact(graphs, tmp_path):
-    pack_graphs({"join": graphs / "join.onnx", "cutout": graphs / "cutout.onnx"}, tmp_path)
+    site.pack_graphs({"join": graphs / "join.onnx", "cutout": graphs / "cutout.onnx"}, tmp_path)
     model = onnx.load_from_string(gzip.decompress((tmp_path / "join.graph").read_bytes()))
     held = onnx.load(graphs / "join.onnx")
     numbers = [onnx.numpy_helper.to_array(tensor) for tensor in held.graph.initializer]
