@@ -33,11 +33,8 @@ TENSORS = "diffusion_pytorch_model.safetensors"
 NOWHERE = "hub:swiftpie/there-is-no-such-repository"
 
 
-def part_of(family, kind):
-    return preset_of(family, source=NOWHERE, kind=kind, file="x.safetensors", base="swiftpie/no")
-
-
-LORA, UNET = (part_of("sd21", kind) for kind in (WeightsKind.LORA, WeightsKind.UNET))
+PART = {"source": NOWHERE, "file": "x.safetensors", "base": "swiftpie/no"}
+LORA, UNET = (preset_of("sd21", kind=k, **PART) for k in (WeightsKind.LORA, WeightsKind.UNET))
 CHOICES = [  # of the folders of one family, or of all where a path says which
     (KLEIN, {"adapter": "a.safetensors"}, ConfigError, "adapter="),
     (KLEIN, {"detail": "adapter"}, ConfigError, "joint"),

@@ -50,10 +50,6 @@ def job(tmp_path, picture):
 OUTPUT = EditOutput("out.png")
 
 
-def changed(job, **fields):
-    return job._replace(request=replace(job.request, **fields))
-
-
 def test_every_file_is_written_and_says_how_it_was_made(editor, job, picture):
     carry_out(editor, job, OUTPUT)
     (target,) = job.targets
@@ -79,7 +75,8 @@ def test_a_picture_keeps_what_its_file_holds_where_the_edit_changes_nothing(
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     stored = PictureData(clear, profile, exif.tobytes())
     picture.write_bytes(encode_image(stored, ".png", metadata=None))
-    half = changed(job, image=load_image(picture), mask=(0.0, 0.0, 0.5, 1.0))
+    asked = replace(job.request, image=load_image(picture), mask=(0.0, 0.0, 0.5, 1.0))
+    half = job._replace(request=asked)
     (target,) = job.targets
     carry_out(editor, half, OUTPUT)
     after = read_original(target.picture).stored

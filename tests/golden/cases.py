@@ -203,10 +203,6 @@ def edit_by_reference(**request):
     return edited(reading_networks(), photo(), "a cat on a sofa", seed=SEED, **request)
 
 
-def tuned_subject():
-    return personalized(mini(), tuned(mini()))
-
-
 def empty_scene(prompt):
     return mini().personalize((), prompt, seed=SEED).images
 
@@ -368,7 +364,7 @@ CASES = {
     **_named("mini, style", styled, {style.value: {"style": style} for style in IdentityGuidance}),
     **_named("mini, edit by words", edit, WORDS),
     **_named("mini, photograph", repaint, REPAINTED),
-    "mini: a tuned subject": tuned_subject,
+    "mini: a tuned subject": lambda: personalized(mini(), tuned(mini())),
     "mini: an empty scene": functools.partial(empty_scene, "a beach at night"),
     "sd15, photograph: insert": functools.partial(random_repaint, who=1, box=BOX),
     "sd15, photograph: remove": functools.partial(random_repaint, mask=BOX),

@@ -106,10 +106,6 @@ def replicas_below():
                 yield process
 
 
-def others_drawing(notes, known):
-    return drawing(notes) - known
-
-
 class TestOnRay:
     pytestmark = on_real_ray
 
@@ -138,7 +134,7 @@ class TestOnRay:
             asked = callers.submit(ask, negative_prompt=SLOWLY)
             killed = set()
             for _ in range(2):
-                found = until(partial(others_drawing, notes, killed), seconds=PATIENCE_S)
+                found = until(lambda: drawing(notes) - killed, seconds=PATIENCE_S)  # noqa: B023
                 killed |= found
                 os.kill(min(found), signal.SIGKILL)
             lost = asked.result()

@@ -142,10 +142,6 @@ def exported(build, tmp_path):
     return tmp_path / ADAPTER_FILE
 
 
-def session_with(place, adapter):
-    return Session(load_components(preset_of("sd21"), **choices_in(place, adapter)))
-
-
 def drawn(session, *, identity, detail):
     scales = Scales(identity_scale=identity, detail_scale=detail)
     found = session.encode_identity(subject())
@@ -157,7 +153,9 @@ def drawn(session, *, identity, detail):
 def test_both_branches_speak_and_at_scale_zero_the_base_does(exported, build, place, tmp_path):
     fresh = build()
     fresh.export(fresh.network(), tmp_path / "fresh")
-    ours, other = (session_with(place, p) for p in (exported, tmp_path / "fresh" / ADAPTER_FILE))
+    files = (exported, tmp_path / "fresh" / ADAPTER_FILE)
+    choices = (choices_in(place, file) for file in files)
+    ours, other = (Session(load_components(preset_of("sd21"), **one)) for one in choices)
     silent = drawn(ours, identity=0, detail=0)
     assert np.array_equal(silent, drawn(other, identity=0, detail=0))
     for identity, detail in ((1, 0), (0, 1)):
