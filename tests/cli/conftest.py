@@ -26,9 +26,10 @@ def one_thread():
 def call():
     runner = CliRunner()
 
-    def call_swiftpie(*arguments, stdin=None, code=0):
+    def call_swiftpie(*arguments, stdin=None, code=0, says=""):
         result = runner.invoke(app, [str(argument) for argument in arguments], input=stdin)
         assert code is None or result.exit_code == code, result.output
+        assert says in result.stderr
         return result
 
     return call_swiftpie
