@@ -10,6 +10,7 @@ from swiftpie.imageio.writing import read_metadata
 from tests.quick import thorough_but
 from tests.tiny.faces import (
     BOX,
+    FACE_ID,
     FACE_ID_PLUS,
     LOOKING,
     PHOTO,
