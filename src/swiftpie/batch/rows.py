@@ -249,7 +249,8 @@ def _subjects_of(
             )
         if own.cutout != "auto" or placed:
             raise ConfigError(
-                f"{next(iter(placed), 'cutout')!r} came with 'subjects'. Give each its own."
+                f"{next(iter(placed), 'cutout')!r} cannot be combined with 'subjects'. Put it into "
+                "each entry."
             )
         return tuple(_entry(entry, files) for entry in several)
     if person := _person(face, files):

@@ -373,6 +373,6 @@ def _tell(rows: "Sequence[Outcome]", facts: Mapping[str, Any], *, spent: float) 
         console.warn(f"{row['place']}: {row['reason']}")
     warned = sum(bool(row.get("warnings")) for row in rows)
     if warned:
-        console.warn(f"{warned} pictures came with warnings; {REPORT} has them.")
+        console.warn(f"{warned} pictures have warnings, which {REPORT} lists.")
     counts = ", ".join(f"{facts[name]} {name}" for name in ("done", "failed", "refused", "left"))
     console.say(f"{counts}; {spent:.1f} s")

@@ -181,8 +181,8 @@ def _each_subject(
 
     if cutouts or len(images) != 1:
         raise ConfigError(
-            f"--all finds the subjects of one picture, and came with {len(images)} pictures and "
-            f"{len(cutouts or [])} of --cutout. Give one picture, and leave --cutout out."
+            f"--all cannot be combined with {len(images)} pictures and {len(cutouts or [])} "
+            "--cutout: it finds the subjects of one picture. Give one, and leave --cutout out."
         )
     (image,) = _pictures_of(read_source(images)).images
     picture = load_image(image).convert("RGB")

@@ -230,8 +230,9 @@ def _request(
     regions = (words.get("mask"), words.get("detail_mask"))
     if MaskSource.BOX in regions and (None in boxes or not boxes):
         raise ConfigError(
-            f"--mask box came with {count} subjects and {len(placing.get('box', []))} --box. The "
-            "boxes are the regions, so each needs one. Write them as in --box 0.2,0.4,0.8,0.9."
+            f"--mask box needs one --box for each of {count} subjects, not "
+            f"{len(placing.get('box', []))}: the boxes are the regions. Write them as in --box "
+            "0.2,0.4,0.8,0.9."
         )
     everyone: list[Source] = [*with_cutouts(sources, placing.get("cutout")), *named]
     subjects = tuple(
@@ -248,9 +249,9 @@ def _name(source: Source) -> str:
 def _check_mask(target: Path | None, preset: Preset) -> None:
     if target is not None and not preset.predicts_layout:
         raise CapabilityError(
-            f"--save-subject-mask was given, and preset {preset.name!r} does not report where it "
-            "draws a subject. Leave it out, or choose a preset that can 'layout' (see `swiftpie "
-            "presets`)."
+            f"--save-subject-mask cannot be combined with preset {preset.name!r}: it does not "
+            "report where it draws a subject. Leave it out, or choose a preset that can 'layout' "
+            "(see `swiftpie presets`)."
         )
 
 
@@ -258,8 +259,8 @@ def _for_each(name: str, texts: list[str], count: int) -> list[Any]:
     """Return the values of an option for `count` subjects, which the first ones take."""
     if len(texts) > count:
         raise ConfigError(
-            f"{len(texts)} --{name} came with {count} subjects. Each takes one at most. Leave some "
-            "out."
+            f"{len(texts)} --{name} cannot be combined with {count} subjects: each takes one at "
+            "most. Leave some out."
         )
     field = options_of(Subject)[name]
     return [*(options.said(field, text) for text in texts), *[None] * (count - len(texts))]

@@ -45,15 +45,15 @@ def read_source(texts: list[str]) -> "Source":
     named = [known for text in words if (known := named_by(text))]
     if named and len(texts) > 1:
         raise ConfigError(
-            f"The name {named[0].word!r} came with other pictures, and is a whole subject. "
-            "Give it alone, and further subjects with --also."
+            f"The name {named[0].word!r} cannot be combined with pictures: it is a whole subject. "
+            "Give it alone, and further subjects by --also."
         )
     if named:
         return named[0]
     if any(is_safetensors(text) for text in texts):
         if len(texts) > 1:
             raise ConfigError(
-                "An identity file came with other pictures. It already is a whole subject. Give "
+                "An identity file cannot be combined with pictures: it is a whole subject. Give "
                 "it alone, or encode all pictures again."
             )
         return IdentityRef(Path(texts[0]))
@@ -72,13 +72,14 @@ def with_cutouts(sources: "list[Source]", cutouts: list[str] | None) -> "list[So
     ]
     if len(cutouts) == 1 and count > 1 and with_place:
         raise ConfigError(
-            f"--cutout {with_place[0]} came with {count} pictures, and one place does not fit all. "
-            "Give as many --cutout as pictures, auto for those that need none."
+            f"--cutout {with_place[0]} cannot be combined with {count} pictures: one place does "
+            "not fit all. Give one --cutout for each picture, auto for those that need none."
         )
     if not count or len(cutouts) not in {1, count}:
         raise ConfigError(
-            f"{len(cutouts)} --cutout came with {count} pictures to cut out; identity files and "
-            "the library are cut out already. Give one for all, or one a picture, in their order."
+            f"{len(cutouts)} --cutout cannot be combined with {count} pictures to cut out: "
+            "identity files and the library are cut out already. Give one for all, or one for each "
+            "picture."
         )
     each = iter(cutouts * count if len(cutouts) == 1 else cutouts)
     return [
@@ -128,8 +129,8 @@ def read_person(
     if not source.face:
         if source.face_number is not None:
             raise ConfigError(
-                f"--face-number {source.face_number} came without --face, the photograph that it "
-                "is about. Add --face, or leave it out."
+                f"--face-number {source.face_number} needs --face: it counts the faces of that "
+                "photograph. Add --face, or leave it out."
             )
         return None
     check_exclusive({"--face": source.face, flag: others})

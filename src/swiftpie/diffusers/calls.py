@@ -242,8 +242,8 @@ def identity_of(session: Session, pictures: Sequence[Picture], cutout: str | Sea
         return session.encode_identity(shown, cutout=cutout)
     if session.face_encoder is None:
         raise InputError(
-            "A photograph of a person came without a face encoder, so no face can be found in it. "
-            "Open one: pipe.face_encoder = FACE_ENCODERS.get('opencv').open(folder)."
+            "A photograph of a person needs a face encoder, which finds the face in it. Open one: "
+            "pipe.face_encoder = FACE_ENCODERS.get('opencv').open(folder)."
         )
     faces = [choose_face(find_faces(session.face_encoder, picture)) for picture in shown]
     vectors = np.stack([each.face.embedding for each in faces])

@@ -180,7 +180,7 @@ def request_of(call: PersonalizeCall, session: Session) -> PersonalizeRequest:
         raise InputError("`negative_prompt` and its embeddings were given. Give one of them.")
     check_count(call.num_images)
     if call.clip_skip is not None and call.prompt is None:
-        raise InputError("`clip_skip` came with encoded prompts. Give the prompt as text.")
+        raise InputError("`clip_skip` cannot be combined with encoded prompts. Pass text.")
     is_negative = not (call.negative_prompt is None and call.negative_prompt_embeds is None)
     said = call.said
     components = session.components
@@ -269,8 +269,9 @@ def _masked(call: PersonalizeCall, subjects: tuple[Subject, ...]) -> tuple[Subje
     rows = [row for mask in tensors for row in mask.float().reshape(-1, 1, 1, *mask.shape[-2:])]
     if len(tensors) < len(given) or len(rows) != len(subjects):
         raise InputError(
-            f"{len(rows)} tensors as ip_adapter_masks came with {len(subjects)} subjects. Give one "
-            "for each entry of `ip_adapter_image`, as IPAdapterMaskProcessor makes them."
+            f"{len(rows)} tensors as ip_adapter_masks cannot be combined with {len(subjects)} "
+            "subjects. Give one for each entry of `ip_adapter_image`, as IPAdapterMaskProcessor "
+            "makes them."
         )
     return tuple(
         replace(subject, mask=mask.clamp(0, 1), samples_mask=True)
@@ -315,8 +316,8 @@ def _text_of(states: Tensor, pooled: Tensor | None, components: Components) -> T
     mask = states.ne(0).any(-1).to(states.dtype)  # padding is where all of a state is 0
     if pooled is None and components.family.needs_pooled_text:
         raise InputError(
-            "prompt_embeds came without pooled_prompt_embeds, which this preset's denoiser reads. "
-            "Give both that `encode_prompt` returns."
+            "prompt_embeds needs pooled_prompt_embeds, which this preset's denoiser reads. Give "
+            "both, as `encode_prompt` returns them."
         )
     if pooled is None:  # as mini does it; other families do not read it
         pooled = states.sum(1) / mask.sum(1, keepdim=True).clamp_min(1).sqrt()

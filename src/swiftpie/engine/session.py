@@ -189,8 +189,8 @@ class Session:
         mask_sources = [None] * len(sources) if masks is None else _as_list(masks)
         if len(mask_sources) != len(sources):
             raise InputError(
-                f"{len(sources)} pictures came with {len(mask_sources)} masks. Pass one mask for "
-                "each picture, and None for a picture whose subject is to be found."
+                f"{len(sources)} pictures cannot be combined with {len(mask_sources)} masks. Pass "
+                "one mask for each picture, or None where the subject is searched for."
             )
         pictures = [load_image(source) for source in sources]
         regions = [
@@ -241,8 +241,8 @@ class Session:
         if not (is_vectors or isinstance(face, ChosenFace)):
             if encoder is None:
                 raise InputError(
-                    "A photograph came without a face encoder, so no face can be found in it. "
-                    "Open one, as FACE_ENCODERS.get('opencv').open(folder), and pass `encoder=`."
+                    "A photograph needs a face encoder, which finds the face in it. Open one, as "
+                    "FACE_ENCODERS.get('opencv').open(folder), and pass it as `encoder=`."
                 )
             face = choose_face(
                 find_faces(encoder, load_image(cast("Picture", face))), number=number
@@ -825,8 +825,8 @@ def _searches(cutout: str | Search | Sequence[str | Search], count: int) -> list
     given = [cutout] * count if isinstance(cutout, str | Search) else list(cutout)
     if len(given) != count:
         raise InputError(
-            f"{count} pictures came with {len(given)} cut-outs. Pass one for all pictures, or one "
-            'for each, as in `cutout=["auto", "none"]`.'
+            f"{count} pictures cannot be combined with {len(given)} cut-outs. Pass one for all "
+            'pictures, or one for each, as in `cutout=["auto", "none"]`.'
         )
     return [search_of(search) for search in given]
 

@@ -107,8 +107,8 @@ def _check_changes(request: AnimateRequest) -> None:
     is_box = MaskSource.BOX in (request.mask, request.detail_mask)
     if (moved and is_box) or any(region is not None for region in regions):
         raise InputError(
-            "A mask came with a box that moves, and a region stays where it is. Leave one of the "
-            "two out."
+            "A mask cannot be combined with a box that moves: its region does not move. Leave one "
+            "of the two out."
         )
 
 

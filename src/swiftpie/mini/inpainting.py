@@ -296,13 +296,14 @@ def prepare_insertions(components: Components, request: PersonalizeRequest, cloc
 
     Raises:
         CapabilityError: The request asks for latents, or the networks insert no subjects.
-        InputError: There is no such scene, or noise or encoded prompts came with it.
+        InputError: There is no such scene, or it is combined with noise or encoded prompts.
     """
     check_subjects(components, request)
     if request.has_style:
         raise CapabilityError(
-            f"A style picture came with a scene, and preset {components.preset.name!r} inserts "
-            "subjects into scenes as into photographs, whose style stays. Leave one of them out."
+            "A style picture cannot be combined with a scene: preset "
+            f"{components.preset.name!r} inserts subjects into scenes as into photographs, whose "
+            "style stays. Leave one of them out."
         )
     rows = scene_rows(components, request)
     clock.lap("scene")

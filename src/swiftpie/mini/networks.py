@@ -132,8 +132,8 @@ def load(preset: Preset, *, device: str, choices: Choices) -> Components:
     made = {name for name, value in choices.items() if value not in (None, AUTO)}
     if refused := sorted(made - CHOICES - IDLE_CHOICES):
         raise ConfigError(
-            f"Preset {preset.name!r} takes no `{refused[0]}=`, because its networks come with "
-            "SwiftPie and belong together. Leave it out, or choose a Stable Diffusion preset."
+            f"`{refused[0]}=` cannot be combined with preset {preset.name!r}: its networks are "
+            "trained together. Leave it out, or choose a preset of Stable Diffusion."
         )
     weights = choices.get("weights")
     folder = _package_folder(preset) if weights is None else _own_folder(weights)
@@ -198,8 +198,8 @@ def from_modules(modules: Mapping[str, Any], loaded: Components | None) -> Compo
     preset = read_preset(modules["preset"])
     if modules["layout_predictor"] is None:
         raise WeightsError(
-            f"`layout_predictor=None` came with preset {preset.name!r}, which places subjects "
-            "by it. Leave it out."
+            f"`layout_predictor=None` cannot be combined with preset {preset.name!r}: it places "
+            "subjects by this network. Leave it out."
         )
     return _components(
         preset,

@@ -295,15 +295,15 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
     Raises:
         CapabilityError: The request asks for latents, for a material that is not drawn, or for an
             art at a place that is given.
-        InputError: There is no such scene, or noise or encoded prompts came with it.
+        InputError: There is no such scene, or it is combined with noise or encoded prompts.
     """
     if request.output is Output.LATENTS:
         raise CapabilityError("A scene is drawn in pixels and has no latents. Ask for pictures.")
     readings = read_all(components, request)
     if request.noise is not None or not readings:
         raise InputError(
-            "`scene` came with noise or with an encoded prompt. A scene is chosen and lit by seed "
-            "and words. Give a prompt as text, and seeds."
+            "`scene` cannot be combined with noise or an encoded prompt: seed and words choose and "
+            "light a scene. Give a prompt as text, and seeds."
         )
     if textures := [reading.texture for reading in readings if reading.texture]:
         raise CapabilityError(
@@ -312,9 +312,9 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
         )
     if arts := [reading.rendition for reading in readings if reading.rendition]:
         raise CapabilityError(
-            f"Art came with a scene or with photographs: {arts[0]!r}. Preset "
+            f"Art ({arts[0]!r}) cannot be combined with a scene or photographs: preset "
             f"{components.preset.name!r} draws art from words alone, in still pictures. Leave the "
-            "scene out, and draw photographs apart."
+            "scene out, and draw photographs in another call."
         )
     rows, size, known = [], picture_size(components, request)[::-1], scene_library()
     for index, seed in enumerate(request.seeds):

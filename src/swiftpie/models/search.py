@@ -34,8 +34,8 @@ class Search:
                 )
         if self.is_whole and self.has_hints:
             raise InputError(
-                "`cutout=none` takes the whole picture, and came with a box or points. Leave one "
-                "out."
+                "`cutout=none` cannot be combined with a box or points: it takes the whole "
+                "picture. Leave one out."
             )
 
     @property

@@ -103,13 +103,13 @@ class AnimateRequest(PersonalizeRequest):
         check_prompts(*self.to)
         if self.best_of is not None:
             raise InputError(
-                f"`best_of={self.best_of}` came with an animation, all of whose frames have one "
-                "seed. Leave it out, or draw pictures."
+                f"`best_of={self.best_of}` cannot be combined with an animation: all frames have "
+                "one seed. Leave it out, or draw pictures."
             )
         if len(self.seeds) != 1 or not isinstance(self.prompt, str):
             raise InputError(
-                f"{len(self.seeds)} seeds came for an animation, all of whose frames have one seed "
-                "and one first prompt, as text. Give one of each."
+                f"An animation takes one seed and one first prompt, as text, not {len(self.seeds)} "
+                "seeds. Give one of each."
             )
         if self.output is not Output.PIL or self.noise is not None:
             raise InputError(

@@ -150,8 +150,8 @@ def choose(components: "Components", request: Request) -> Choice:
             choice = Choice(components, technique, steered, num_kept, tries)
             if best_of is not None and not choice.follows_seed:
                 raise InputError(
-                    f"`best_of={best_of}` came with what no seed changes, so that all pictures "
-                    "were the same. Leave it out."
+                    f"`best_of={best_of}` has no effect: this drawing is deterministic, so all "
+                    "candidates are equal. Leave it out."
                 )
             if best_of is not None:
                 check_comparable(components, steered, best_of)

@@ -448,8 +448,8 @@ def _checked_vectors(embedding: Tensor | NDArray[np.float32], width: int) -> Ten
 def _check_crops(crops: Sequence[Image.Image], *, num_faces: int, is_needed: bool) -> None:
     if len(crops) != num_faces and (crops or is_needed):
         raise InputError(
-            f"{num_faces} face embeddings came with {len(crops)} crops. This adapter needs one "
-            f"{'' if is_needed else 'or none '}for each. Pass them as `crop=`."
+            f"{num_faces} face embeddings cannot be combined with {len(crops)} crops: this adapter "
+            f"needs one {'' if is_needed else 'or none '}for each. Pass them as `crop=`."
         )
     for number, crop in enumerate(crops):
         if crop.width != crop.height:

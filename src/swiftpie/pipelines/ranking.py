@@ -89,9 +89,9 @@ def check_comparable(components: Components, request: Request, count: int) -> No
     has_picture = any(identity.mask.any() for identity in identities_in(request))
     if not has_picture and _read(components, request) is None:
         raise InputError(
-            f"`best_of={count}` came with a face as vectors alone or a change by words, and the "
-            "loaded networks compare no picture with these. Give a crop of the face, load an "
-            "adapter whose image encoder reads the prompt as well, or leave `best_of` out."
+            f"`best_of={count}` cannot be combined with a face given only as vectors, or with an "
+            "edit by words: no loaded network can score the pictures. Pass a crop of the face, "
+            "load an adapter whose image encoder also reads the prompt, or leave `best_of` out."
         )
 
 

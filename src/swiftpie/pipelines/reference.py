@@ -83,6 +83,6 @@ def _check(components: Components, request: EditRequest) -> None:
     if request.identity is not None or request.keyword:
         given = "a further subject" if request.identity is not None else "a keyword"
         raise InputError(
-            f"{given.capitalize()} came with an edit by reference, which reads its picture and the "
-            "prompt alone. Say what changes in the prompt, and give a mask for where."
+            f"{given.capitalize()} cannot be combined with an edit by reference: it reads only its "
+            "picture and the prompt. Say in the prompt what changes, and mark the place by a mask."
         )

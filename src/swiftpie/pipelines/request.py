@@ -346,12 +346,13 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
             rows = len(prompts.pooled if isinstance(prompts, TextCondition) else texts_of(prompts))
             if rows not in {1, count}:
                 raise InputError(
-                    f"{rows} prompts came with {count} pictures. Give one for all, or one each."
+                    f"{rows} prompts cannot be combined with {count} pictures. Give one prompt for "
+                    "all pictures, or one for each."
                 )
             if rows > 1 and self.best_of is not None:
                 raise InputError(
-                    f"`best_of={self.best_of}` came with {rows} prompts, and compares pictures of "
-                    "one. Give one prompt."
+                    f"`best_of={self.best_of}` cannot be combined with {rows} prompts: it compares "
+                    "pictures of one. Give one prompt."
                 )
         if self.best_of is not None:
             self._check_best_of(self.best_of)
@@ -415,7 +416,7 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
         idle += [name for name in ("flip", "tilt") if getattr(self, name)]
         if idle:
             raise InputError(
-                f"`{idle[0]}=` came without a subject, and says where subjects go. Leave it out, "
+                f"`{idle[0]}=` needs a subject: it says where or how subjects stand. Leave it out, "
                 "or give a subject."
             )
 
@@ -424,17 +425,17 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
         if self.noise is not None or self.output is Output.LATENTS:
             given = "latents as output" if self.noise is None else "noise"
             raise InputError(
-                f"`best_of={count}` came with {given}, and compares pictures of seeds. Leave one "
-                "of them out."
+                f"`best_of={count}` cannot be combined with {given}: it compares pictures of "
+                "seeds. Leave one of them out."
             )
         if len(self.seeds) > count:
             raise InputError(
-                f"`best_of={count}` came with {len(self.seeds)} pictures to keep. Let `best_of` be "
-                "more, or keep fewer."
+                f"`best_of={count}` cannot keep {len(self.seeds)} pictures: it draws {count}. "
+                "Raise `best_of`, or keep fewer."
             )
         if not self.subjects and not self.adds_named_subjects:
             raise InputError(
-                f"`best_of={count}` came without a subject, by which pictures are compared. Give a "
+                f"`best_of={count}` needs a subject: pictures are compared with it. Give a "
                 "subject, or leave it out."
             )
         check_seeds(self.candidates)
@@ -447,9 +448,9 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
             check_region(name, mask)
             if len(self.subjects) > 1:
                 raise InputError(
-                    f"One file as `{name}` came with {len(self.subjects)} subjects, and one file "
-                    "cannot separate them. Give each a box, and the mask 'box' or "
-                    "'inline', or each its own: Subject(identity, mask=…)."
+                    f"One file as `{name}` cannot be combined with {len(self.subjects)} subjects: "
+                    "it does not separate them. Give each subject a box and use the mask 'box' or "
+                    "'inline', or give each its own mask: Subject(identity, mask=…)."
                 )
             if is_tensor(mask):
                 check_mask_given(mask)

@@ -61,8 +61,8 @@ def _read(components: Components, square: Image.Image) -> dict[str, Tensor]:
         return {name: tokens for name, group in groups.items() if group == STYLE}
     if not isinstance(denoiser, ReadsLayers):
         raise CapabilityError(
-            f"A style picture came with preset {components.preset.name!r}, which reads none. It "
-            "needs a U-Net of Stable Diffusion, as the recipe sd-turbo or sdxl-turbo. Else say the "
+            f"A style picture cannot be combined with preset {components.preset.name!r}: it needs "
+            "a U-Net of Stable Diffusion. Load the recipe sd-turbo or sdxl-turbo, or describe the "
             "style in the prompt."
         )
     encoded = denoiser.encode_reference(components.autoencoder, pixels, mask)

@@ -166,11 +166,11 @@ class RepaintRequest(_Changing):
         if self.view is not None:
             check_view(self.view)
         if self.keep_pose and not brings:
-            raise InputError("`keep_pose` came without a subject, which takes a pose. Give one.")
+            raise InputError("`keep_pose` needs a subject, which takes the pose. Give one.")
         if self.keep_pose and not (self.box is None and self.view is None):
             raise InputError(
-                "`keep_pose` came with a box or a view of the subject, which takes the pose of "
-                "what it replaces. Leave them out; a mask says what that is."
+                "`keep_pose` cannot be combined with a box or a view of the subject: the subject "
+                "takes the pose of what it replaces. Leave them out, and mark that by a mask."
             )
 
 
@@ -315,7 +315,7 @@ def place_of(
     """Return what of a picture changes or goes; the picture itself stands for its hole.
 
     Raises:
-        InputError: A mask came with a box or points, or nothing of what is needed is given.
+        InputError: A mask is combined with a box or points, or a needed place is missing.
     """
     if isinstance(mask, tuple):
         box, mask = mask, box
@@ -355,8 +355,8 @@ def for_seeds(change: ChangingT, seeds: Sequence[int]) -> tuple[ChangingT, ...]:
     """
     if change.best_of is not None and len(seeds) > 1:
         raise InputError(
-            f"`best_of={change.best_of}` came with {len(seeds)} pictures, and keeps one of a "
-            "change. Ask for one, or leave it out."
+            f"`best_of={change.best_of}` cannot be combined with {len(seeds)} pictures: it keeps "
+            "one of a change. Ask for one, or leave it out."
         )
     return tuple(with_seed(change, seed) for seed in seeds)
 

@@ -227,8 +227,8 @@ def _check_names(own: OwnFields, task: str) -> None:
     for name in sorted(others & own.model_fields_set):
         if getattr(own, name) != OwnFields.model_fields[name].default:
             raise RequestError(
-                f"{name!r} came with the task {task!r}, which has no use for it. Leave it out, or "
-                "send another task.",
+                f"{name!r} cannot be combined with the task {task!r}: it has no effect there. "
+                "Leave it out, or send another task.",
                 param=f"swiftpie.{name}",
             )
 
@@ -246,17 +246,16 @@ def _change(
     task, shown = TASKS[own.task], (*_pictured(references, None), *subjects)
     if own.task != "edit" and len(shown) > task.most_subjects:
         raise RequestError(
-            f"The task {own.task!r} was given {len(shown)} subjects, and takes "
-            f"{task.most_subjects}. Send pictures of one subject after the photograph, or name one "
-            "in swiftpie.subjects.",
+            f"The task {own.task!r} takes {task.most_subjects} subjects, not {len(shown)}. Send "
+            "pictures of one subject after the photograph, or name one in swiftpie.subjects.",
             param="swiftpie.subjects",
         )
     for name in ("layers", "scale", "name") if shown else ():
         is_of_library = name == "name" and isinstance(shown[0].source, Named)
         if not is_of_library and getattr(shown[0], name) != getattr(Subject, name):
             raise RequestError(
-                f"{name!r} came with the task {own.task!r}, which has no use for it. Leave it out, "
-                "or draw a new picture.",
+                f"{name!r} cannot be combined with the task {own.task!r}: it has no effect there. "
+                "Leave it out, or draw a new picture.",
                 param="swiftpie.subjects",
             )
     strengths = own.scales.model_dump(exclude_none=True) | own.edit.model_dump(exclude_none=True)
@@ -278,14 +277,14 @@ def _check_animated(body: Drawing, images: Sequence[Image.Image]) -> None:
         return
     if is_edit(body, images):
         raise RequestError(
-            "'animate' came with a picture that is changed, and new pictures are animated. Leave "
-            "it out, or send the task 'personalize'.",
+            "'animate' cannot be combined with a change of a picture: only new pictures are "
+            "animated. Leave it out, or send the task 'personalize'.",
             param="swiftpie.animate",
         )
     if body.output_format != "webp":
         raise RequestError(
-            f"'animate' came with the format {body.output_format!r}, which holds one picture. Send "
-            "output_format 'webp'.",
+            f"'animate' cannot be combined with the format {body.output_format!r}: it holds one "
+            "picture. Send output_format 'webp'.",
             param="output_format",
         )
 

@@ -106,8 +106,8 @@ def drawer_of(
     given += [name for name, choice in choices.items() if choice]
     if given:
         raise ConfigError(
-            f"--{given[0].replace('_', '-')} came with --results, which does not heed it. Leave "
-            "one of them out."
+            f"--{given[0].replace('_', '-')} cannot be combined with --results: it has no effect "
+            "on finished pictures. Leave one of them out."
         )
     return FinishedPictures(benchmark, results, cases)
 

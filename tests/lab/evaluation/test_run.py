@@ -84,4 +84,4 @@ def test_choices_that_finished_pictures_do_not_heed_are_refused(tmp_path, option
     where = ["--results", "x", "--data", str(samples), "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(app, [*options, *where])
     assert isinstance(done.exception, ConfigError), done.output
-    assert f"{options[1]} came with --results" in str(done.exception)
+    assert f"{options[1]} cannot be combined with --results" in str(done.exception)

@@ -116,11 +116,11 @@ def _check_drawable(components: Components, request: AnimateRequest) -> None:
     check_subjects(components, request)
     moved = request.subjects[: len(request.to_boxes)]
     if any(subject.box is None for subject in moved):
-        raise InputError("A last box came for a subject without a first one. Give its first box.")
+        raise InputError("A subject with a last box needs a first one. Give its first box.")
     if moved and (request.mask not in BOXES or any(subject.mask is not None for subject in moved)):
         raise InputError(
-            "A last box came with a mask that is given or found, and only the region of a box "
-            "moves. Leave one of the two out."
+            "A last box cannot be combined with a mask: only the region of a box moves. Leave one "
+            "of the two out."
         )
 
 

@@ -153,7 +153,7 @@ def check_subjects(components: Components, request: PersonalizeRequest) -> None:
         return
     if request.scene not in ("", WORDS_ALONE):
         raise InputError(
-            "`scene=` came without a subject, and says where subjects go. Leave it out, or give a "
+            "`scene=` needs a subject: it says where subjects stand. Leave it out, or give a "
             "subject."
         )
     if Capability.TEXT not in components.preset.capabilities:

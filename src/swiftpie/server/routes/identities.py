@@ -167,8 +167,8 @@ def _check_one_kind(
         )
     if image and (len(image) > MAX_REFERENCES or len(mask or ()) not in {0, len(image)}):
         raise RequestError(
-            f"{len(image)} pictures came with {len(mask or ())} masks. Send up to "
-            f"{MAX_REFERENCES}, with a mask each or with none.",
+            f"{len(image)} pictures cannot be combined with {len(mask or ())} masks. Send up to "
+            f"{MAX_REFERENCES} pictures, with one mask for each or without masks.",
             param="image",
         )
 
