@@ -182,7 +182,7 @@ def test_art_is_drawn_by_the_network_from_words(session, identity):
     ("prompt", "settings", "reason"),
     [
         ("a comic of a dog", {"scene": "castle"}, "from words alone"),
-        (("a comic of a dog", "a dog"), {"seeds": (1, 2)}, "photographs apart"),
+        (("a comic of a dog", "a dog"), {"seeds": (1, 2)}, "photographs in another call"),
         ("pixel art of a dog", {}, "'pixel art'"),
         ("a knitted dog in a park", {}, "'wool'"),
         ("a dog made of toy bricks", {}, "too fine"),

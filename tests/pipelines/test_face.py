@@ -191,7 +191,7 @@ def test_a_photograph_is_searched_for_its_face(opened, found, name):
         for face in (photo, chosen)
     ]
     assert len({picture.tobytes() for picture in pictures}) == 1
-    with pytest.raises(InputError, match="without a face encoder"):
+    with pytest.raises(InputError, match="needs a face encoder"):
         session.encode_face(photo)
 
 

@@ -71,7 +71,7 @@ def insertion_of(session, seed):
 
 @pytest.mark.parametrize(
     ("prompt", "said"),
-    [("a blue dog", "no seed changes"), ("a dog on a beach at night", "change by words")],
+    [("a blue dog", "deterministic"), ("a dog on a beach at night", "edit by words")],
 )
 def test_a_change_that_is_random_in_nothing_or_compared_by_nothing_has_no_best(prompt, said):
     words = {"prompt": prompt, "source_prompt": "a dog on a beach", "best_of": 2}
@@ -149,7 +149,7 @@ def test_a_person_is_compared_by_the_face(tmp_path):
     assert best.scores[0]["identity_score"] > 0.99
     assert best_of(replace(choice, num_kept=3), shown, encoder).scores[2]["identity_score"] == -1
     bare = replace(person, mask=torch.zeros_like(person.mask))  # as of vectors without a crop
-    with pytest.raises(InputError, match="vectors alone"):
+    with pytest.raises(InputError, match="only as vectors"):
         choose(session.components, replace(compared, subjects=(Subject(bare),)))
 
 
