@@ -25,6 +25,7 @@ from swiftpie.errors import (
     ImageError,
     InputError,
     MissingExtra,
+    SigningError,
     SwiftPieError,
     system_reason,
 )
@@ -72,7 +73,7 @@ def exit_code_of(error: Exception) -> ExitCode:
     match error:
         case ImageError():
             return ExitCode.IMAGE
-        case InputError() | ConfigError():
+        case InputError() | ConfigError() | SigningError():
             return ExitCode.USAGE
         case _:
             return ExitCode.RUNTIME
