@@ -75,7 +75,7 @@ DRAWINGS = [
     ({"image": Image.new("RGB", (8, 8))}, "SwiftEditPipeline"),
     ({"prompt_2": PROMPT}, "text encoders"),
     ({"clip_skip": 1}, "no such layer"),
-    ({"clip_skip": 1, "prompt": None, "prompt_embeds": STATES}, "as text"),
+    ({"clip_skip": 1, "prompt": None, "prompt_embeds": STATES}, "Pass text"),
     ({"guidance_rescale": 0.7}, "guidance_scale"),
     ({"timesteps": [999]}, "distilled"),
     ({"cross_attention_kwargs": {"scale": 0.5}}, "set_adapters"),

@@ -55,12 +55,12 @@ def test_what_lies_is_as_wide_as_it_is_and_less_tall():
         (sight(), 0.5, "", False),
         (sight(), 0.07, "too little", False),
         (sight(), 0.03, "too little", True),
-        (sight(-FLAT.abs()), 0.6, "unsure", True),
+        (sight(-FLAT.abs()), 0.6, "no certain ground", True),
         (sight(rows=(4, 12), columns=(2, 8)), 1.4, "too much", False),
         (sight(rows=(4, 12), columns=(2, 8)), 3.0, "too much", True),
         (sight(rows=(4, 12), columns=(2, 8)), 0.003, "too little", True),
         (sight(rows=(4, 15), columns=(1, 15)), 0.2, "no free ground", True),
-        (sight(-FLAT.abs(), rows=(4, 12), columns=(2, 8)), 0.5, "unsure", True),
+        (sight(-FLAT.abs(), rows=(4, 12), columns=(2, 8)), 0.5, "no certain ground", True),
     ],
 )
 def test_a_subject_is_large_enough_to_be_seen_and_a_doubt_is_said(
@@ -75,7 +75,7 @@ def test_a_subject_is_large_enough_to_be_seen_and_a_doubt_is_said(
 
 def test_a_portrait_needs_ground_at_the_lower_border():
     assert not placed(sight(), (1.0, 2.0), 0.6, is_cut=True)[1]
-    assert "unsure" in placed(sight(-FLAT.abs()), (1.0, 2.0), 0.6, is_cut=True)[1]
+    assert "no certain ground" in placed(sight(-FLAT.abs()), (1.0, 2.0), 0.6, is_cut=True)[1]
 
 
 @pytest.mark.parametrize("is_cut", [False, True])
@@ -92,7 +92,7 @@ def test_ground_is_sure_where_its_mean_score_under_the_feet_is_above_zero(beside
     strip[0, CELLS // 2 :] = beside  # and 1 in a strip that is narrower than the subject
     strip[0, CELLS // 2 :, 4:12] = 1.0
     _, doubt, _ = placed(sight(strip), (8.0, 1.0), 6.0)
-    assert ("unsure" not in doubt) == is_sure
+    assert ("no certain ground" not in doubt) == is_sure
 
 
 def test_a_subject_hides_little_of_what_is_far_away():

@@ -107,7 +107,7 @@ CALLS = [  # on the embedded model, with an identity
     (lambda s, one: s.personalize(one, PROMPT, size=(1920, 1080)), InputError, "is 1920x1088"),
     (lambda s, one: s.personalize(one, PROMPT, size=(3840, 2160)), InputError, "is 2048x1152"),
     (lambda s, _: s.edit(PHOTO, "a golden dog"), CapabilityError, "'a dog made of gold'"),
-    (lambda s, _: s.edit(PHOTO, "a chocolate dog"), CapabilityError, "behind its subject"),
+    (lambda s, _: s.edit(PHOTO, "a chocolate dog"), CapabilityError, "after its subject"),
     (lambda s, _: s.personalize("text", PROMPT), InputError, "subjects="),
     (lambda s, one: s.personalize([one, 3], PROMPT), InputError, "dentity"),
     (lambda s, one: s.personalize(masked(one), PROMPT, mask="inline"), InputError, "mask"),

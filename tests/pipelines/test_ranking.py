@@ -157,9 +157,9 @@ def test_a_person_is_compared_by_the_face(tmp_path):
     ("given", "said"),
     [
         ({"best_of": 1}, "no number from 2"),
-        ({"best_of": 2, "seeds": (1, 2, 3)}, "3 pictures to keep"),
+        ({"best_of": 2, "seeds": (1, 2, 3)}, "cannot keep 3 pictures"),
         ({"best_of": 2, "output": Output.LATENTS}, "latents"),
-        ({"best_of": 2, "subjects": ()}, "without a subject"),
+        ({"best_of": 2, "subjects": ()}, "needs a subject"),
         ({"best_of": 2, "seeds": (1, 2), "prompt": (PROMPT, PROMPT)}, "2 prompts"),
         ({"best_of": 4, "seeds": (2**63 - 1,)}, "seed is"),
     ],
@@ -167,5 +167,5 @@ def test_a_person_is_compared_by_the_face(tmp_path):
 def test_what_cannot_be_compared_is_refused_before_it_is_drawn(given, said):
     with pytest.raises(InputError, match=said):
         request_of(mini(), **given)
-    with pytest.raises(InputError, match="2 pictures, and keeps one"):
+    with pytest.raises(InputError, match="2 pictures: it keeps one"):
         for_seeds(replace(insertion_of(mini(), 1), best_of=2), (1, 2))

@@ -536,7 +536,7 @@ def _check_reference(preset: Preset, choices: Choices, adapter: Adapter | None) 
         plan = branches_of(adapter, choices.get("detail"))
     if plan is None or not plan.detail:
         raise ConfigError(
-            "`reference=` was given, and no detail branch takes what that network reads. Pass "
+            "`reference=` needs a detail branch, which takes what that network reads. Pass "
             "`detail='joint'`, which needs no training, or an `adapter=` with a detail branch, or "
             "leave it out."
         )

@@ -52,9 +52,11 @@ CHOSEN = (
     *("weights", "base", "adapter", "image_encoder", "autoencoder", "inversion", "reference"),
     *("dtype", "allow_pickle", "commercial_only", "yes", "device", "engine"),
 )
-Name = Annotated[str, argument("A recipe, a preset or a face encoder; see `swiftpie recipes`.")]
+Name = Annotated[
+    str, argument("A recipe, a preset or a face encoder; see `swiftpie recipes`.", "NAME")
+]
 OnlyCommercial = Annotated[
-    bool, typer.Option("--commercial-only", help="Those alone that may be used commercially.")
+    bool, typer.Option("--commercial-only", help="Only those that may be used commercially.")
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Report what would be downloaded, and stop.")
@@ -66,7 +68,7 @@ app = typer.Typer()
 @app.command(epilog=examples("swiftpie presets", "swiftpie presets sd-turbo --json"))
 def presets(
     *,
-    name: Annotated[str, argument("One preset; by default all.")] = "",
+    name: Annotated[str, argument("One preset; by default all.", "[NAME]")] = "",
     commercial_only: OnlyCommercial = False,
     as_json: AsJson = False,
 ) -> None:
@@ -97,7 +99,7 @@ def presets(
 @app.command(epilog=examples("swiftpie recipes", "swiftpie recipes klein --json"))
 def recipes(
     *,
-    name: Annotated[str, argument("One recipe; by default all.")] = "",
+    name: Annotated[str, argument("One recipe; by default all.", "[NAME]")] = "",
     commercial_only: OnlyCommercial = False,
     as_json: AsJson = False,
 ) -> None:
@@ -300,7 +302,9 @@ def _spell(value: object) -> str:
 @app.command(epilog=examples("swiftpie licenses", "swiftpie licenses sdxl-turbo --json"))
 def licenses(
     *,
-    name: Annotated[str, argument("A recipe, a preset or a face encoder; by default all.")] = "",
+    name: Annotated[
+        str, argument("A recipe, a preset or a face encoder; by default all.", "[NAME]")
+    ] = "",
     commercial_only: OnlyCommercial = False,
     as_json: AsJson = False,
 ) -> None:

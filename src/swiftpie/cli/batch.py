@@ -50,7 +50,7 @@ OutFolder = Annotated[
         "-o",
         "--out",
         metavar="DIR|URL",
-        help="Folder for pictures and their report; or one of a store of objects, as s3://a/b.",
+        help="Folder for pictures and their report, or an address such as s3://a/b.",
     ),
 ]
 Subjects = Annotated[
@@ -58,8 +58,8 @@ Subjects = Annotated[
     typer.Option(
         "--subjects",
         metavar="DIR",
-        help="Instead of JOBS: a folder in which each picture, identity file or folder of pictures "
-        "is a subject; or one file.",
+        help="Instead of JOBS: a folder of subjects, each a picture, an identity file or a folder "
+        "of pictures; or one such file.",
     ),
 ]
 Prompts = Annotated[
@@ -67,37 +67,34 @@ Prompts = Annotated[
     typer.Option(
         "--prompts",
         metavar="FILE",
-        help="File whose lines are drawn with every subject; {name} becomes the name of the "
-        "subject's file.",
+        help="File of prompts, one a line, drawn with every subject. {name} becomes the name of "
+        "the subject's file.",
     ),
 ]
 Seeds = Annotated[
-    str, typer.Option(metavar="N|N-N[,…]", help="Seeds of jobs without one, as in 1-8.")
+    str, typer.Option(metavar="N|N-N[,…]", help="Seeds of jobs that have none, as in 1-8.")
 ]
 Processes = Annotated[
     int | None,
     typer.Option(
         min=1,
         max=256,
-        help="Number of processes, each with its own networks: one, or one a device of --devices. "
-        "Several accelerators take turns.",
+        help="Number of processes, each with its own networks; by default one for each of "
+        "--devices. Several accelerators take turns.",
     ),
 ]
 Devices = Annotated[
     str,
     typer.Option(
-        metavar="NAME[,NAME]", help="Where each process computes in turn, as in cuda:0,cuda:1."
+        metavar="NAME[,NAME]", help="Devices of the processes, in turn, as in cuda:0,cuda:1."
     ),
 ]
 BatchSize = Annotated[
-    int, typer.Option("--batch", min=1, max=64, help="Most pictures drawn in one pass.")
+    int, typer.Option("--batch", min=1, max=64, help="Largest number of pictures in one pass.")
 ]
 OnlyChecks = Annotated[bool, typer.Option("--check", help="Check all jobs, and draw none.")]
 Update = Annotated[
-    bool,
-    typer.Option(
-        "--update", help="Continue although jobs changed: keep what is the same, draw the rest."
-    ),
+    bool, typer.Option("--update", help="Continue although jobs changed: draw those that did.")
 ]
 
 

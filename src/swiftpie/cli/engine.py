@@ -186,8 +186,8 @@ def _check_named(loading: LoadOptions) -> None:
     """Refuse the packaged model, which diffusers does not know."""
     if loading.get("recipe") is None and loading.get("preset") is None:
         raise ConfigError(
-            "Neither --recipe nor --preset was given, and diffusers does not know the packaged "
-            "model. Write --recipe sdxl-turbo, or see `swiftpie recipes`."
+            "--recipe or --preset is needed: diffusers does not know the packaged model. Write "
+            "--recipe sdxl-turbo, or see `swiftpie recipes`."
         )
 
 

@@ -219,9 +219,7 @@ def _pictures_of(source: "Source") -> "Pictures":
         case Named(name=name):
             return Pictures((subject_library().picture(name),))
         case _:
-            raise ConfigError(
-                "An identity file was given, and is cut out already. A picture is needed. Give one."
-            )
+            raise ConfigError("An identity file is cut out already. Give a picture instead.")
 
 
 def _check_rgba(form: CutoutForm | None) -> None:
@@ -242,7 +240,9 @@ def _check_transparency(out: Path, form: CutoutForm) -> None:
 )
 def library(
     *,
-    query: Annotated[str, options.argument("A word; by default all names are listed.")] = "",
+    query: Annotated[
+        str, options.argument("A word; by default all names are listed.", "[WORD]")
+    ] = "",
     scenes: Annotated[
         bool, typer.Option("--scenes", help="List the places that --scene takes by name.")
     ] = False,

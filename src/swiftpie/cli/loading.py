@@ -119,8 +119,8 @@ def preset_for(loading: LoadOptions, *, use: Use = Use.PERSONALIZE) -> Preset:
     """Return the preset of `loading`, which has to be named for a face."""
     if use is Use.FACE and loading.get("recipe") is None and loading.get("preset") is None:
         raise ConfigError(
-            "Neither --recipe nor --preset was given, and the packaged model draws no faces. A "
-            "full-size model is needed. Write --recipe face-plus, or see `swiftpie recipes`."
+            "A face needs --recipe or --preset: the packaged model draws no faces. Write --recipe "
+            "face-plus, or see `swiftpie recipes`."
         )
     choices = cast("Choices", loading)  # it has more keys, which decide nothing here
     known, merged = resolve(loading.get("preset"), loading.get("recipe"), choices)

@@ -102,7 +102,7 @@ class GuardedGroup(TyperGroup):
             if type(error.__context__).__name__ == "ValidationError":  # of pydantic, loaded late
                 message += f"; {error.__context__.errors()[0]['input']!r} was given"
             advice = f"See `{(error.ctx or ctx).command_path} --help`."
-            if "extra argument" in message and "{prompt}" in error.ctx.get_usage():
+            if "extra argument" in message and "{PROMPT}" in error.ctx.get_usage():
                 advice = 'Put a sentence into quotes, as in "a dog at night".'
             raise ConfigError(f"{message}{'' if message[-1] == '?' else '.'} {advice}") from error
 

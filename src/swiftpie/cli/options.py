@@ -21,28 +21,33 @@ STREAM = "-"  # stands for standard input or output
 REQUIRED = inspect.Parameter.empty
 
 PANELS: Mapping[str, str] = {
+    "Server": "models host port token_file allow_hosts root_path folders store body_mib body_s "
+    "deadline_s queue queue_per_key batch cache_mib",
+    "Ray": "ray replicas ray_cpus ray_gpus",
     "Picture": "seed num_images best_of size size_px identity_guidance style_reference style_scale "
     "also to num_frames subject keyword source_prompt prompt negative_prompt",
-    "Place": "scene cutout cutouts mask points keep_pose detail_mask box to_boxes view to_views "
-    "flip tilt",
+    "Place": "scene cutout cutouts every mask points keep_pose detail_mask box to_boxes view "
+    "to_views flip tilt",
     "Strength": "identity_scale detail_scale background_scale text_scale balance layers",
     "Face": "face face_number encoder face_models judge judge_models",
     "Model": "recipe preset steps weights base adapter detail image_encoder autoencoder inversion "
-    "reference dtype allow_pickle offline yes dry_run",
+    "reference dtype allow_pickle offline commercial_only yes dry_run",
     "Computing": "device engine threads",
-    "Output": "out form file_format fps as_json force save_subject_mask save_region",
+    "Output": "out form file_format fps as_json force sign report save_subject_mask save_region",
     "Cases": "cases data data_path num_subjects prompts subjects results",
     "Judges": "clip clip_small dino dino_small siglip2 lpips aesthetic image_reward judges",
-    "Run": "overrides time_limit resume processes batch_size update only_checks",
-    "Training": "learning_rate num_scenes",
+    "Run": "overrides time_limit resume processes devices batch_size update only_checks",
+    "Training": "learning_rate num_scenes seconds",
     "Jobs": "subject_folder prompt_file seeds",
 }
 """Groups of the help pages: the names of the parameters of each; an `Option` may name its own."""
 
 CUTOUT = Option(
-    "How the subject is cut out of its picture: auto finds it, none takes the whole picture. PLACE "
-    "is a box L,T,R,B or points 'X,Y not:X,Y'; MASK is a file, white where the subject is. Once "
-    "for all pictures, or once for each.",
+    "How the subject is cut out of its picture; once for all pictures, or once for each.\n\n"
+    "auto: a network finds it, the default.\n\n"
+    "none: the whole picture.\n\n"
+    "PLACE: a box L,T,R,B or points, as in '0.5,0.6 not:0.1,0.1'.\n\n"
+    "MASK: a file, white where the subject is.",
     "auto|none|PLACE|MASK",
     ("--cutout",),
     kind=str,
@@ -198,7 +203,7 @@ class EditOutput(OutputOptions):
     """Where edited pictures go, with what shows where they changed."""
 
     save_region: Annotated[
-        Path | None, Option("Also write where the picture may have changed.", "FILE")
+        Path | None, Option("Also write the region that may have changed, as a mask.", "FILE")
     ] = None
 
 
@@ -207,7 +212,10 @@ class SeedOptions:
     """How many pictures are drawn, and by which seeds."""
 
     num_images: Annotated[
-        int, Option("Pictures, with seeds that count up.", flags=("-n", "--num-images"), least=1)
+        int,
+        Option(
+            "Number of pictures, with consecutive seeds.", flags=("-n", "--num-images"), least=1
+        ),
     ] = 1
     seed: Annotated[int | None, SEED] = None
 
@@ -246,16 +254,15 @@ Ray = Annotated[
     str,
     typer.Option(
         metavar="ADDRESS|local",
-        help="Let Ray draw: on a cluster, or on this machine. Needs the extra ray.",
+        help="Draw with Ray (extra ray): the ADDRESS of a cluster, or local.",
     ),
 ]
 RayCpus = Annotated[
-    float | None,
-    typer.Option(min=0, help="With --ray: processors that each process holds, 1 by default."),
+    float | None, typer.Option(min=0, help="Processors of each process; 1 by default.")
 ]
 RayGpus = Annotated[
     float | None,
-    typer.Option(min=0, help="With --ray: accelerators that each holds, 0 by default; or 0.5."),
+    typer.Option(min=0, help="Accelerators of each process, such as 0.5; 0 by default."),
 ]
 
 
@@ -263,15 +270,15 @@ def check_ray(ray: str, **given: object) -> None:
     for name, value in given.items():
         if value is not None and not ray:
             option = f"--{name.replace('_', '-')}"
-            raise ConfigError(f"{option} was given without --ray, which reads it. Add --ray local.")
+            raise ConfigError(f"{option} needs --ray. Add --ray local.")
 
 
 def check_key_stays(ray: str, sign: Path | None) -> None:
     """Refuse to sign on other machines."""
     if sign is not None and ray not in {"", "local"}:
         raise ConfigError(
-            "--sign was given with --ray, and the key does not leave this machine. Sign with "
-            "--ray local."
+            "--sign cannot be combined with --ray on other machines: the key does not leave this "
+            "one. Sign with --ray local."
         )
 
 
@@ -302,8 +309,8 @@ DataPath = Annotated[
     typer.Option("--data", metavar="PATH", help="The pack of subjects, if it is elsewhere."),
 ]
 SOURCES = "an identity file, or a name from `swiftpie library`; - reads standard input."
-Subjects = Annotated[list[str], argument(f"Pictures of one subject, {SOURCES}", "SUBJECT...")]
+Subjects = Annotated[list[str], argument(f"Pictures of one subject, {SOURCES}", "SUBJECT")]
 OneSubject = Annotated[str, argument(f"A picture of the subject, {SOURCES}", "SUBJECT")]
 Prompt = Annotated[
-    str, argument(options_of(EditRequest)["prompt"].option.help, callback=check_prompt)
+    str, argument(options_of(EditRequest)["prompt"].option.help, "PROMPT", callback=check_prompt)
 ]

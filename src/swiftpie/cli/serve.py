@@ -53,30 +53,29 @@ Models = Annotated[
     typer.Option(
         "--model",
         metavar="NAME",
-        help="Recipe or preset to offer, mini by default; may be repeated. The first one is the "
-        "default of requests, and what names of OpenAI's image models mean.",
+        help="Recipe or preset to offer; may be repeated. By default mini. The first is the "
+        "default of requests, and stands for the names of OpenAI's image models.",
     ),
 ]
 HostName = Annotated[str, typer.Option(help="Address to listen on.")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
 TokenFile = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help=f"Holds the token that callers must send; or set {TOKEN_VARIABLE}. Required on "
-        "addresses that other machines can reach.",
+        help=f"File with the token that callers must send; or set {TOKEN_VARIABLE}. Required if "
+        "other machines can reach the address.",
     ),
 ]
 AllowHosts = Annotated[
     list[str] | None,
-    typer.Option("--allow-host", metavar="NAME", help="Host name of the server; may be repeated."),
+    typer.Option(
+        "--allow-host", metavar="NAME", help="Host name that requests may use; may be repeated."
+    ),
 ]
 RootPath = Annotated[
     str,
-    typer.Option(
-        metavar="PATH",
-        help="Path below which a proxy leads here, such as /pie, whether it keeps that or not.",
-    ),
+    typer.Option(metavar="PATH", help="Path at which a proxy serves this server, such as /pie."),
 ]
 StoreAt = Annotated[
     str,
@@ -84,15 +83,17 @@ StoreAt = Annotated[
         "--store",
         metavar="memory|redis://…",
         envvar=STORE_VARIABLE,
-        help="Where identities, pictures and answers of jobs are kept: in memory, or in a Redis "
-        "(extra redis) that servers share and that outlives them. An address with a password "
-        "belongs into the variable, as all users of a machine see options.",
+        help="Where identities, pictures and answers of jobs are kept.\n\n"
+        "memory: in this process.\n\n"
+        "redis://…: in a Redis that servers share (extra redis). Set an address with a password in "
+        "the variable, since all users of a machine see options.",
     ),
 ]
 Replicas = Annotated[
     str | None,
     typer.Option(
-        metavar="N|MIN-MAX", help="With --ray: how many draw, 1 by default; to MAX under load."
+        metavar="N|MIN-MAX",
+        help="Number of replicas with --ray, up to MAX under load; 1 by default.",
     ),
 ]
 FoldersIn = Annotated[
@@ -100,8 +101,7 @@ FoldersIn = Annotated[
     typer.Option(
         "--folder",
         metavar="DIR",
-        help="Folder whose pictures tools may read by their paths; may be repeated. Nothing else "
-        "is read.",
+        help="Folder whose pictures tools may read; may be repeated. Nothing else is read.",
     ),
 ]
 OutFolder = Annotated[
@@ -277,8 +277,8 @@ def _read_token(path: Path | None, host: str) -> str | None:
         )
     if not token and not is_loopback(host):
         raise ConfigError(
-            f"--host {host} can be reached by others, and no token was given. Write a long random "
-            f"one into a file for --token-file, or set {TOKEN_VARIABLE}."
+            f"--host {host} needs a token: other machines can reach it. Write a long random one "
+            f"into a file for --token-file, or set {TOKEN_VARIABLE}."
         )
     return token or None
 

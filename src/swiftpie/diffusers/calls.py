@@ -345,15 +345,15 @@ def guidance_of(call: Call, components: Components, *, is_negative: bool) -> Gui
     scales = (call.guidance_scale,) * num_steps
     if call.guidance_rescale and call.guidance_scale <= 1:
         raise InputError(
-            f"guidance_rescale={call.guidance_rescale} was given without guidance_scale above 1, "
-            "whose prediction it corrects. Give both, or leave it out."
+            f"guidance_rescale={call.guidance_rescale} needs guidance_scale above 1, whose "
+            "prediction it corrects. Give both, or leave it out."
         )
     by_scale = call.guidance_scale > 1
     found = ClassifierFree(scales, call.guidance_rescale) if by_scale else call.guidance
     if is_negative and found is None and steering_of(style, num_steps)["guidance"] is None:
         raise InputError(
-            "A negative prompt was given without guidance, which alone reads it. Give "
-            "guidance_scale above 1 or `guidance`, or leave it out."
+            "A negative prompt needs guidance, which reads it. Give guidance_scale above 1 or "
+            "`guidance`, or leave it out."
         )
     return found
 

@@ -180,7 +180,7 @@ def request_of(call: PersonalizeCall, session: Session) -> PersonalizeRequest:
         raise InputError("`negative_prompt` and its embeddings were given. Give one of them.")
     check_count(call.num_images)
     if call.clip_skip is not None and call.prompt is None:
-        raise InputError("`clip_skip` cannot be combined with encoded prompts. Pass text.")
+        raise InputError("`clip_skip` cannot be combined with encoded prompts. Pass text instead.")
     is_negative = not (call.negative_prompt is None and call.negative_prompt_embeds is None)
     said = call.said
     components = session.components
@@ -286,8 +286,8 @@ def _skipping(components: Components, skip: int, prompts: list[str]) -> TextCond
         with suppress(IndexError):
             return replace(text, skip=skip).encode(prompts)
     raise InputError(
-        f"clip_skip={skip} was given, and preset {components.preset.name!r} has no such layer of "
-        "CLIP's text encoders to skip. Give a smaller number, or leave it out."
+        f"clip_skip={skip} cannot be combined with preset {components.preset.name!r}: it has no "
+        "such layer of CLIP's text encoders. Give a smaller number, or leave it out."
     )
 
 

@@ -49,9 +49,9 @@ def with_token_downsampling(components: Components) -> Components:
     layers = (*installed.detail.values(), *installed.plain.values())
     if not all(hasattr(attention, "stride") for attention in layers):
         raise CapabilityError(
-            f"'token-downsampling' was requested, and the denoiser of preset "
-            f"{components.preset.name!r} keeps the attention that it was published with. Leave it "
-            "out."
+            "'token-downsampling' cannot be combined with preset "
+            f"{components.preset.name!r}: its denoiser keeps the attention that it was published "
+            "with. Leave it out."
         )
     for attention in layers:
         attention.stride = TOKEN_STRIDE

@@ -53,8 +53,8 @@ def apply(components: Components) -> Components:
     found = [network for network in _networks_of(components) if _place_of(network) is not None]
     if not found:
         raise CapabilityError(
-            f"'offload' was requested on the CPU, where the networks of preset "
-            f"{components.preset.name!r} are in main memory anyway. It needs a graphics card, or "
+            "'offload' has no effect on the CPU: the networks of preset "
+            f"{components.preset.name!r} are in main memory. It needs a graphics card, or "
             "the large encoders of Stable Diffusion. Load with device='cuda', or leave it out."
         )
     slot = DeviceSlot(components.device)

@@ -142,16 +142,14 @@ class FaceSettings:
     encoder: Annotated[
         str | None,
         Option(
-            "The face encoder; it has to be the one that the adapter was trained with. By default "
-            "the recipe's, else opencv.",
+            "The face encoder that the adapter was trained with. By default the recipe's, else "
+            "opencv.",
             "opencv|arcface|insightface",
         ),
     ] = None
     face_models: Annotated[
         Path | None,
-        Option(
-            "Folder with the face encoder's files; by default those of opencv are fetched.", "DIR"
-        ),
+        Option("Folder with the face encoder's files; by default opencv's are fetched.", "DIR"),
     ] = None
     judge: Annotated[
         str | None,

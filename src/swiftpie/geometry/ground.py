@@ -189,9 +189,9 @@ def at_borders(box: Box, cut_at: str, *, ground: Ground | None = None) -> Box:
     left = centre - width / 2
     if (width > 1 and not is_wide) or (top < 0) is not ("top" in cuts):
         raise InputError(
-            f"The subject is cut off in its photograph (border: {cut_at}), and at that border of "
-            "the picture it has no room. Give a photograph that shows all of it, or a box in which "
-            "it shall stand all the same, as in `box=0.2,0.3,0.8,0.95`."
+            f"The subject is cut off in its photograph (border: {cut_at}), but that border of the "
+            "picture has no room for it. Give a photograph of the whole subject, or place it by a "
+            "box, as in `box=0.2,0.3,0.8,0.95`."
         )
     if cuts & {"left", "right"}:
         left = -BELOW * width if "left" in cuts else 1 - (1 - BELOW) * width

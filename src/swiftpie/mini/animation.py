@@ -212,8 +212,8 @@ def _boxes(request: AnimateRequest, found: Sequence[Box | None]) -> list[list[Bo
             continue
         if start is None:
             raise InputError(
-                "A last box came for a subject whose first one is not known: only on the ground of "
-                "a place of the library the subject stands by itself. Give its first box."
+                "A subject with a last box needs a first one, except on the ground of a place of "
+                "the library. Give its first box."
             )
         rows.append([*request.path(number, start)])
     return rows

@@ -213,9 +213,9 @@ def prepare_removal(components: Components, request: RepaintRequest, clock: Cloc
     share = (plan.gone > 0).float().mean().item()
     if share > MOST_REMOVED:
         raise InputError(
-            f"What is to be removed covers {share:.0%} of the picture. At most {MOST_REMOVED:.0%} "
-            "may go, as it is continued from the rest. Mark less by a mask or a box, or take a "
-            "picture that shows more around the thing."
+            f"The area to remove covers {share:.0%} of the picture. At most {MOST_REMOVED:.0%} can "
+            "be filled from the rest. Mark less by a mask or a box, or take a picture that shows "
+            "more around the object."
         )
     join = partial(finish, plan=plan, compose=_continued, clock=clock)
     return Plan(plan.request, join, region=lambda: mask_to_pil(plan.region)[0])
@@ -231,14 +231,14 @@ def _heed(request: RepaintRequest, doubt: float) -> None:
     """Refuse a smear in place of what a click or a box finds, and warn of what is in doubt."""
     if doubt > HOPELESS and isinstance(request.mask, Search):
         raise InputError(
-            "What the thing hid cannot be told from around it, or a part of it would stay and "
-            "smear. Add points on the rest of it, crop the picture to one surface, or paint what "
-            "goes as a mask, as for `--mask`, which is always followed."
+            "The background of the object cannot be filled from around it, or a part of the object "
+            "would stay as a smear. Add points on the rest of it, crop the picture to one surface, "
+            "or paint what goes as a mask, as for `--mask`, which is used exactly."
         )
     if doubt > DOUBTED:
         logger.warning(
-            "What the thing hid is uneven, and that is guessed: edges may break off or run on. Add "
-            "points on what stays of it; a smaller mask leaves less to guess."
+            "The background of the object is uneven, so its filling is a guess: edges may break "
+            "off or run on. Add points on parts of the object that are left, or use a smaller mask."
         )
 
 
@@ -248,8 +248,8 @@ def _check_borders(identity: Identity, box: Box) -> None:
     cuts = [*identity.cut_at.split(), *["bottom"][: identity.is_cut]]
     if hangs := " ".join(border for border in cuts if away[border] > AT_BORDER):
         raise InputError(
-            f"The subject is cut off in its photograph (border: {hangs}), and what it replaces "
-            "does not end there. Give a picture that shows all of it, or a mask up to that border."
+            f"The subject is cut off in its photograph (border: {hangs}), but the replaced object "
+            "does not end there. Give a picture of the whole subject, or a mask up to that border."
         )
 
 

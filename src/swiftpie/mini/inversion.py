@@ -43,13 +43,13 @@ MIN_SUBJECT_SHARE = 0.005  # a subject with a smaller share of the picture is an
 # and photographs of the samples, of the documentation and of the library within 26 to 41.
 DRAWN_DB = 46.0
 SMEAR = (
-    "The picture is none that the small model has drawn from words alone, and its inversion makes "
-    "a smear of most photographs."
+    "The small model did not draw this picture from words alone, and its inversion smears most "
+    "photographs."
 )
 
 BLUR = (
-    "The subject of the picture changes, and words alone mostly draw a blur. Give a picture of "
-    "what shall come, as the subject of the edit."
+    "The edit changes the subject, and words alone mostly draw a blur. Give a picture of the new "
+    "one as the subject of the edit."
 )
 
 
@@ -221,8 +221,8 @@ def _check_drawn(components: Components, request: EditRequest, pixels: Tensor) -
         return
     if not request.settings.of(InversionOptions).accept_smear:
         raise CapabilityError(
-            f"{SMEAR} Leave the method out, which changes light and looks by its own pixels, "
-            f"accept the smear by `accept_smear`, or edit with a larger model, as {LARGER}."
+            f"{SMEAR} Leave the method out to change light and looks, accept the smear by "
+            f"`accept_smear`, or edit with a larger model, as {LARGER}."
         )
     warn(logger, SMEAR)
 

@@ -288,9 +288,9 @@ def _advice_on_words(
         yield vocabulary.advice_on(unknown, preset=name)
     if apart := [repr(word) for word in known]:
         yield (
-            f"Of the prompt, {', '.join(apart)} is not drawn where it stands. "
-            "Subjects stand first or behind 'and', places behind a preposition, as in 'a dog and a "
-            "cat on a beach'."
+            f"The words {', '.join(apart)} have no effect at their place in the prompt. Write "
+            "subjects first or after 'and', and places after a preposition, as in 'a dog and a cat "
+            "on a beach'."
         )
     worn = dict.fromkeys(filter(None, (reading.worn for reading in readings)))
     if worn and is_scene:
@@ -316,8 +316,8 @@ def _advice_on_words(
 def _advice_on_place(reading: Reading, request: PersonalizeRequest) -> Iterator[str]:
     if reading.shown_at(place := place_of(request, reading)) != reading:
         yield (
-            f"Weather and season stay outside of a {place}, which shows at most the light of a "
-            "cloudy day. Name a place outdoors for rain or snow."
+            f"Weather and season do not enter a {place}: it shows at most the light of a cloudy "
+            "day. Name a place outdoors for rain or snow."
         )
     known, (high, wide) = scene_library(), request.size_px or (0, 0)
     yield from _advice_on_size(known.size_of(place), (wide, high))
@@ -345,7 +345,7 @@ def _advice_on_drawings(reading: Reading, request: PersonalizeRequest) -> Iterat
     named = [each.identity.named for each in request.subjects]
     names = dict.fromkeys(repr(each.word) for each in named if each is not None)
     heads = dict.fromkeys(repr(each.word) for each in named if each and each.name in HEADS)
-    wholes = f" Of {', '.join(heads)} it has the head or bust alone." if heads else ""
+    wholes = f" The library has only the head or bust of {', '.join(heads)}." if heads else ""
     place, shown = "", ""
     if isinstance(request.scene, str):
         place, shown = place_named(request, reading), place_of(request, reading)
@@ -372,8 +372,8 @@ def _advice_on_poses(reading: Reading, request: PersonalizeRequest) -> Iterator[
     yield from _advice_on_borders(reading, request)
     if reading.placed and (is_own or any(subject.box for subject in request.subjects)):
         yield (
-            f"Words for where a subject is, as for {reading.placed[0]!r}, have no effect beside a "
-            "box, and in a picture of your own. Give the box that you want."
+            f"Words that place a subject, here {reading.placed[0]!r}, have no effect with a box or "
+            "in a picture of your own. Give the box that you want."
         )
 
 
@@ -386,8 +386,8 @@ def _advice_on_borders(reading: Reading, request: PersonalizeRequest) -> Iterato
             cut = {"right" if border == "left" else "left" for border in cut}
         if cut and subject.box is None and said != cut:
             yield (
-                f"Words for where a subject is, as for {min(said)!r}, have no effect: its "
-                f"photograph cuts it off, so it stands at that border ({' '.join(sorted(cut))}). "
+                f"Words that place a subject, here {min(said)!r}, have no effect: its photograph "
+                f"cuts it off, so it stands at that border ({' '.join(sorted(cut))}). "
                 "Give a photograph that shows all of it, or a box."
             )
 

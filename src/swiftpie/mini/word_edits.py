@@ -107,16 +107,16 @@ class NotDrawn(StrEnum):
         f"A larger model makes other edits, as {LARGER}."
     )
     MATERIAL = (
-        "It reads a material behind its subject, as in 'a dog made of gold': before it, as in 'a "
-        "golden retriever', it may be part of a name. Write it so."
+        "Write the material after its subject, as in 'a dog made of gold': before it, as in 'a "
+        "golden retriever', it may be part of a name."
     )
     PLACE = "Draw the subject in another place by `personalize`, with this picture of it."
     SUBJECT = "Subjects come and go by `insert`, `remove` and `replace`."
     WORN = f"What a subject wears or holds is for a larger model, as {LARGER}."
     ART = f"Art is for a larger model, as {LARGER}."
     LIGHT = (
-        "It takes no time, weather or season off a picture. Give one of a clear summer day, or "
-        f"edit with a larger model, as {LARGER}."
+        "It cannot remove a time, weather or season from a picture. Give one of a clear summer "
+        f"day, or edit with a larger model, as {LARGER}."
     )
 
 
@@ -204,7 +204,7 @@ def _outline(request: EditRequest, original: Image.Image) -> Tensor:
         if box is None and (found.how.confidence or 0) < UNSURE:
             found = find_against_odds(cutout_network(), original)
             assert found.how.confidence is not None, "the network for cut-outs is"
-            fault = "its outline is not found for sure" * (found.how.confidence < AGREED)
+            fault = "its outline is uncertain" * (found.how.confidence < AGREED)
         opacity = found.mask
     share = (opacity > 0.5).float().mean()
     if not MIN_SHARE < share < MAX_SHARE:

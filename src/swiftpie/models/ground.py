@@ -62,8 +62,8 @@ APART, PLACES = 0.05, 24  # distance from the thing, and places in a row that ar
 COARSE_PX, MOST_STEPS, STEP = 64, 0.99, 0.03
 BLACK, UNEVEN = 24, 4  # the brightest of black bars, and by how many of 256 rows two may differ
 REMEDY = "Say by a box where it goes, as in `box=(0.3, 0.5, 0.6, 0.9)`."
-UNSURE = "It remains unsure where the photograph has ground on which the subject could stand."
-NO_ROOM = "Beside what the photograph shows from near is no free ground as wide as the subject."
+UNSURE = "The photograph shows no certain ground for the subject to stand on."
+NO_ROOM = "Next to the close-up object there is no free ground as wide as the subject."
 
 
 class Sight(NamedTuple):

@@ -96,7 +96,7 @@ def search_at(points: Sequence[Point | str], *, box: Box | None = None) -> Searc
         if isinstance(numbers, str) or len(numbers) != 2:
             raise InputError(
                 f"{point!r} is not a point. Give x,y as fractions of the picture, each from 0 to "
-                "1, as in 0.2,0.65, not:0.4,0.9 for a point on what stays, or a box L,T,R,B."
+                "1, as in 0.2,0.65, not:0.4,0.9 for a point to keep, or a box L,T,R,B."
             )
         found[bool(place and place["not"])].append((numbers[0], numbers[1]))
     return Search(box=box, points=tuple(found[False]), background=tuple(found[True]))

@@ -113,8 +113,8 @@ class AnimateRequest(PersonalizeRequest):
             )
         if self.output is not Output.PIL or self.noise is not None:
             raise InputError(
-                "Noise, or another output than pictures, came for an animation, which is drawn by "
-                "its seed as pictures. Leave it out."
+                "An animation cannot be combined with noise or another output than pictures: its "
+                "seed draws it as pictures. Leave these out."
             )
         if self.scene == WORDS_ALONE:
             raise InputError(
@@ -128,8 +128,8 @@ class AnimateRequest(PersonalizeRequest):
         for name, ends in (("to_box", self.to_boxes), ("to_view", self.to_views)):
             if len(ends) > len(self.subjects) and not self.adds_named_subjects:
                 raise InputError(
-                    f"`{name}=` came {len(ends)} times for {len(self.subjects)} subjects. Give at "
-                    "most one each."
+                    f"{len(ends)} `{name}=` cannot be combined with {len(self.subjects)} subjects. "
+                    "Give at most one for each."
                 )
         for box in self.to_boxes:
             check_box(box)

@@ -40,9 +40,9 @@ check_comparable = later("swiftpie.pipelines.ranking:check_comparable")
 
 UNTOUCHED = ResolvedScales()
 NO_STYLE = (
-    "A style picture came to preset {preset!r}, which changes this picture in its own style. Edit "
-    "with `method=chord`, insert or replace, by a U-Net of Stable Diffusion such as the recipe "
-    "sd-turbo; or leave it out, and say the style in the prompt of an edit."
+    "A style picture cannot be combined with this change by preset {preset!r}: it keeps the style "
+    "of its picture. Edit by `method=chord`, insert or replace with a U-Net of Stable Diffusion "
+    "such as the recipe sd-turbo, or describe the style in the prompt of an edit."
 )
 
 

@@ -34,19 +34,20 @@ from swiftpie.types import CutoutMethod
 logger = logging.getLogger(__name__)
 
 LEAST_THERE = 0.2  # opacity above which a pixel is of the thing
-# Shares of a thing's sides: beyond them, for a second look; by which a box may be too small.
-CLOSER, OFF = 0.1, 0.12
-EDGE = 0.02  # Its edge reaches so far, as a share of its longer side.
-# likewise: what goes around it, as not all of it was seen; and at its foot, dark where it touches
-ROOM, FOOT_ROOM = 0.025, 0.06
-GAP = 0.06  # likewise: half of the width of gaps in what goes that go, too
+CLOSER = 0.1  # Border of the box of a second look, a share of each of the thing's sides.
+OFF = 0.12  # By how much a box may be too small, a share of the root of its area.
+EDGE = 0.02  # Width of the thing's soft edge, a share of its longer side.
+ROOM = 0.025  # Border that goes with the thing, a share of its longer side.
+FOOT_ROOM = 0.06  # The same at its foot, which is dark: a share of its longer side.
+GAP = 0.06  # Half of the width of gaps that are closed, a share of its longer side.
 LOOK_PX = 128  # longer side of what shadows are looked for in
-AROUND = 1.0  # Ground looked at on each side, a share of its longer side.
-SIDEWAYS, BELOW = 0.7, 0.25  # likewise: so far from the thing a shadow may reach
+AROUND = 1.0  # Ground looked at on each side, a share of the thing's longer side.
+SIDEWAYS, BELOW = 0.7, 0.25  # Reach of a shadow from the thing, shares of its longer side.
 FOOT = 0.5  # Shadows lie beside this lower share of its height.
 DARKER = (0.12, 2.5)  # least and most that a shadow darkens its ground, natural logarithms
-FAINT, MOST_SOFT = 0.04, 2.5  # likewise at its soft rim, and the most that that enlarges it
-TINT = 0.35  # likewise, of one colour from the others; another surface differs more
+FAINT = 0.04  # Least darkening at the soft rim of a shadow, a natural logarithm.
+MOST_SOFT = 2.5  # Largest area of a shadow with its soft rim, over that without.
+TINT = 0.35  # Most that the darkening of a colour is off the mean: a logarithm, or a share of it.
 DARKEST = 0.05  # Added to both sides of the ratio: noise in the dark is no colour.
 RIM_PX = 2  # by which a shadow is taken to be larger
 SMOOTH_PX = 2.0  # Ground is smoothed so far, as texture casts no shadow.

@@ -89,15 +89,15 @@ SIZE = Option(
     surfaces=frozenset({Surface.CLI, Surface.BATCH, Surface.HTTP}),
 )
 IDENTITY_GUIDANCE = Option(
-    "How prompt and identity share the picture, by the methods of FastFace. dcg guides text and "
-    "identity apart, so that the picture follows the prompt and its style. am1 sharpens what the "
-    "layers read of the identity, for a closer likeness. am2 gathers it where the identity is "
-    "strongest, for a face in a photograph. dcg needs several steps. By default plain."
+    "How prompt and identity share the picture, by FastFace.\n\n"
+    "plain: no guidance, the default.\n\n"
+    "dcg: guides text and identity separately, for prompt and style; needs several steps.\n\n"
+    "am1: sharpens attention to the identity, for a closer likeness.\n\n"
+    "am2: gathers attention where the identity is strongest, for faces in photographs."
 )
 BEST_OF = Option(
-    "Draw so many pictures, of seeds that count up, and keep those that show the subject best, as "
-    "many as are wanted, the best first. Of a change one is kept, which without a subject follows "
-    "the prompt best.",
+    "Draw N candidates with consecutive seeds and keep the best by subject likeness. A change "
+    "keeps one; without a subject, that which follows the prompt best.",
     "N",
     kind=int,
     least=2,
@@ -225,13 +225,13 @@ class Drawable(Generic[ResultT]):
         IdentityGuidance.PLAIN
     )  # chooses both
     negative_prompt: Annotated[
-        "Prompts", Option("What guidance leads away from.", kind=str, surfaces=NOT_COMFYUI)
+        "Prompts",
+        Option("What the picture should not show; needs guidance.", kind=str, surfaces=NOT_COMFYUI),
     ] = ""
     style_reference: Annotated[
         "Picture | None",
         Option(
-            "A picture in whose style all is drawn that changes, by U-Nets of Stable Diffusion; "
-            "with XL and an adapter that reads pictures, what it shows has no part in it.",
+            "Draw in the style of this picture (Stable Diffusion only).",
             "PICTURE",
             kind=str,
             surfaces=NOT_COMFYUI,
@@ -262,8 +262,8 @@ class Drawable(Generic[ResultT]):
             return self
         if self.guidance is not None or self.shaping is not None:
             raise InputError(
-                f"`identity_guidance={self.identity_guidance.value}` chooses guidance and shaping, "
-                "and one of these was given as well. Leave one of them out."
+                f"`identity_guidance={self.identity_guidance.value}` cannot be combined with "
+                "guidance or shaping: it chooses both. Leave one of them out."
             )
         chosen = steering_of(self.identity_guidance, num_steps)
         return replace(self, guidance=chosen["guidance"], shaping=chosen["shaping"])
@@ -285,8 +285,9 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
     scene: Annotated[
         "Image.Image | File | str",  # text is the name of a scene, never a file
         Option(
-            "Place of the picture: a FILE that shows it in plain daylight, or the NAME of a scene "
-            "of the library. The prompt sets time, weather and season.",
+            "Place of the picture. The prompt sets time, weather and season.\n\n"
+            "FILE: a picture of it in plain daylight.\n\n"
+            "NAME: a scene of the library, such as castle.",
             "FILE|NAME",
             kind=str,
         ),
@@ -295,8 +296,7 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
     tilt: Annotated[
         float,
         Option(
-            "Degrees by which the subjects lean, clockwise. By default 0, unless the prompt says "
-            "that they lean or lie.",
+            "Degrees by which the subjects lean, clockwise. By default 0, or as the prompt says.",
             least=-MAX_TILT,
             most=MAX_TILT,
         ),
@@ -305,9 +305,13 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
     mask: Annotated[  # the region of a subject without its own, or where regions come from
         "MaskSource | Region",
         Option(
-            "Region in which the subject acts. none: everywhere. inline: attention finds it while "
-            "the picture is drawn. two-pass: a first call of the network finds it. layout-first: "
-            "the same, without the subject. box: the subject's box. FILE: its white.",
+            "Region in which the subject acts.\n\n"
+            "none: everywhere, the default.\n\n"
+            "inline: where attention finds it during the drawing.\n\n"
+            "two-pass: where a first call of the network finds it.\n\n"
+            "layout-first: the same, in a call without the subject.\n\n"
+            "box: the subject's box.\n\n"
+            "FILE: the white part of a mask.",
             MASK_SOURCES,
             kind=str,
         ),
@@ -315,8 +319,8 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
     detail_mask: Annotated[  # None: see `source_of_detail`
         "MaskSource | Region | None",
         Option(
-            "Part of that region in which details of the reference act, by the same words. By "
-            "default what suits the preset, or the whole region if that is given.",
+            "Part of the region in which details of the reference act; values as for the region. "
+            "By default the preset's, or the whole region if you set one.",
             MASK_SOURCES,
             kind=str,
             surfaces=TYPED,

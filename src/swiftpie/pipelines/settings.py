@@ -116,32 +116,31 @@ class Scales:
     identity_scale: Annotated[  # semantic branch
         float | None,
         STRENGTH(
-            "Strength of what the subject is, or in an edit of the picture's own look, inside the "
-            "region; 0 is off. By default what suits preset and mode.",
+            "Strength of the identity inside the region, in an edit that of the source picture; 0 "
+            "is off. By default set by preset and mode.",
             default=1.0,
         ),
     ] = None
     detail_scale: Annotated[  # detail branch
         float | None,
         STRENGTH(
-            "Strength of how the subject looks in detail; 0 is off. By default what suits preset "
-            "and mode.",
+            "Strength of the subject's fine details; 0 is off. By default set by preset and mode.",
             default=1.0,
         ),
     ] = None
     background_scale: Annotated[  # both identity branches
         float | None,
         STRENGTH(
-            "Strength of the subject, or of the picture's own look, outside the region. By default "
-            "0, in an edit 1.",
+            "Strength of the identity outside the region, in an edit that of the source picture. "
+            "By default 0, in an edit 1.",
             default=0.0,
         ),
     ] = None
     text_scale: Annotated[
         float | None,
         STRENGTH(
-            "Strength of the prompt inside the region. By default 1, in an edit what suits preset "
-            "and mode.",
+            "Strength of the prompt inside the region. By default 1, in an edit set by preset and "
+            "mode.",
             default=1.0,
         ),
     ] = None
@@ -164,8 +163,8 @@ class Scales:
     energy_cap: Annotated[
         float | None,
         Option(
-            "Factor by which subjects may enlarge what a layer says of a place, 1 or more, against "
-            "burnt pictures at high strengths; no limit by default.",
+            "Limit on how much subjects may amplify a layer's output (1 or more); prevents burnt "
+            "colours at high strengths. No limit by default.",
             kind=float,
             least=1,
             surfaces=RARE,
@@ -330,8 +329,8 @@ class EditSettings:
     @classmethod
     def more_options(cls) -> dict[str, OptionField]:
         """Return the choice of a technique, and the options of all."""
-        by = [each.about for each in methods().values()]
-        about = f"Edit by {'; by '.join(by)}. By default as the model was made for."
+        by = [f"{name}: {each.about}." for name, each in methods().items()]
+        about = "\n\n".join(["How to edit. By default what the model was made for.", *by])
         names = {name.upper(): name for name in methods()}
         kind: Any = StrEnum("Method", names)  # type: ignore[misc]  # names of entry points
         chosen = Option(about, kind=kind, surfaces=NOT_COMFYUI)

@@ -87,21 +87,19 @@ class EditRequest(_Changing):
     From arXiv:2412.04301.
     """
 
-    prompt: Annotated[str, Option("What the picture shows.")]
+    prompt: Annotated[str, Option("What the picture should show, as in 'a dog on a beach'.")]
     source_prompt: Annotated[
         str, Option("What the picture shows now, as in 'a dog on a beach'.")
     ] = ""
     keyword: Annotated[  # compared with no words, in place of the two prompts
         str,
-        Option(
-            "What in the picture changes, as in 'cat'; by default found by the prompts.", "WORDS"
-        ),
+        Option("The object that changes, as in 'cat'; by default found from the prompts.", "WORDS"),
     ] = ""
     mask: Annotated[  # (1, 1, H, W) in [0, 1], a file, or a box; None: found
         "Region | Box | None",
         Option(
-            "Region that may change: what is transparent in FILE, or white if nothing is. By "
-            "default a hole of the picture, or found.",
+            "Region that may change: the transparent part of FILE, or the white part if FILE is "
+            "opaque. By default a hole of the picture, or found from the prompts.",
             "FILE",
             kind=str,
             surfaces=TYPED,
@@ -129,8 +127,8 @@ class RepaintRequest(_Changing):
     mask: Annotated[  # what to remove: as of an edit, or a search; None: nothing
         "Region | Box | Search | None",
         Option(
-            "Region to remove: what is transparent in FILE, or white if nothing is. By default a "
-            "hole of the photograph.",
+            "Region to remove: the transparent part of FILE, or the white part if FILE is opaque. "
+            "By default a hole of the photograph.",
             "FILE",
             kind=str,
             surfaces=TYPED,
@@ -139,9 +137,9 @@ class RepaintRequest(_Changing):
     keep_pose: Annotated[  # instead of a place of its own; see `techniques.garment`
         bool | None,
         Option(
-            "The subject takes the pose of what it replaces, as a garment does on a body: shape "
-            "and folds stay. Without a mask, it replaces what the prompt names. For full-size "
-            "models with adapters.",
+            "Keep the shape and folds of the replaced object, for example of a garment on a body. "
+            "Without a mask, the subject replaces what the prompt names. Needs a full-size model "
+            "with an adapter.",
             kind=bool,
         ),
     ] = None
@@ -186,9 +184,9 @@ class Removal:
     points: Annotated[
         tuple[tuple[float, float] | str, ...],
         Option(
-            "A point on what goes: its outline and its shadow are found, inside of the box if "
-            "there is one. Several say more; not:X,Y marks what stays. A box alone goes as a "
-            "whole.",
+            "A point on the object to remove; repeat to refine. not:X,Y marks what to keep. "
+            "Outline and shadow are found, inside the box if there is one. Without points, all of "
+            "a box is removed.",
             "X,Y",
             flags=("--point",),
             kind=str,
@@ -217,7 +215,7 @@ TASKS: Mapping[str, Task] = {
     "edit": Task(
         request=EditRequest,
         about="Change a picture so that it fits a sentence, such as another time of day, colour "
-        "or subject. What may change is found, or is given by a box or a mask.",
+        "or subject. A box or a mask limits the change; by default the region is found.",
         parts=(Scales, EditSettings),
     ),
     "insert": Task(

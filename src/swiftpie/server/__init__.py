@@ -11,17 +11,17 @@ class Limits:
     """Bounds of a server."""
 
     body_mib: Annotated[float, Option("Largest request, in MiB.", least=0)] = 64.0
-    body_s: Annotated[float, Option("Seconds that a request may take to arrive.", least=0)] = 30.0
-    deadline_s: Annotated[
-        float, Option("Seconds after which a picture is no longer drawn.", least=0)
+    body_s: Annotated[
+        float, Option("Longest time for a request to arrive, in seconds.", least=0)
     ] = 30.0
+    deadline_s: Annotated[float, Option("Longest wait for a picture, in seconds.", least=0)] = 30.0
     queue: Annotated[int, Option("Pictures that may wait.", least=1)] = 64
     queue_per_key: Annotated[int, Option("Pictures of one user that may wait.", least=1)] = 10
     batch: Annotated[
         int,
         Option(
-            "Pictures drawn together at most; 0, the default, is 4 on accelerators. On processors "
-            "it is 1, as several at once are hardly quicker there and all callers wait longer.",
+            "Largest number of pictures drawn together; 0 means 4 on accelerators and 1 on "
+            "processors, where more are hardly quicker.",
             least=0,
         ),
     ] = 0

@@ -125,9 +125,9 @@ class JobBuilder:
             subjects = [Subject(each, name=each.word) for each in named]
         if len(subjects) != 1 or subjects[0].box is not None:
             raise RequestError(
-                f"'box' came beside the prompt of {len(subjects)} subjects, and is that of one "
-                'which has none. Give each its own in swiftpie.subjects, as in {"library": '
-                '"cat", "box": [0.25, 0.5, 0.75, 1]}.',
+                f"'box' beside the prompt cannot be combined with {len(subjects)} subjects: it "
+                "places one that has no box. Give each its own in swiftpie.subjects, as in "
+                '{"library": "cat", "box": [0.25, 0.5, 0.75, 1]}.',
                 param="swiftpie.box",
             )
         return replace(subjects[0], box=body.swiftpie.box)

@@ -72,9 +72,8 @@ def _tiny_autoencoder(components: "Components", *, transform: str) -> "LatentAut
     repository = components.family.tiny_autoencoder
     if repository is None or getattr(autoencoder, "is_tiny", False):
         raise CapabilityError(
-            f"Preset {preset.name!r} was loaded with {transform!r}, and its own autoencoder is a "
-            "tiny one already, or there is none for its latents. A preset with Stable Diffusion's "
-            "is needed. Leave it out."
+            f"{transform!r} cannot be combined with preset {preset.name!r}: it needs a preset "
+            "with the full autoencoder of Stable Diffusion. Leave it out."
         )
     weight = next(autoencoder.parameters())
     reader = NetworkReader(device=str(weight.device), dtype=weight.dtype, allow_pickle=False)

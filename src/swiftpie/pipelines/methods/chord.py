@@ -25,8 +25,10 @@ class ChordOptions:
     chord: Annotated[  # None: as its paper has it
         ChordForm | None,
         Option(
-            "ChordEdit: fast, by one pass; chord, as its paper has it; or faithful, which keeps "
-            "more of the photograph and changes less. By default chord."
+            "Form of ChordEdit.\n\n"
+            "fast: one pass.\n\n"
+            "chord: as published, the default.\n\n"
+            "faithful: keeps more of the photograph."
         ),
     ] = None
 

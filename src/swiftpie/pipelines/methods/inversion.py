@@ -36,24 +36,25 @@ class InversionOptions:
     mode: Annotated[  # None: the preset's
         EditMode | None,
         Option(
-            "Rescale attention by SwiftEdit's paper, or as the code released with it. By default "
-            "by the paper, with the recipe swiftedit as released.",
+            "How attention is rescaled.\n\n"
+            "paper: as in SwiftEdit's paper, the default.\n\n"
+            "released: as in its code, the default of the recipe swiftedit.",
             surfaces=NOT_COMFYUI,
         ),
     ] = None
     start: Annotated[
         EditStart,
         Option(
-            "What an edit is drawn from: a mixture of picture and noise, as SwiftEdit's code does, "
-            "or the noise alone, as in its paper.",
+            "What an edit starts from.\n\n"
+            "mixture: picture and noise, as in SwiftEdit's code, the default.\n\n"
+            "noise: the noise alone, as in its paper.",
             surfaces=NOT_COMFYUI,
         ),
     ] = EditStart.MIXTURE
     variation: Annotated[
         float,
         Option(
-            "Share of the noise that is new by the seed where the picture changes: 0, the default, "
-            "is none, 1 is all of it.",
+            "Share of new noise, from the seed, where the picture changes. By default 0.",
             least=0,
             most=1,
         ),
@@ -61,15 +62,17 @@ class InversionOptions:
     self_mask: Annotated[  # None: what the network was trained to find, or else BINARY
         SelfMask | None,
         Option(
-            "How an edit without a mask finds its region: binary, by a threshold as SwiftEdit's "
-            "code, or soft, as its paper. By default what suits the network.",
+            "How an edit without a mask finds its region. By default as the network was "
+            "trained.\n\n"
+            "binary: by a threshold, as in SwiftEdit's code.\n\n"
+            "soft: as in its paper.",
             surfaces=NOT_COMFYUI,
         ),
     ] = None
     accept_smear: Annotated[
         bool,
         Option(
-            "Let the small model edit by inversion what it has not drawn itself. It smears "
+            "Let the small model edit pictures by inversion that it did not draw. It smears "
             "photographs.",
             surfaces=NOT_COMFYUI,
         ),

@@ -105,13 +105,13 @@ def _check_drawable(components: Components, request: AnimateRequest) -> None:
     name = components.preset.name
     if request.to_views:
         raise CapabilityError(
-            f"A last view came, and preset {name!r} cannot turn subjects. Describe the motion in "
-            "the prompt, or load 'mini'."
+            f"A last view cannot be combined with preset {name!r}: it does not turn subjects. "
+            "Describe the motion in the prompt, or load 'mini'."
         )
     if request.scene != "":
         raise CapabilityError(
-            f"`scene=` came, and preset {name!r} draws the place as it draws the subject. Describe "
-            "the place in the prompt, or load 'mini'."
+            f"`scene=` cannot be combined with preset {name!r}: it draws place and subject from "
+            "the prompt. Describe the place there, or load 'mini'."
         )
     check_subjects(components, request)
     moved = request.subjects[: len(request.to_boxes)]
