@@ -78,8 +78,7 @@ def test_each_type_of_decoupled_guidance_is_that_of_the_released_code(kind, reno
     u, p, q = torch.randn(3, 2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     q[1] *= 3  # so that lengths differ between pictures
     guidance = Decoupled((1.5,), (3.0,), type=kind, renorm=renorm, spans_batch=spans_batch)
-    rows = guidance.branches(0)
-    found = guidance.combine(dict(zip(rows, (u, p, q), strict=True)), 0)
+    found = guidance.combine(dict(zip(guidance.branches(0), (u, p, q), strict=True)), 0)
 
     def length(term):
         axes = (0, 1, 2, 3) if spans_batch else (1, 2, 3)

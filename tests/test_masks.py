@@ -49,8 +49,7 @@ def test_white_strokes_on_a_clear_layer_are_read_as_asked_and_else_refused(strok
 @pytest.mark.parametrize("ground", ["black", (200, 40, 60)])
 def test_a_cut_out_in_colours_has_one_reading(ground):
     cutout = clear(ellipse(), ground)
-    mask = masks.load_mask(cutout, cutout.size)
-    assert masks.iou(mask, as_mask(HOLE)).item() > 0.98
+    assert masks.iou(masks.load_mask(cutout, cutout.size), as_mask(HOLE)).item() > 0.98
 
 
 def test_strokes_that_touch_the_border_and_have_soft_edges_have_two_readings_too():
@@ -239,8 +238,7 @@ def test_attention_without_structure_means_everywhere(level):
 
 
 def test_a_mask_survives_as_a_picture():
-    mask = as_mask(ellipse())
-    assert mask_to_pil(mask)[0].tobytes() == ellipse().tobytes()
+    assert mask_to_pil(as_mask(ellipse()))[0].tobytes() == ellipse().tobytes()
 
 
 def test_an_empty_mask_is_bounded_by_the_whole_picture():

@@ -19,8 +19,7 @@ def inputs():
     generator = torch.Generator().manual_seed(1)
     states = torch.randn(2, 64, 24, generator=generator)
     text = torch.randn(2, 5, 16, generator=generator)
-    tokens = torch.randn(2, 4, 16, generator=generator)
-    return states, text, tokens
+    return states, text, torch.randn(2, 4, 16, generator=generator)
 
 
 def condition_for(tokens, scale):

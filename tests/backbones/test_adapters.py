@@ -58,8 +58,7 @@ def test_pictures_of_faces_equal_those_of_diffusers(name):
 
 @pytest.mark.parametrize(("name", "version"), [(PICKLED, 1), (PLUS, 2)])
 def test_published_names_state_the_version_of_face_plus(folder, name, version):
-    path = adapter_file(folder, name)
-    opened = open_adapter(path, allow_pickle=True)
+    opened = open_adapter(adapter_file(folder, name), allow_pickle=True)
     assert opened.projector.module.shortcut is (version == 2)
 
 

@@ -44,5 +44,4 @@ def test_weights_of_another_shape_are_refused(weights):
 
 
 def test_all_weights_fit_the_budget():
-    size = sum(file.stat().st_size for file in ASSETS.rglob("*.safetensors"))
-    assert size <= 32 * 2**20
+    assert sum(file.stat().st_size for file in ASSETS.rglob("*.safetensors")) <= 32 * 2**20

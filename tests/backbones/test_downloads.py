@@ -87,8 +87,7 @@ def test_a_variant_that_is_here_will_do():
 def test_offline_the_hub_is_not_asked(hub):
     needed().fetch()
     hub.forget()
-    again = needed(offline=True)
-    assert not again.missing
+    assert not needed(offline=True).missing
     assert hub.asked == []
     with pytest.raises(WeightsError, match="not on this machine"):
         needed("an/other", offline=True)

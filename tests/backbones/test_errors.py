@@ -159,8 +159,7 @@ def draw(session, *pictures, **changes):
 
 
 def by_inversion(session):
-    settings = EditSettings(method="inversion")
-    return session.edit(reference(), "a cat", settings=settings)
+    return session.edit(reference(), "a cat", settings=EditSettings(method="inversion"))
 
 
 ONE, BOX = (reference(),), (0.3, 0.3, 0.7, 0.9)

@@ -98,8 +98,7 @@ def put_settings(folder, *, is_text):
 def test_a_recipe_is_here_once_all_of_its_parts_are(name):
     recipe = RECIPES.get(name)
     assert not is_here(recipe)
-    last = list(recipe.references)[-1]
-    put(recipe, but=[last])
+    put(recipe, but=[list(recipe.references)[-1]])
     assert not is_here(recipe)
     put(recipe)
     assert is_here(recipe)

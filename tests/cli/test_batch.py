@@ -19,8 +19,7 @@ def drawn(call, tmp_path_factory, hamster):
     (folder / "jobs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     out = folder / "out"
     words = ("-o", out, "--seeds", 7, "--batch", 1, "--json")
-    result = call("batch", folder / "jobs.jsonl", *words, code=1)
-    return folder, result
+    return folder, call("batch", folder / "jobs.jsonl", *words, code=1)
 
 
 def test_the_exit_code_and_the_report_tell_of_bad_jobs(drawn):
@@ -106,8 +105,7 @@ def test_a_model_without_weights_here_fails_its_own_jobs_alone(call, hamster, tm
     (tmp_path / "jobs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     command = ("batch", tmp_path / "jobs.jsonl", "--offline", "-o")
     call(*command, tmp_path / "out", code=1)
-    lines = (tmp_path / "out" / REPORT).read_text().splitlines()
-    here, away = map(json.loads, lines)
+    here, away = map(json.loads, (tmp_path / "out" / REPORT).read_text().splitlines())
     assert (here["status"], away["status"]) == ("done", "failed")
     assert "stabilityai/sd-turbo" in away["reason"]
     assert (tmp_path / "out" / "here.png").is_file()

@@ -131,8 +131,7 @@ def test_edits_are_numbered_and_repeat_by_their_seeds(call, picture, tmp_path):
 def test_edits_in_which_nothing_is_random_are_reported_to_be_the_same(call, picture, tmp_path):
     out = tmp_path / "out.png"
     dyed = ("edit", picture, "a red dog", "--box", "0.2,0.2,0.8,0.8", "-o", out)
-    result = call(*dyed, "-n", 2)
-    assert "All 2 pictures are the same" in result.stderr
+    assert "All 2 pictures are the same" in call(*dyed, "-n", 2).stderr
     first, second = (load_image(tmp_path / f"out-{number}.png") for number in (1, 2))
     assert first.tobytes() == second.tobytes()
     call(*dyed, "--seed", 2, says="warning: --seed has no effect")
@@ -157,8 +156,7 @@ def test_a_photograph_is_changed_in_its_region_alone(call, hamster, photo, tmp_p
     differs = (values(load_image(out)) != values(load_image(photo))).any(axis=-1)
     assert differs.any()
     assert not differs[outside].any()
-    facts = json.loads(result.stdout)
-    assert facts["pictures"][0]["path"] == str(out)
+    assert json.loads(result.stdout)["pictures"][0]["path"] == str(out)
     assert read_metadata(out)["seed"] == "3"
 
 

@@ -28,8 +28,7 @@ def things(tmp_path_factory):
 
 
 def facts_of(call, *arguments):
-    result = call(*arguments, "--json")
-    return json.loads(result.stdout)
+    return json.loads(call(*arguments, "--json").stdout)
 
 
 def test_a_cut_out_tells_which_way_was_taken_and_how_sure_it_is(call, things, tmp_path):
@@ -98,8 +97,7 @@ def test_the_library_is_listed_and_searched(call):
     found = json.loads(call("library", "kitten", "--json").stdout)
     assert [entry["name"] for entry in found] == ["cat", "cat face"]
     assert "kitten" in found[0]["words"]
-    cars = call("library", "car").stdout.splitlines()[1:]
-    assert cars[0].startswith("automobile  ")
+    assert call("library", "car").stdout.splitlines()[1].startswith("automobile  ")
     table = call("library", "kitten").stdout.splitlines()
     rows = [line for line in table[1:] if not line.startswith(" ")]  # others go on
     assert [line.split("  ")[0] for line in rows] == ["cat", "cat face"]
@@ -107,8 +105,7 @@ def test_the_library_is_listed_and_searched(call):
 
 
 def test_scenes_are_listed_by_name(call):
-    every = call("library", "--scenes")
-    assert "castle" in every.stdout.splitlines()
+    assert "castle" in call("library", "--scenes").stdout.splitlines()
     one = call("library", "castle", "--scenes", "--json")
     (castle,) = json.loads(one.stdout)
     assert castle["name"] == "castle"
@@ -127,8 +124,7 @@ def test_the_command_writes_an_identity_and_refuses_to_replace_it(sprite, tmp_pa
     assert facts["psnr"] >= facts["first_psnr"]
     assert read_identity_header(out).tuned == facts["tuned"]
     assert {path.name for path in tmp_path.iterdir()} == {"one.png", "one.spid"}  # no state is left
-    again = CliRunner().invoke(app, words)
-    assert again.exit_code == 2
+    assert CliRunner().invoke(app, words).exit_code == 2
 
 
 @pytest.fixture(scope="module")

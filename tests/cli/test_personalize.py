@@ -63,8 +63,7 @@ def test_a_region_that_a_drawing_saved_is_given_back(call, tmp_path, hamster):
 
 def test_standard_input_and_output_carry_the_same_picture(call, hamster, drawn):
     arguments = ("personalize", "-", PROMPT, "-o", "-", "--seed", 7, *SMALL)
-    result = call(*arguments, stdin=hamster.read_bytes())
-    assert result.stdout_bytes == drawn.read_bytes()
+    assert call(*arguments, stdin=hamster.read_bytes()).stdout_bytes == drawn.read_bytes()
 
 
 def test_an_identity_file_stands_for_its_picture(call, tmp_path, hamster, drawn):

@@ -197,8 +197,7 @@ def test_cancelling_ends_a_batch_and_nothing_else(server):
 
 
 def test_a_fault_is_reported_in_plain_words(server):
-    graph = with_inputs(WORKFLOWS["edit"], "3", prompt="  ")
-    kind, message = server.run(graph)[-1]
+    kind, message = server.run(with_inputs(WORKFLOWS["edit"], "3", prompt="  "))[-1]
     assert kind == "execution_error"
     assert message["node_id"] == "3"
     assert "A prompt is empty" in message["exception_message"]

@@ -179,8 +179,7 @@ def ranks_edits(folder):
     networks = open_networks({"dino": write_dino(folder / "dino")}, {})
     networks = replace(networks, others={"lpips": lpips.eval()})
     source, stray = to_tensor(noise(0)), to_tensor(noise(1))
-    within = torch.lerp(source, stray, inside())
-    near = torch.lerp(within, stray, 0.1 * (1 - inside()))
+    near = torch.lerp(torch.lerp(source, stray, inside()), stray, 0.1 * (1 - inside()))
     common = {"source": source, "mask": inside(), "networks": networks}
     pair = (Evidence(picture=picture, **common) for picture in (near, stray))
     names = ("psnr", "lpips", "mse", "ssim")

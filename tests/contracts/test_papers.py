@@ -228,8 +228,7 @@ def guides_as_others_offer(folder):
     offer(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
-        offered = GUIDANCES.get("house")(4)
-        return "house" in GUIDANCES.names() and changes(GUIDED, **offered)
+        return "house" in GUIDANCES.names() and changes(GUIDED, **GUIDANCES.get("house")(4))
 
 
 def loads_commercial_alone():

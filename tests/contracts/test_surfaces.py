@@ -281,8 +281,7 @@ def nodes(tmp_path_factory):
 
 
 def by_http(case, _, folder, server):
-    answer = asked_over_http(case, folder, server)
-    drawn = serve.picture_in(answer)
+    drawn = serve.picture_in(asked_over_http(case, folder, server))
     return played(drawn) if case.task == "animate" else drawn
 
 

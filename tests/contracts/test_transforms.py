@@ -60,8 +60,7 @@ def test_it_draws_the_same_picture_and_leaves_the_original_alone(session, identi
 def test_identities_of_before_stay_valid(session, identity, name, tmp_path):
     save_identity(identity, tmp_path / "one.spid")
     made = applied(name, session.components)
-    loaded = load_identity(tmp_path / "one.spid", made)
-    assert loaded.keys.keys() == identity.keys.keys()
+    assert load_identity(tmp_path / "one.spid", made).keys.keys() == identity.keys.keys()
     assert made.device == session.components.device
     assert made.preset is session.components.preset
 

@@ -98,8 +98,7 @@ def test_a_detail_branch_without_training_is_saved_with_where_it_acts(opened, tm
 
 
 def test_a_pipeline_without_an_adapter_is_saved_without_one(opened, models, tmp_path):
-    pipe = opened("sd21", None)
-    pipe.save_pretrained(tmp_path)
+    opened("sd21", None).save_pretrained(tmp_path)
     assert not (tmp_path / ADAPTER).exists()
     loaded = SwiftPiePipeline.from_pretrained(tmp_path)
     with pytest.raises(CapabilityError, match="adapter"):
@@ -279,8 +278,7 @@ def seen_by_callback(pipe, **call):
         seen.append(values["latents"].clone())
         return {"latents": 0.5 * values["latents"]}
 
-    picture = pipe(PROMPT, callback_on_step_end=keep, output_type="pt", **call).images
-    return [*seen, picture]
+    return [*seen, pipe(PROMPT, callback_on_step_end=keep, output_type="pt", **call).images]
 
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of diffusers' schedulers

@@ -194,8 +194,7 @@ def test_another_edit_of_one_picture_encodes_nothing_and_inverts_its_own_prompt_
 
 
 def test_what_networks_can_do_more_they_still_can(components):
-    cache = Cache(1)
-    autoencoder = CachedAutoencoder(components.autoencoder, cache, "")
+    autoencoder = CachedAutoencoder(components.autoencoder, Cache(1), "")
     pixels = torch.zeros(1, 3, 64, 64)
     for mine, its in zip(
         autoencoder.posterior(pixels), components.autoencoder.posterior(pixels), strict=True

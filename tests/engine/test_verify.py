@@ -71,10 +71,8 @@ def test_both_animate_the_same(tmp_path, name):
     if preset.lora:
         pytest.importorskip("peft", reason="needs swiftpie[lora]")
     session = opened(choices, preset)
-    subject = read_subject(session)
-    ours = draw_ours(session, subject)
-    theirs = drawn_by_diffusers(session, choices["adapter"])
-    rows = compare(ours, theirs, is_exact=True)
+    ours = draw_ours(session, read_subject(session))
+    rows = compare(ours, drawn_by_diffusers(session, choices["adapter"]), is_exact=True)
     assert {row.what: row.is_equal for row in rows} == ALL_EQUAL
     assert {row.ours.shape for row in rows} == {(3, SIDE_PX, NUM_FRAMES * SIDE_PX)}
 

@@ -21,8 +21,7 @@ def test_everything_that_a_model_can_is_done_once(session):
 
 def test_servers_prepare_for_several_at_once(session):
     fresh = Session(replace(session.components, engine=Engine(has_fixed_sizes=True)))
-    stages = called(warm_up(fresh, together=(1, 2)))
-    assert stages[3:5] == ["2 pictures", "two subjects"]
+    assert called(warm_up(fresh, together=(1, 2)))[3:5] == ["2 pictures", "two subjects"]
     assert list(fresh._runner._sizes.values()) == [{1, 2}]
 
 
@@ -31,6 +30,5 @@ def test_a_model_that_knows_all_words_is_prepared_to_draw_them():
         tiny_editor(), image_encoder=None, inversion=None, engine=Engine(has_fixed_sizes=True)
     )
     plain = Session(tiny)
-    stages = called(warm_up(plain, together=(1, 2)))
-    assert stages == ["picture", "2 pictures"]
+    assert called(warm_up(plain, together=(1, 2))) == ["picture", "2 pictures"]
     assert list(plain._runner._sizes.values()) == [{1, 2}]

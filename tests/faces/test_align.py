@@ -54,7 +54,6 @@ def test_the_crop_is_the_picture_sampled_through_the_inverse(portrait, side):
 
 
 def test_beyond_the_picture_is_black():
-    white = Image.new("RGB", (60, 60), "white")
-    crop = np.asarray(align(white, TEMPLATE))
+    crop = np.asarray(align(Image.new("RGB", (60, 60), "white"), TEMPLATE))
     assert crop[:59, :59].min() == 255
     assert crop[61:, 61:].max() == 0

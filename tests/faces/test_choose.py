@@ -141,8 +141,7 @@ def other_judge(tmp_path_factory):
 
 
 def test_the_same_face_is_wholly_alike_and_a_changed_one_less(judge, encoder, portrait):
-    chosen = choose_face(find_faces(encoder, portrait))
-    reference = same_face(judge, chosen)
+    reference = same_face(judge, choose_face(find_faces(encoder, portrait)))
     assert likeness(reference, shown_face(judge, portrait)) == pytest.approx(1, abs=1e-6)
     other = Image.eval(portrait.convert("L"), lambda value: value // 2 + 60).convert("RGB")
     assert likeness(reference, shown_face(judge, other)) < 0.999
@@ -150,8 +149,7 @@ def test_the_same_face_is_wholly_alike_and_a_changed_one_less(judge, encoder, po
 
 def test_without_a_face_there_is_no_number(judge, encoder, portrait):
     reference = same_face(judge, choose_face(find_faces(encoder, portrait)))
-    blank = Image.new("RGB", (64, 64))
-    assert shown_face(judge, blank) is None
+    assert shown_face(judge, Image.new("RGB", (64, 64))) is None
     assert likeness(reference, None) is None
     assert likeness(None, reference) is None
 
@@ -163,8 +161,7 @@ def test_the_judge_looks_at_the_chosen_face_and_not_at_another(judge, encoder, p
     pair.paste(half, (128, 0))
     for number in (1, 2):
         chosen = choose_face(find_faces(encoder, pair), number=number)
-        seen = same_face(judge, chosen)
-        assert np.allclose(seen.box, chosen.face.box, atol=1e-3)
+        assert np.allclose(same_face(judge, chosen).box, chosen.face.box, atol=1e-3)
 
 
 def test_a_judge_that_sees_a_face_elsewhere_has_not_seen_the_chosen_one(

@@ -78,8 +78,7 @@ def test_vectors_agree_with_those_of_opencv(opened, theirs, portrait):
     crop = align(portrait, np.array(LANDMARKS))
     vector = theirs.feature(blue_first(crop)).ravel()
     assert np.allclose(opened.embed(crop), vector / np.linalg.norm(vector), rtol=0, atol=1e-5)
-    swapped = Image.fromarray(blue_first(crop))
-    assert similarity(opened.embed(swapped), vector) < 0.999
+    assert similarity(opened.embed(Image.fromarray(blue_first(crop))), vector) < 0.999
 
 
 def test_brightness_is_shifted_and_scaled_before_the_network_sees_it(opened, portrait):
@@ -172,8 +171,7 @@ def test_overlap_of_known_boxes():
 
 
 def test_the_network_sees_blue_first_and_the_picture_in_the_corner():
-    picture = Image.new("RGB", (4, 2), (10, 20, 30))
-    values = prepare(picture, 2.0, (12, 8))
+    values = prepare(Image.new("RGB", (4, 2), (10, 20, 30)), 2.0, (12, 8))
     assert values.shape == (1, 3, 8, 12)
     assert values[0, :, 0, 0].tolist() == [30, 20, 10]
     assert values[0, :, 4:].max() == values[0, :, :, 8:].max() == 0
@@ -189,8 +187,7 @@ def test_a_face_is_found_where_it_is_at_any_size_of_the_picture(encoder, portrai
 
 def test_a_smaller_look_finds_what_is_too_large(encoder, portrait):
     """Cut out and letterboxed, this face fills twice as much of the input as the filter's does."""
-    middle = portrait.crop((64, 54, 192, 182))
-    (face,) = encoder.find(middle)
+    (face,) = encoder.find(portrait.crop((64, 54, 192, 182)))
     assert np.allclose(np.add(face.box, (64, 54, 64, 54)), BOX, atol=8)
 
 

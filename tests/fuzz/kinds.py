@@ -246,8 +246,7 @@ def json_files(valid, random):
 
 
 def networks(seed):
-    random = Random(seed)
-    yield from json_files((ENCODER / "config.json").read_bytes(), random)
+    yield from json_files((ENCODER / "config.json").read_bytes(), Random(seed))
 
 
 def read_network(data, folder):

@@ -100,8 +100,7 @@ def jpeg_of_scans(size: tuple[int, int], num_scans: int) -> bytes:
     last = data.rindex(b"\xff\xda")
     while data[last - 2 : last] == b"\xff\xc4":
         last -= 2
-    scan = data[last:-2]
-    return data[:-2] + scan * (num_scans - data.count(b"\xff\xda")) + b"\xff\xd9"
+    return data[:-2] + data[last:-2] * (num_scans - data.count(b"\xff\xda")) + b"\xff\xd9"
 
 
 def jpeg_of_segments(segment: bytes, count: int) -> bytes:

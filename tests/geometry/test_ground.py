@@ -136,8 +136,7 @@ def test_several_stand_on_one_row_none_before_another_and_as_large_as_usual(chan
 
 def test_small_things_get_a_near_place_where_the_prompt_names_none():
     known = scene_library()
-    near = read("a mug at sunset").place_for(0.5, is_small=True)
-    assert known.ground(near, 0.5).is_near
+    assert known.ground(read("a mug at sunset").place_for(0.5, is_small=True), 0.5).is_near
     assert not known.ground(read("a dog at sunset").place_for(0.5), 0.5).is_near
     assert read("a mug in a park").place_for(0.5, is_small=True) == "park"
 

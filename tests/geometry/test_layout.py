@@ -52,8 +52,7 @@ def test_a_subject_fits_into_its_box_and_stands_on_its_lower_side(size, extent):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_disc_stays_round_and_fills_its_box_along_the_longer_side(size):
-    drawn = warp(disc(), to_affine(from_box(BOX, size=size)), size)
-    wide, tall = sides_px(drawn)
+    wide, tall = sides_px(warp(disc(), to_affine(from_box(BOX, size=size)), size))
     assert wide == pytest.approx(tall, abs=1)
     longer = max((BOX[2] - BOX[0]) * size[1], (BOX[3] - BOX[1]) * size[0])
     assert wide == pytest.approx(longer, abs=2)
@@ -68,8 +67,7 @@ def test_a_turned_disc_is_round_too(size):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_what_was_placed_in_a_square_keeps_size_and_feet_in_another_shape(size):
-    square = from_box(BOX)
-    drawn = warp(disc(), to_affine(fitted(square, size)), size)
+    drawn = warp(disc(), to_affine(fitted(from_box(BOX), size)), size)
     wide, tall = sides_px(drawn)
     assert wide == pytest.approx(tall, abs=1)
     assert tall == pytest.approx((BOX[3] - BOX[1]) * min(size), abs=2)

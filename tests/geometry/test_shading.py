@@ -34,8 +34,7 @@ def ball():
     grid = pixel_grid(128, 128, like=torch.zeros(())).movedim(-1, 0)
     mask = ((0.8 - grid.norm(dim=0)) * 64 + 0.5).clamp(0, 1)[None, None]
     waves = 0.3 * torch.sin(9 * grid).sum(dim=0)
-    colours = torch.stack([waves + 0.1, -waves, waves - 0.2])[None]
-    return colours * mask, mask
+    return torch.stack([waves + 0.1, -waves, waves - 0.2])[None] * mask, mask
 
 
 def frame_of(pixels, mask):

@@ -191,8 +191,7 @@ def test_every_exif_orientation_comes_out_upright(orientation):
         image = image.transpose(step)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    loaded = load_image(encoded(image, "PNG", exif=exif))
-    assert loaded.tobytes() == gradient().tobytes()
+    assert load_image(encoded(image, "PNG", exif=exif)).tobytes() == gradient().tobytes()
 
 
 def test_sixteen_bit_grey_is_scaled_not_clipped():
@@ -227,8 +226,7 @@ def test_cmyk_jpeg_becomes_rgb():
 
 
 def test_a_cmyk_jpeg_without_adobes_marker_counts_ink():
-    image = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
-    data = encoded(ImageChops.invert(image), "JPEG")
+    data = encoded(ImageChops.invert(Image.new("CMYK", (16, 16), (0, 255, 255, 0))), "JPEG")
     at = data.index(b"\xff\xee")
     plain = data[:at] + data[at + 2 + int.from_bytes(data[at + 2 : at + 4]) :]
     assert load_image(plain).getpixel((8, 8)) == pytest.approx((255, 0, 0), abs=4)
@@ -341,8 +339,7 @@ def test_a_palette_with_more_transparencies_than_colours_is_read():
     ],
 )
 def test_colours_that_were_multiplied_by_transparency_are_divided_again(stored, seen):
-    data = pictures.tiff(bytes(stored * 24 * 16), samples=len(stored), extra=1)
-    image = load_image(data)
+    image = load_image(pictures.tiff(bytes(stored * 24 * 16), samples=len(stored), extra=1))
     assert (image.mode, image.getpixel((3, 3))) == ("RGBA", seen)
 
 

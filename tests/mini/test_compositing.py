@@ -134,8 +134,7 @@ def test_grain_is_as_strong_as_around_and_edges_are_none():
     step = flat(0.2, SIDE)
     step[..., SIDE // 2 :] = 0.9
     assert matching_grain(step, known, num_octaves=3, seed=1).abs().max() < 1e-3
-    again = matching_grain(photo, known, num_octaves=3, seed=1)
-    assert torch.equal(grain, again)
+    assert torch.equal(grain, matching_grain(photo, known, num_octaves=3, seed=1))
 
 
 def test_a_subject_is_as_soft_as_its_photograph_and_no_softer():

@@ -141,7 +141,6 @@ def test_materials_are_distinguished_and_from_the_subject(frames):
 def test_drawing_makes_no_tensor_on_another_device(frames):
     # Mixing tensors of the meta device with others raises, as a GPU's would.
     elsewhere, normals = frames.to("meta"), facing(frames).to("meta")
-    colours = [*COLOURS, *["none"] * len(frames)][: len(frames)]
-    assert recolour(elsewhere, colours).is_meta
+    assert recolour(elsewhere, [*COLOURS, *["none"] * len(frames)][: len(frames)]).is_meta
     materials = [*MATERIALS, *["none"] * len(frames)][: len(frames)]
     assert remake(elsewhere, normals, materials, MATERIALS).is_meta

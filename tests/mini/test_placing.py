@@ -25,8 +25,7 @@ def test_an_untrained_reader_leaves_subjects_as_they_are():
     noise, pixels, mask = inputs()
     with torch.no_grad():
         found = predictor().light(noise, torch.zeros(ROWS, 8), pixels=pixels, mask=mask, given=None)
-    lit = relit(pixels, mask, found, whole_frame(pixels))
-    assert (lit - pixels).abs().max() < 0.1
+    assert (relit(pixels, mask, found, whole_frame(pixels)) - pixels).abs().max() < 0.1
 
 
 def test_only_cells_that_are_given_say_something():

@@ -152,8 +152,7 @@ def test_a_prompt_that_names_a_place_shows_it_unless_words_alone_are_wanted(sess
 
 def test_pictures_of_one_call_have_the_scenes_of_their_own_prompts(session, identity):
     prompts = ("a dog at a castle", "a dog at sunset")
-    request = request_of(identity, prompt=prompts, seeds=(1, 2), scene="")
-    together = session.draw(request)
+    together = session.draw(request_of(identity, prompt=prompts, seeds=(1, 2), scene=""))
     assert together.origin["scene"] == "castle, meadow"
     for index, prompt in enumerate(prompts):
         alone = session.personalize(identity, prompt, seed=index + 1).images[0]
@@ -343,8 +342,7 @@ def test_a_large_picture_is_the_small_one_with_the_detail_of_the_reference(sessi
     # Both have their own details, so that their light is compared.
     pictures = (*large.images, *small.images, *small.subject_masks)
     shrunk = [values(each.resize((32, 32), Image.Resampling.BOX)) for each in pictures]
-    apart = np.abs(shrunk[0] - shrunk[1]).mean(axis=-1)
-    assert apart[shrunk[2] > 250].mean() < 12
+    assert np.abs(shrunk[0] - shrunk[1]).mean(axis=-1)[shrunk[2] > 250].mean() < 12
     enlarged = small.images[0].resize((512, 512), Image.Resampling.BICUBIC)
     detail, blurred = (
         np.abs(np.diff(values(picture).mean(axis=-1), n=2, axis=1))[mask[:, 1:-1] > 250].mean()
@@ -419,8 +417,7 @@ def test_fewer_cells_of_noise_are_as_white_and_have_its_layout(cells):
     coarse = scene.coarse_noise(noise, cells)
     assert coarse.shape == (1, 8, 32, *cells)
     assert coarse.std().item() == pytest.approx(1, abs=0.03)
-    beside = (coarse[..., :-1] * coarse[..., 1:]).mean().item()
-    assert beside == pytest.approx(0, abs=0.03)
+    assert (coarse[..., :-1] * coarse[..., 1:]).mean().item() == pytest.approx(0, abs=0.03)
     corner = noise[..., : 28 // cells[0], : 36 // cells[1]].mean(dim=(-2, -1))
     assert torch.corrcoef(torch.stack([corner.flatten(), coarse[..., 0, 0].flatten()]))[0, 1] > 0.7
 

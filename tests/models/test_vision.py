@@ -34,8 +34,7 @@ def faces(*, batch=2):
 
 @pytest.mark.parametrize("name", [PLAIN, PLUS])
 def test_every_face_gives_four_tokens(encoders, name):
-    tokens = encoders[name](*faces())
-    assert tokens.shape == (2, 4, WIDTHS["sd15"])
+    assert encoders[name](*faces()).shape == (2, 4, WIDTHS["sd15"])
     assert encoders[name].face_width == FACE
 
 

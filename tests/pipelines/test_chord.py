@@ -96,8 +96,7 @@ def test_an_edit_is_what_the_equations_say(model, photo, variant):
     settings = EditSettings(method="chord", **VARIANTS[variant])
     session.edit(photo, TARGET, source_prompt=SOURCE, seed=SEED, settings=settings, mask=whole())
     found = session.components.autoencoder.last.latents
-    expected = by_hand(session, unet, photo, **VARIANTS[variant])
-    assert difference(found, expected) < BOUND
+    assert difference(found, by_hand(session, unet, photo, **VARIANTS[variant])) < BOUND
 
 
 def test_the_fast_form_calls_the_denoiser_once_with_two_rows(model, photo):
@@ -195,8 +194,7 @@ def test_a_subject_enters_the_target_alone(model, photo):
     assert shows == [[0, 1, 0, 1], [1]]
     silent = copy.copy(EditSettings(scales=swiftpie.Scales(identity_scale=0.0, detail_scale=0.0)))
     off = session.edit(photo, TARGET, identity=identity, settings=silent, **asked)
-    apart = np.abs(np.asarray(off.image, int) - np.asarray(plain.image, int))
-    assert apart.max() <= 1
+    assert np.abs(np.asarray(off.image, int) - np.asarray(plain.image, int)).max() <= 1
 
 
 def test_a_keyword_finds_the_mask(model, photo):

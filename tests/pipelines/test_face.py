@@ -197,8 +197,7 @@ def test_a_photograph_is_searched_for_its_face(opened, found, name):
 
 def test_adapters_that_look_at_pictures_look_at_the_crop(session, found):
     encoder, photo = found
-    chosen = choose_face(find_faces(encoder, photo))
-    identity = session.encode_face(chosen)
+    identity = session.encode_face(choose_face(find_faces(encoder, photo)))
     assert identity.mask.min() == 1
     assert identity.keys
     assert session.personalize(identity, PROMPT, seed=4).images[0].size == (128, 128)

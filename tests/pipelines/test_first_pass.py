@@ -54,8 +54,7 @@ def test_layout_first_does_not_follow_how_strong_the_subject_is(session, identit
 
 
 def test_each_picture_and_subject_has_a_region_of_its_own(session, identity):
-    other = session.encode_identity(picture(1))
-    subjects = [Subject(identity), Subject(other)]
+    subjects = [Subject(identity), Subject(session.encode_identity(picture(1)))]
     found = drawn(session, subjects, mask="two-pass", num_images=6)  # more than a pass holds
     assert len({region.numpy().tobytes() for region in found.regions.flatten(0, 1)}) == 12
 

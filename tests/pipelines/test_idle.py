@@ -137,8 +137,7 @@ IDLE = "Guidance has no effect here, because no denoiser draws this."
 
 
 def test_guidance_of_what_no_denoiser_draws_has_no_effect_and_that_is_said(session):
-    photo = photograph(40, 40)
-    edit = partial(session.edit, photo, "at night", seed=1)
+    edit = partial(session.edit, photograph(40, 40), "at night", seed=1)
     for draw in (edit, partial(session.generate, "a beach at night", seed=1)):
         plain, guided = (draw(guidance=each) for each in (None, ClassifierFree((2.0,))))
         assert guided._repr_html_().split("<code>")[0] == plain._repr_html_().split("<code>")[0]

@@ -39,8 +39,7 @@ def test_the_best_of_several_is_the_picture_of_its_seed(networks):
     assert len(whole.images) == len(whole.scores) == len(whole.subject_masks) == 2
     assert {*whole.seeds} < {3, 4, 5}
     assert all("identity_score" in scores for scores in whole.scores)
-    order = ranked(whole.scores, session.components.family.ranks_by)
-    assert order == [0, 1]
+    assert ranked(whole.scores, session.components.family.ranks_by) == [0, 1]
     alone = session.draw(request_of(session, seeds=whole.seeds[:1]))
     apart = to_tensor(alone.images[0]) - to_tensor(whole.images[0])
     assert apart.abs().mean() < LEVEL  # numbers of a batch may be rounded otherwise

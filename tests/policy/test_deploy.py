@@ -33,8 +33,7 @@ def check(part):
     jsonschema.validate(part, CLUSTER)
     spec = part["spec"]
     for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
-        template = group["template"]
-        check({"apiVersion": "v1", "kind": "Pod", **template})
+        check({"apiVersion": "v1", "kind": "Pod", **group["template"]})
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -48,8 +48,7 @@ def calls(path):
 
 
 def unpicklings(path):
-    tree = ast.parse(path.read_text())
-    nodes = list(ast.walk(tree))
+    nodes = list(ast.walk(ast.parse(path.read_text())))
     found = [
         {word.arg: word.value.value for word in node.keywords if word.arg == "weights_only"}
         for node in nodes

@@ -79,8 +79,7 @@ def test_a_pod_runs_the_command_answers_its_probes_and_ends_what_it_accepted(nam
     if "command" in container:  # Ray starts first
         words = shlex.split(words[0].partition("exec swiftpie")[2])
     options, http = parse(["swiftpie", *words]).params, container["ports"][0]
-    labels = kinds["Service"]["selector"].items()
-    assert labels <= template["metadata"]["labels"].items()
+    assert kinds["Service"]["selector"].items() <= template["metadata"]["labels"].items()
     assert kinds["Service"]["ports"][0]["targetPort"] == http["name"]
     assert (options["host"], options["port"]) == ("0.0.0.0", http["containerPort"])
     assert {variable["name"] for variable in container["env"]} >= {TOKEN_VARIABLE}

@@ -82,8 +82,7 @@ async def test_a_process_that_died_costs_the_next_picture_nothing(decoder, sprit
 async def test_a_process_that_hangs_is_replaced(decoder, sprite, monkeypatch):
     good = encoded(sprite, "PNG")
     await decoder.decode(good)
-    child = decoder._child
-    os.kill(child.pid, signal.SIGSTOP)
+    os.kill(decoder._child.pid, signal.SIGSTOP)
     with monkeypatch.context() as impatient:
         impatient.setattr(decoding, "PATIENCE", 0.02)
         with pytest.raises(ImageError, match="takes more than"):

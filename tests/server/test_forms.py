@@ -68,8 +68,7 @@ def test_nested_fields_are_read_as_json():
         "points": [["0.5", "0.6"]],
         "scales": {"text_scale": "2"},
     }
-    others = read(text("metadata[user]", "x"), takes_more=True)
-    assert others["metadata[user]"] == "x"
+    assert read(text("metadata[user]", "x"), takes_more=True)["metadata[user]"] == "x"
 
 
 @pytest.mark.parametrize(

@@ -205,8 +205,7 @@ def test_each_subject_of_a_picture_has_a_mask_and_a_box(server, sprite):
     found = server.upload("/v1/cutouts", image=("two.png", to_png(photo)), cutout="all")
     first, second = found.json["subjects"]
     assert first["box"][2] < 0.5 < second["box"][0]
-    mask = Image.open(io.BytesIO(base64.b64decode(first["mask_b64"])))
-    assert mask.size == photo.size
+    assert Image.open(io.BytesIO(base64.b64decode(first["mask_b64"]))).size == photo.size
 
 
 def test_cutouts_wait_their_turn_and_words_do_not(session, sprite):
@@ -284,8 +283,7 @@ def test_of_an_owners_things_the_last_used_is_not_the_first_to_go():
     store.find(first, owner="a")
     for left in ([others[1], first], [first]):
         store.put("u", owner="a")
-        kept = dict(store.items(owner="a"))
-        assert [*kept][: len(left)] == left
+        assert [*dict(store.items(owner="a"))][: len(left)] == left
 
 
 @pytest.mark.parametrize("num_keys", [20, 1000])

@@ -69,8 +69,7 @@ def test_generations_are_what_the_library_draws(client, own, session, identity):
     assert answer.size == "128x128"
     assert answer.output_format == "png"
     assert answer.model_extra["swiftpie"]["seeds"] == [11, 12]
-    first = base64.b64decode(answer.data[0].b64_json)
-    assert read_metadata(first)["prompt"] == PROMPT
+    assert read_metadata(base64.b64decode(answer.data[0].b64_json))["prompt"] == PROMPT
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,7 @@ def test_no_other_file_is_sent(server, name):
 
 
 def test_a_scene_may_be_words_alone_or_a_picture_that_was_sent(server, session):
-    who = session.with_named(PROMPT)
-    lake = to_png(session.personalize(who, PROMPT, seed=3).images[0])
+    lake = to_png(session.personalize(session.with_named(PROMPT), PROMPT, seed=3).images[0])
     kept = server.upload("/v1/pictures", image=("lake.png", lake))
     words, _ = drawn(server, swiftpie={"scene": "words"})
     assert "scene" not in read_metadata(words)

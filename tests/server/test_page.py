@@ -733,8 +733,7 @@ def test_a_subject_that_the_visitor_chose_stays_whatever_the_words_say(visit):
 def test_a_name_that_a_prompt_has_twice_is_drawn_and_said_once(visit):
     for prompt in ("a cat and a cat on a beach", "a cat, a cat and a kitten in the snow"):
         visit.after(lambda prompt=prompt: visit.prompt.fill(prompt))
-        said = visit.page.get_by_text("“cat” is drawn from the library")
-        expect(said).to_have_count(1)
+        expect(visit.page.get_by_text("“cat” is drawn from the library")).to_have_count(1)
     visit.after(lambda: visit.prompt.fill("a dog in space"))
 
 
@@ -968,8 +967,7 @@ def test_a_phone_has_targets_of_44_px_and_nothing_runs_off_its_side(browser, ser
         visit.settled()  # the picture of the new prompt moves what is below it
         visit.page.get_by_role("button", name="Place dog by a box").tap()
         visit.settled()
-        layer = visit.page.locator(".layer")
-        visit.touch(layer, (0.05, 0.1), (0.55, 0.3))
+        visit.touch(visit.page.locator(".layer"), (0.05, 0.1), (0.55, 0.3))
         visit.settled()
         box = visit.newest()["swiftpie"]["subjects"][0]["box"]
         assert box == pytest.approx([0.05, 0.1, 0.55, 0.3], abs=0.02)

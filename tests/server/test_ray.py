@@ -63,8 +63,7 @@ def notes(tmp_path_factory):
 @pytest.fixture(scope="module")
 def cluster():
     pytest.importorskip("ray.serve", reason="needs swiftpie[ray]")
-    ray = pytest.importorskip("ray")
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    pytest.importorskip("ray").cloudpickle.register_pickle_by_value(sys.modules[__name__])
     with two_machines(__name__) as made, connected(made.address, processes=2, cpus=1, gpus=0):
         yield made
 

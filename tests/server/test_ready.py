@@ -84,8 +84,7 @@ async def test_once_ready_no_mix_of_requests_compiles_anything(sized, forms, ide
     async with working(lambda: sized, progress, batch=4) as worker:
         await worker.getting_ready
         ready = frozenset(forms)
-        known = StoredIdentity(identity, "mini")
-        who = worker.identities.put(known, owner="me")
+        who = worker.identities.put(StoredIdentity(identity, "mini"), owner="me")
         one, two = ({"subjects": [{"identity_id": who}] * count} for count in (1, 2))
         photo = Image.effect_noise((128, 128), 60).convert("RGB")
         removal = {"task": "remove", "box": [0.2, 0.2, 0.8, 0.8]}

@@ -187,8 +187,7 @@ def make_world(root):
 
 def small_session(root, *, adapter=FACE_ID_PLUS, side_px=64):
     preset = replace(PRESETS.get("sdxl-turbo"), image_size_px=side_px)
-    choices = choices_in(root, f"{adapter}.safetensors")
-    return Session(load_components(preset, **choices))
+    return Session(load_components(preset, **choices_in(root, f"{adapter}.safetensors")))
 
 
 def options(root, *, adapter=FACE_ID):

@@ -117,8 +117,7 @@ def test_diffusers_loads_the_semantic_half_and_gives_the_same(stored):
 def test_the_version_of_a_face_plus_projector_is_kept(path, version):
     name = "ip-adapter-faceid-plus" + ("v2" if version == 2 else "") + "_sd15"
     save(path, name=name, force=True)
-    loaded = load_adapter(path, installation=installed())
-    assert loaded.module.shortcut is (version == 2)
+    assert load_adapter(path, installation=installed()).module.shortcut is (version == 2)
 
 
 def test_layers_that_the_file_leaves_out_are_inactive(path):
@@ -207,8 +206,7 @@ def test_missing_and_superfluous_tensors_are_refused_even_with_a_right_checksum(
 
 def test_a_public_adapter_is_not_taken_for_ours(path):
     installation = installed()
-    tensors = adapter_tensors("ip-adapter_sd15", installation.network)
-    save_file(flatten(tensors), path)
+    save_file(flatten(adapter_tensors("ip-adapter_sd15", installation.network)), path)
     refused(path, "not an adapter that SwiftPie wrote")
 
 

@@ -25,8 +25,7 @@ def folder(tmp_path_factory):
 
 
 def views(folder, **changes):
-    photos = open_photos(folder, size_px=SIDE)
-    return PhotoViews(photos, **changes)
+    return PhotoViews(open_photos(folder, size_px=SIDE), **changes)
 
 
 def assert_same(first, second):

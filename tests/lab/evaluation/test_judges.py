@@ -57,8 +57,7 @@ def test_the_cosine_is_that_of_the_whole_model(clip_folder):
             attention_mask=words["attention_mask"],
             pixel_values=pixels,
         )
-        cosine = float((output.image_embeds * output.text_embeds).sum())
-        expected.append(cosine)
+        expected.append(float((output.image_embeds * output.text_embeds).sum()))
         found.append(clip.similarity(image, prompt))
     assert found == pytest.approx(expected, abs=1e-4)
     assert max(found) > 0

@@ -91,7 +91,6 @@ def test_a_report_of_hostile_names_is_text_alone_and_tells_its_command(tmp_path)
     )
     assert str(tmp_path) not in done.stdout + page
     assert "--out" not in provenance["command"]
-    weights = (judge / "model.safetensors").read_bytes()
-    digest = hashlib.sha256(weights).hexdigest()
+    digest = hashlib.sha256((judge / "model.safetensors").read_bytes()).hexdigest()
     assert provenance["judges"] == {"dino_small/model.safetensors": digest}
     assert digest in page

@@ -115,8 +115,7 @@ def test_numbers_keep_five_bits_of_their_fraction():
     is_whole = ~np.isfinite(halves) | (halves == 65504)  # what has no neighbour above stays
     assert np.array_equal(near[is_whole], halves[is_whole])
     finite = np.isfinite(halves) & (halves != 0)
-    error = np.abs(near[finite] / halves[finite].astype(np.float64) - 1)
-    assert error.max() <= 2**-6
+    assert np.abs(near[finite] / halves[finite].astype(np.float64) - 1).max() <= 2**-6
     assert not np.any(site.rounded(halves.view(np.uint16))[~is_whole] & 0x1F)
 
 

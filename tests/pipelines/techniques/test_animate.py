@@ -107,8 +107,7 @@ def test_frames_read_each_other_and_rows_of_other_presets_do_not(session):
 
 
 def test_words_between_two_prompts_are_mixed_evenly(session):
-    request = asked(session, {"name": "cube"}, to=(TO,), num_frames=5)
-    start = prepared(session, request)
+    start = prepared(session, asked(session, {"name": "cube"}, to=(TO,), num_frames=5))
     first, last = read_prompts(session.components, (PROMPT, TO), rows=2).hidden_states
     for frame, states in enumerate(start.text.hidden_states):
         torch.testing.assert_close(states, torch.lerp(first, last, frame / 4))

@@ -59,8 +59,7 @@ def test_a_point_marks_the_thing_without_its_shadow(session):
 
 def test_both_branches_read_the_subject_in_the_region_alone(session):
     drawing, spy = spied(session)
-    result = drawing.draw(garment(session))
-    assert [*result.branches] == ["semantic", "detail"]
+    assert [*drawing.draw(garment(session)).branches] == ["semantic", "detail"]
     for _, _, _, condition, _ in spy.calls:
         attention = condition.attention
         assert attention.keys
@@ -71,8 +70,7 @@ def test_both_branches_read_the_subject_in_the_region_alone(session):
 
 def test_a_silent_subject_leaves_what_the_photograph_starts_from(session):
     drawing, spy = spied(session)
-    result = drawing.draw(garment(session, scales=SILENT))
-    assert result.branches == ()
+    assert drawing.draw(garment(session, scales=SILENT)).branches == ()
     components = session.components
     known = components.autoencoder.encode(to_tensor(photo()))
     if components.inversion is None:  # the drift is 0, so the refinement starts from the photograph

@@ -122,8 +122,7 @@ def test_uniform_windows_are_those_of_diffusers(tmp_path):
     ours = Session(load_components(preset_of("sd15", image_size_px=512), weights=folder))
     request = PersonalizeRequest(subjects=(), prompt=PROMPT, seeds=(SEED,), size_px=(512, 1024))
     windows = partial(cell_windows, weights=torch.ones(1, 1, 64, 64), overlap=1 - 8 / 64)
-    windowed = WindowedDenoiser(ours.components.denoiser, windows)
-    own = latents(ours, request, windowed)
+    own = latents(ours, request, WindowedDenoiser(ours.components.denoiser, windows))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pipeline = diffusers.StableDiffusionPanoramaPipeline.from_pretrained(folder)

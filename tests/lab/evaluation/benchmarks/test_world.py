@@ -147,8 +147,7 @@ def test_what_the_model_draws_is_judged_in_every_kind(
     from_words = dict(WorldDrawer(session, benchmark, "words").draw(case, {"model"}))
     drawn = to_pil(session.draw(request).tensor)[0]
     assert drawn.tobytes() == from_words["model"].tobytes()
-    truth = to_pil(benchmark.answer(case).rendering.pixels)[0]
-    assert truth == results.read(case, "truth")
+    assert to_pil(benchmark.answer(case).rendering.pixels)[0] == results.read(case, "truth")
 
     # Two subjects stand side by side, and both are judged.
     case = tried[-1]

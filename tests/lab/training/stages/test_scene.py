@@ -42,8 +42,7 @@ def test_batches_drawn_at_once_are_parts_of_one_and_repeat(stage):
     parts = [pooled.losses(network, number)["place"] for number in numbers]
     assert parts[1] == parts[4]
     assert len(set(map(float, parts))) == 4
-    whole = stage.batch(6, seed=1)
-    assert torch.equal(pooled._training_batch(5).place, whole.place[4:])
+    assert torch.equal(pooled._training_batch(5).place, stage.batch(6, seed=1).place[4:])
 
 
 @pytest.mark.thorough

@@ -10,8 +10,7 @@ SEEDS = range(8)
 
 @pytest.fixture(scope="module")
 def batch():
-    world = World(sample_subjects(), "held_out")
-    return world.batch(4, 3, seed=5)
+    return World(sample_subjects(), "held_out").batch(4, 3, seed=5)
 
 
 def test_emptied_pictures_are_the_background_and_say_so(batch):
