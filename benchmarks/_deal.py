@@ -4,7 +4,7 @@ Each was looked at: it has ground on which something may stand, and room for it 
 shows. Views of panoramas are left out, for they are blurred. Things of 5 to 20 cm go where the
 camera is close to the ground or to a thing of that size, those of 30 cm where it is a step away,
 dogs, cats and backpacks where it is as far away as from them. A file is named by its folder of
-DreamBench and its number, or as `benchmarks.collect` names it.
+DreamBench and its number, or as `swiftpie_world.blender.collect` names it.
 """
 
 import random

@@ -21,7 +21,6 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from benchmarks.collect import is_rendered
 from benchmarks.cutout import GOOD_IOU, HINTS, hint_of, summary, warnings
 from swiftpie.imageio.images import plane
 from swiftpie.masks import iou
@@ -29,6 +28,7 @@ from swiftpie.mini.scenes import ASSETS, PLACES_INDEX, scene_library
 from swiftpie.models.cutout import cutout_network, find_surely
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie_lab.data.photographs import photos_of
+from swiftpie_world.blender.collect import is_rendered
 
 SIZE = (512, 448)
 SEED = 8_200_000  # far from the numbers of batches that training draws

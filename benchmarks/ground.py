@@ -37,7 +37,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import swiftpie
-from benchmarks.collect import is_rendered
 from benchmarks.cutout import open_photo, read_outlines
 from benchmarks.sheet import Pair, identity_of, save
 from swiftpie.errors import SwiftPieError
@@ -52,6 +51,7 @@ from swiftpie.mini.words import tokens_in
 from swiftpie.models.ground import CELLS, WEIGHTS, Sight, features_of, height_of, mean_in, placed
 from swiftpie.noise import draw_noise, share_of
 from swiftpie_lab.data.photographs import photos_of
+from swiftpie_world.blender.collect import is_rendered
 from swiftpie_world.subjects import Split
 
 NUM_CROPS = 5  # of each photograph, by turns of most and of a part of it

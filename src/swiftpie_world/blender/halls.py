@@ -1,13 +1,14 @@
-"""Renders the library's hall: `python -m benchmarks.halls FOLDER`.
+"""Renders the library's hall: `python -m swiftpie_world.blender.halls FOLDER`.
 
-Cycles of `pip install bpy==5.0.1` draws it into FOLDER/renderings, as `benchmarks.near_places`
-does, of the same panorama and furniture, in one or two minutes of one core.
+Cycles draws it into FOLDER/renderings, as for `near_places`, of the same panorama and furniture, in
+one or two minutes of one core.
 """
 
 import math
 
-from benchmarks import near_places as studio
-from benchmarks.near_places import (
+from swiftpie_world.blender import studio
+from swiftpie_world.blender.shores import LENS, LOW
+from swiftpie_world.blender.studio import (
     OAK,
     Colour,
     Material,
@@ -21,7 +22,6 @@ from benchmarks.near_places import (
     speckled,
     thing,
 )
-from benchmarks.shores import LENS, LOW
 
 PLASTER: Colour = (0.7, 0.68, 0.64)
 

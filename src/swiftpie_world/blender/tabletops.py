@@ -1,11 +1,10 @@
-"""Renders tables, floors, a cloth, sills and sofas: `python -m benchmarks.tabletops FOLDER`.
+"""Renders tables, floors and sofas: `python -m swiftpie_world.blender.tabletops FOLDER [NAME ...]`.
 
-Cycles of `pip install bpy==5.0.1` draws them into FOLDER/renderings, as `benchmarks.near_places`
-does, of the same panoramas and furniture. Woods, weave and leather are pictures that NumPy draws
-here: they have more scales than a few nodes have, and cost one look-up a ray. Panoramas behind the
-table are blurred by a disc first, as by a lens of a large aperture, which hides how few pixels they
-have. Framed pictures are parts of the panoramas that `benchmarks.streets` needs. A place takes one
-or two minutes of one core.
+Cycles draws them into FOLDER/renderings, as for `near_places`, of the same panoramas and furniture.
+Woods, weave and leather are pictures that NumPy draws here: they have more scales than a few nodes
+have, and cost one look-up a ray. Panoramas behind the table are blurred by a disc first, as by a
+lens of a large aperture, which hides how few pixels they have. Framed pictures are parts of the
+panoramas that `streets` needs. A place takes one or two minutes of one core.
 """
 # ruff: noqa: ANN401 - Blender has no types.
 
@@ -18,8 +17,10 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
-from benchmarks import near_places as studio
-from benchmarks.near_places import (
+from swiftpie_world.blender import studio
+from swiftpie_world.blender.shores import net
+from swiftpie_world.blender.streets import fractal
+from swiftpie_world.blender.studio import (
     Colour,
     Material,
     camera,
@@ -31,8 +32,6 @@ from benchmarks.near_places import (
     speckled,
     thing,
 )
-from benchmarks.shores import net
-from benchmarks.streets import fractal
 
 PIXEL_M = 0.0007  # of a drawn surface
 SAMPLES = 24

@@ -1,9 +1,8 @@
-"""Renders streets, a roof and things that lie on the ground: `python -m benchmarks.streets FOLDER`.
+"""Renders streets, a roof and walls: `python -m swiftpie_world.blender.streets FOLDER [NAME ...]`.
 
-Cycles of `pip install bpy==5.0.1` draws them into FOLDER/renderings, as `benchmarks.near_places`
-does, of the same panoramas and of those of `pip download --no-deps viser` in `hdri/`. Behind the
-ground, which formulas of this file make, stands a panorama out of focus. A place takes one or two
-minutes of one core.
+Cycles draws them into FOLDER/renderings, as for `near_places`, of the same panoramas and of those
+of `pip download --no-deps viser` in `hdri/`. Behind the ground, which formulas of this file make,
+stands a panorama out of focus. A place takes one or two minutes of one core.
 """
 # ruff: noqa: ANN401 - Blender has no types.
 
@@ -14,16 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import near_places as studio
-from benchmarks.fields import FROND, LEAVES, earth, put, rosette, soil, tree
-from benchmarks.near_places import (
+from swiftpie_world.blender import studio
+from swiftpie_world.blender.fields import FROND, LEAVES, earth, put, rosette, soil, tree
+from swiftpie_world.blender.near_places import grass
+from swiftpie_world.blender.shores import net, waves
+from swiftpie_world.blender.studio import (
     GREENS,
     OAK,
     Colour,
     Material,
     boards,
     camera,
-    grass,
     lamp,
     leafy,
     light,
@@ -34,7 +34,6 @@ from benchmarks.near_places import (
     thing,
     tuft,
 )
-from benchmarks.shores import net, waves
 
 STONES: tuple[Colour, ...] = ((0.12, 0.115, 0.11), (0.19, 0.18, 0.165), (0.27, 0.25, 0.225))
 SETT_M, JOINT_M = 0.105, 0.009

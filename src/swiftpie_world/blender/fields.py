@@ -1,8 +1,7 @@
-"""Renders snow, wheat and other wild places: `python -m benchmarks.fields FOLDER [NAME ...]`.
+"""Renders snow, wheat and wild places: `python -m swiftpie_world.blender.fields FOLDER [NAME ...]`.
 
-Cycles of `pip install bpy==5.0.1` draws them into FOLDER/renderings, as `benchmarks.shores` does.
-Ground, plants, hills and sky are formulas of this file. A place takes one or two minutes
-of one core.
+Cycles draws them into FOLDER/renderings, as for `shores`. Ground, plants, hills and sky are
+formulas of this file. A place takes one or two minutes of one core.
 """
 # ruff: noqa: ANN401 - Blender has no types.
 
@@ -13,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import near_places as studio
-from benchmarks.near_places import Colour, Material, leafy, shoot, sides
-from benchmarks.shores import daylight, hills, net, waves
+from swiftpie_world.blender import studio
+from swiftpie_world.blender.shores import daylight, hills, net, waves
+from swiftpie_world.blender.studio import Colour, Material, leafy, shoot, sides
 
 Heights = Callable[[Any, Any], Any]
 NEARBY = (0.3, 2.6)  # metres: where the ground that small things stand on begins and ends

@@ -1,19 +1,10 @@
-"""Renders the near places of the library: `python -m benchmarks.near_places FOLDER [NAME ...]`.
-
-FOLDER holds, all CC0, `hdri/` with the panoramas of Debian's blender-data (studiolights/world) and
-`apartment.exr` of npm's @pmndrs/assets, where it is in base64, and `blendswap-cc-0/`, furniture
-unzipped from Debian's sweethome3d-furniture. Cycles of `pip install bpy==5.0.1` draws each place
-into FOLDER/renderings, of which `benchmarks.collect` makes the library's files, and prints where
-its ground is and how tall a metre is, for `places.json`. Woods, stones and grass are formulas of
-this file; `benchmarks.tabletops` draws more. A place takes about a minute and a half of one core.
-"""
+"""What scenes that Cycles draws are made of: surfaces, boxes, furniture, lights and a camera."""
 # ruff: noqa: ANN401 - Blender has no types.
 
 import argparse
 import importlib
 import json
 import math
-import random
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-SIZE, SAMPLES, EDGE_M = (768, 576), 32, 0.05
+PHOTOGRAPH_PX, SAMPLES, EDGE_M = (768, 576), 32, 0.05
 HORIZON_M = 20_000  # beyond which nothing is drawn
 RING_M = 0.0038  # that a trunk grows in a year
 RESTS_M = 0.025  # over the earth: height of the grass that a thing on a lawn presses down
@@ -330,7 +321,7 @@ def facts(corners: Sequence[tuple[float, float]]) -> dict[str, Any]:
     """Return the part of a surface (x and y of a convex polygon) in the picture, and its metre."""
     held = bpy.context.scene.camera
     pitch, height = math.pi / 2 - held.rotation_euler[0], held.location[2]
-    focus, ratio = 0.5 / math.tan(held.data.angle / 2), SIZE[0] / SIZE[1]
+    focus, ratio = 0.5 / math.tan(held.data.angle / 2), PHOTOGRAPH_PX[0] / PHOTOGRAPH_PX[1]
 
     def seen(x: Any, y: Any, z: Any) -> tuple[Any, Any]:
         down = height - z
@@ -379,7 +370,7 @@ def shoot(
     render.engine, cycles.samples, cycles.sample_clamp_indirect = "CYCLES", samples, 8
     cycles.use_denoising, cycles.denoiser = True, "OPENIMAGEDENOISE"
     cycles.adaptive_threshold, cycles.max_bounces = 0.03, 5
-    render.resolution_x, render.resolution_y = SIZE
+    render.resolution_x, render.resolution_y = PHOTOGRAPH_PX
     render.resolution_percentage = PERCENT
     scene.view_settings.view_transform = "AgX"
     scene.view_settings.look = "AgX - Medium High Contrast"
@@ -405,7 +396,7 @@ def cover(name: str, rests_m: float = RESTS_M) -> None:
     row = made("Math", below, far, operation="DIVIDE").outputs[0]
     row = made("Math", row, focus, -0.5, operation="MULTIPLY_ADD").outputs[0]
     row = made("Math", row, up, operation="ADD").outputs[0]
-    level = made("Math", row, SIZE[1] / 255, operation="MULTIPLY").outputs[0]
+    level = made("Math", row, PHOTOGRAPH_PX[1] / 255, operation="MULTIPLY").outputs[0]
     glow = made("Emission", level, 1.0).outputs[0]
     made.set(made.made.node_tree.nodes["Material Output"], glow)
     bpy.context.view_layer.material_override = made.made
@@ -462,112 +453,6 @@ def tuft(seed: int, blades: int = 1800, tall: float = 0.055, wide: float = 0.3) 
     return made
 
 
-def grass(
-    name: str, panorama: str, yaw: float, *, sun: tuple[float, float], seed: int, edge: float = 4.5
-) -> None:
-    """Draw a lawn on which things stand up to an `edge`, so many metres away."""
-    deal, tufts = random.Random(seed), [tuft(each) for each in range(6)]
-    for made, colour in zip(tufts, (0, 1, 2, 0, 1, 3), strict=True):
-        made.materials.append(leafy(GREENS[colour], 1.7, rough=0.45, share=0.35))
-    earth = speckled((0.10, 0.19, 0.04), (0.06, 0.11, 0.025), rough=0.9, scale=30)
-    slab((0, 4.7, -0.02), (60, 10, 0.02), earth)
-    far = 0.25
-    while far < 9:
-        step, side = (0.17, 2) if far < 3.5 else (0.3, 1)
-        for x in np.arange(-0.35 - 0.62 * far, 0.35 + 0.62 * far, step):
-            for _ in range(side):
-                placed = bpy.data.objects.new("tuft", deal.choice(tufts))
-                near = deal.uniform(-0.08, 0.08)
-                placed.location = (float(x) + deal.uniform(-0.08, 0.08), far + near, 0)
-                placed.rotation_euler = (0, 0, deal.uniform(0, 6.3))
-                placed.scale = (*[1.5 / side**0.5] * 2, deal.uniform(0.75, 1.15))
-                bpy.context.collection.objects.link(placed)
-        far += step
-    lamp("SUN", (0, 0, 5), (90 - sun[0], 0, sun[1]), energy=4.0, angle=0.03, color=(1, 0.93, 0.82))
-    light(panorama, yaw)
-    camera(0.36, sharp=4)
-    shoot(name, sides(9, 0.3, edge), exposure=0.3)
-    cover(name)
-
-
-def grass_0() -> None:
-    grass("grass-0", "forest.exr", 60, sun=(50, 60), seed=2)
-
-
-def lounge(
-    name: str,
-    wood: Any,
-    wall: Colour,
-    rug: tuple[Colour, Colour],
-    *pieces: tuple[Any, ...],
-    far: float = 3.4,
-) -> None:
-    """Draw a living room as a person sees it who sits."""
-    slab((0, 4.2, -0.05), (9, 9, 0.1), boards(wood, 0.15, long=2.4, gap=0.0012, rough=0.35))
-    slab((0, 4.9, 1.4), (12, 2.8, 0.1), speckled(wall, wall, rough=0.8, scale=9), upright=True)
-    white = speckled((0.8, 0.8, 0.78), (0.79, 0.79, 0.77), rough=0.4, scale=9)
-    slab((0, 4.83, 0.06), (12, 0.03, 0.12), white)
-    slab((0.1, 2.7, 0.006), (3.2, 2.1, 0.012), woven(*rug))
-    for piece, at, tall, turn in pieces:
-        thing(piece, at, tall, turn=turn)
-    light("apartment.exr", 100, 0.7)
-    lamp("AREA", (-3.2, 1.2, 2.4), (55, 0, -75), size=2.0, energy=180, color=(1, 0.96, 0.9))
-    camera(1.05, 13, angle=44, sharp=None)
-    shoot(name, sides(1.7, 1.2, far))
-
-
-def kitchen_0() -> None:
-    """Draw a kitchen as a person sees it who sits."""
-    slab((0, 3.7, -0.05), (9, 9, 0.1), boards(OAK, 0.15, long=2.4, gap=0.0012, rough=0.4))
-    plaster = speckled((0.62, 0.6, 0.55), (0.62, 0.6, 0.55), rough=0.8, scale=9)
-    slab((0, 4.5, 1.4), (12, 2.8, 0.1), plaster, upright=True)
-    slab((-0.15, 4.44, 1.15), (3.0, 0.6, 0.02), tiles((0.62, 0.66, 0.62)), upright=True)
-    for x in (-0.75, 0.45, 1.05):
-        thing("lowerCabinet", (x, 4.12, 0), 0.9)
-    for x in (-0.75, -0.15, 0.45, 1.05):
-        thing("upperCabinet", (x, 4.28, 1.45), 0.7)
-    thing("sinkCabinet", (-0.15, 4.12, 0), 1.2)
-    thing("highCabinet", (-1.37, 4.1, 0), 2.1)
-    thing("largeFridge", (1.85, 4.05, 0), 1.8)
-    thing("orchids", (0.95, 4.1, 0.9), 0.45)
-    light("apartment.exr", 100, 0.7)
-    lamp("AREA", (-3.0, 0.8, 2.4), (55, 0, -70), size=2.0, energy=160, color=(1, 0.96, 0.9))
-    camera(1.05, 11, angle=44, sharp=None)
-    shoot("kitchen-0", sides(1.7, 1.2, 3.5))
-
-
-def woven(light_: Colour, dark: Colour) -> Any:
-    """Return cloth of two colours of thread."""
-    made = Material(rough=0.95)
-    fine = made.noise(made.at, 90, Detail=4.0, Roughness=0.8)[0]
-    broad = made.noise(made.at, 2.5, Detail=5.0)[0]
-    both = made("Math", fine, 0.25, broad, operation="MULTIPLY_ADD").outputs[0]
-    return made.done(made.ramp(both, (0.42, dark), (0.78, light_)), fine, deep=0.006, bump=0.8)
-
-
-def lounge_0() -> None:
-    plant = ("decorativePlant", (1.75, 4.3, 0), 1.55, 0.0)
-    cloth = ((0.36, 0.33, 0.29), (0.29, 0.26, 0.225))
-    sofa = ("sofa2", (-0.1, 4.2, 0), 0.9, 0.0)
-    lounge("living room-0", OAK, (0.66, 0.62, 0.54), cloth, sofa, plant)
-
-
-def lounge_1() -> None:
-    cloth = ((0.15, 0.19, 0.24), (0.115, 0.145, 0.19))
-    sofa, shelf = ("couch", (0.45, 4.2, 0), 0.72, 0.0), ("bookcase", (-1.75, 4.6, 0), 1.75, 0.0)
-    lounge("living room-1", WALNUT, (0.6, 0.62, 0.6), cloth, sofa, shelf)
-
-
-def bedroom_0() -> None:
-    bed, stand = ("bed3", (-1.0, 3.75, 0), 1.05, 0.0), ("bedsideTable2", (0.35, 4.5, 0), 0.5, 0.0)
-    lamp_, plant = ("desklamp", (0.35, 4.45, 0.5), 0.42, 0.0), ("plant", (1.9, 4.4, 0), 1.5, 0.0)
-    cloth = ((0.5, 0.47, 0.43), (0.41, 0.385, 0.345))
-    lounge("bedroom-0", OAK, (0.62, 0.63, 0.6), cloth, bed, stand, lamp_, plant, far=2.55)
-
-
-PLACES: tuple[Callable[[], None], ...] = (*(grass_0, lounge_0, lounge_1, bedroom_0, kitchen_0),)
-
-
 def render(drawn: Sequence[Callable[[], None]], about: str | None) -> None:
     """Render places, by their functions' names."""
     global bpy, FOLDER, PERCENT
@@ -581,12 +466,3 @@ def render(drawn: Sequence[Callable[[], None]], about: str | None) -> None:
     for name in given.names or places:
         bpy.ops.wm.read_factory_settings(use_empty=True)
         places[name]()
-
-
-def main() -> None:
-    """Render the near places."""
-    render(PLACES, __doc__)
-
-
-if __name__ == "__main__":
-    main()

@@ -2,8 +2,8 @@ import io
 
 from PIL import Image
 
-from benchmarks.collect import HORIZON, ZENITH, cover_of, find, largest_jpeg, under_sky
 from swiftpie.mini.scenes import PHOTOGRAPH_PX
+from swiftpie_world.blender.collect import HORIZON, ZENITH, cover_of, find, largest_jpeg, under_sky
 
 
 def test_photographs_are_found_by_name_in_whichever_folder(tmp_path):

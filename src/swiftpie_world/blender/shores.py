@@ -1,8 +1,7 @@
-"""Renders the library's beach and lake: `python -m benchmarks.shores FOLDER [NAME ...]`.
+"""Renders the beach and the lake: `python -m swiftpie_world.blender.shores FOLDER [NAME ...]`.
 
-Cycles of `pip install bpy==5.0.1` draws them into FOLDER/renderings, as `benchmarks.near_places`
-does, and needs nothing else. Sand, water, hills and sky are formulas of this file. A place takes a
-minute and a half of one core.
+Cycles draws them into FOLDER/renderings, as for `near_places`, and needs nothing else. Sand, water,
+hills and sky are formulas of this file. A place takes a minute and a half of one core.
 """
 # ruff: noqa: ANN401 - Blender has no types.
 
@@ -12,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import near_places as studio
-from benchmarks.near_places import Colour, Material, camera, lamp, shoot
+from swiftpie_world.blender import studio
+from swiftpie_world.blender.studio import Colour, Material, camera, lamp, shoot
 
 SHORE_M = 8.7  # how far away the water begins in the middle
 LOW, LENS = (0.7, 2.0), {"angle": 27.0, "sharp": 4.0, "focus": 3.0}  # as one photographs a dog
