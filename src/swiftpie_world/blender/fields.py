@@ -14,7 +14,17 @@ import numpy as np
 
 from swiftpie_world.blender import studio
 from swiftpie_world.blender.shores import daylight, hills, net, waves
-from swiftpie_world.blender.studio import Colour, Material, leafy, shoot, sides
+from swiftpie_world.blender.studio import (
+    GREENS,
+    Colour,
+    Material,
+    hang,
+    leafy,
+    mesh,
+    shoot,
+    sides,
+    tuft,
+)
 
 Heights = Callable[[Any, Any], Any]
 NEARBY = (0.3, 2.6)  # metres: where the ground that small things stand on begins and ends
@@ -77,23 +87,20 @@ def fir(seed: int, green: Colour) -> Any:
                 ends.append(heap[laden] + lift)
                 which.append(np.ones(int(laden.sum()), dtype=int))
     corners = np.concatenate(ends).reshape(-1, 3)
-    made = studio.bpy.data.meshes.new("fir")
-    made.from_pydata(corners.tolist(), [], np.arange(len(corners)).reshape(-1, 3).tolist())
-    for rough, colour in ((0.8, green), (0.7, WHITE)):
-        made.materials.append(Material(rough=rough).done(colour))
-    made.polygons.foreach_set("material_index", np.concatenate(which).tolist())
-    return made
+    faces = np.arange(len(corners)).reshape(-1, 3)
+    needles, heaps = Material(rough=0.8).done(green), Material(rough=0.7).done(WHITE)
+    return mesh("fir", corners, faces, needles, heaps, which=np.concatenate(which))
 
 
 def put(
     deal: random.Random, made: Any, at: tuple[float, float], tall: tuple[float, float], on: Heights
 ) -> None:
     """Put one of some meshes at a place, of a height in metres between two."""
-    placed, high = studio.bpy.data.objects.new("grown", deal.choice(made)), deal.uniform(*tall)
-    placed.location = (*at, float(on(*np.array(at, dtype=float))) - 0.02 * high)
-    placed.scale = (high * deal.uniform(0.85, 1.2),) * 2 + (high,)
-    placed.rotation_euler = (deal.gauss(0, 0.02), deal.gauss(0, 0.02), deal.uniform(0, 6.3))
-    studio.bpy.context.collection.objects.link(placed)
+    kind, high = deal.choice(made), deal.uniform(*tall)
+    foot = (*at, float(on(*np.array(at, dtype=float))) - 0.02 * high)
+    scale = (high * deal.uniform(0.85, 1.2),) * 2 + (high,)
+    turn = deal.gauss(0, 0.02), deal.gauss(0, 0.02), deal.uniform(0, 6.3)
+    hang("grown", kind, foot, turn, scale)
 
 
 def clearing(
@@ -182,10 +189,7 @@ def wheat(seed: int, colour: Colour, *, stalks: int, wide: float, tall: float, e
             ends.append(np.stack([x, y, high * up], 1))
     first = 8 * np.arange(stalks)[:, None]
     faces = np.concatenate([first + np.array([k, k + 1, k + 3, k + 2]) for k in (0, 2, 4)])
-    made = studio.bpy.data.meshes.new("wheat")
-    made.from_pydata(np.stack(ends, 1).reshape(-1, 3).tolist(), [], faces.tolist())
-    made.materials.append(leafy(colour, 1.3))
-    return made
+    return mesh("wheat", np.stack(ends, 1).reshape(-1, 3), faces, leafy(colour, 1.3))
 
 
 def sown(
@@ -194,12 +198,11 @@ def sown(
     """Lay patches over an area that `x` and `y` span."""
     for away in np.arange(y[0], y[1], apart):
         for across in np.arange(x[0], x[1], apart):
-            laid = studio.bpy.data.objects.new("wheat", deal.choice(patches))
+            kind = deal.choice(patches)
             shift = deal.uniform(-0.2, 0.2) * apart, deal.uniform(-0.2, 0.2) * apart
-            laid.location = (float(across) + shift[0], float(away) + shift[1], 0)
-            laid.rotation_euler = (0, 0, deal.choice((0, 1, 2, 3)) * math.pi / 2)
-            laid.scale = (1, 1, deal.uniform(0.9, 1.08))
-            studio.bpy.context.collection.objects.link(laid)
+            at = float(across) + shift[0], float(away) + shift[1], 0
+            turn = 0, 0, deal.choice((0, 1, 2, 3)) * math.pi / 2
+            hang("wheat", kind, at, turn, (1, 1, deal.uniform(0.9, 1.08)))
 
 
 def soil() -> Any:
@@ -287,13 +290,9 @@ def tree(seed: int, leaf: Colour, *, low: float, flat: float, leaves: int = 1200
     first, wood = len(crown), np.concatenate(ends)
     for start in range(first, first + len(wood), 18):
         faces += around(start, 6) + around(start + 6, 6)
-    made = studio.bpy.data.meshes.new("tree")
-    made.from_pydata(np.concatenate([crown, wood]).tolist(), [], faces)
-    made.materials.append(leafy(leaf, 1.6))
-    made.materials.append(Material(rough=0.9).done(BARK))
-    which = np.arange(len(faces)) >= leaves
-    made.polygons.foreach_set("material_index", which.astype(int).tolist())
-    return made
+    surfaces, which = (leafy(leaf, 1.6), Material(rough=0.9).done(BARK)), np.arange(len(faces))
+    points = np.concatenate([crown, wood])
+    return mesh("tree", points, faces, *surfaces, which=(which >= leaves).astype(int))
 
 
 def earth(worn: Any, green: tuple[Colour, Colour], dusty: tuple[Colour, Colour]) -> Any:
@@ -377,10 +376,10 @@ def road_0() -> None:
     net(np.arange(-25, 25, 0.06), rows, ground, surface)
     net(np.linspace(-1500, 1500, 300), np.geomspace(89, 3000, 90), ground, surface)
     net(np.linspace(-400, 400, 80), np.linspace(20, 89.5, 40), lambda x, _: 0 * x - 0.5, surface)
-    tufts = [studio.tuft(each, blades=700, tall=0.16, wide=0.4) for each in range(6)]
+    tufts = [tuft(each, blades=700, tall=0.16, wide=0.4) for each in range(6)]
     for each, blades in enumerate(tufts):
         leaf = Material(rough=0.5)
-        blades.materials.append(leaf.done(studio.GREENS[(0, 1, 2, 0, 1, 3)[each]]))
+        blades.materials.append(leaf.done(GREENS[(0, 1, 2, 0, 1, 3)[each]]))
     for _ in range(9000):
         y = 1 + 44 * deal.random() ** 1.5
         x = deal.uniform(-0.62, 0.62) * (y + 5)
@@ -425,17 +424,14 @@ def rosette(seed: int, colour: Colour, *, fronds: int, wide: float, stem: float 
                 for side in (0, 8)
             ]
     leaves = np.concatenate(points) + np.array([0, 0, stem])
-    made = studio.bpy.data.meshes.new("rosette")
     turns = np.linspace(0, 2 * math.pi, 9)[:-1]
     ring = 0.045 * np.stack([np.cos(turns), np.sin(turns), 0 * turns], 1)
     trunk = np.concatenate([1.3 * ring, ring + np.array([0, 0, stem])])
     bark = around(len(leaves), 8)
-    made.from_pydata(np.concatenate([leaves, trunk]).tolist(), [], faces + bark * (stem > 0))
-    made.materials.append(leafy(colour, 1.6))
-    made.materials.append(Material(rough=0.9).done(BARK))
-    made.polygons.foreach_set("material_index", [0] * len(faces) + [1] * 8 * (stem > 0))
-    made.polygons.foreach_set("use_smooth", [True] * len(made.polygons))
-    return made
+    surfaces = leafy(colour, 1.6), Material(rough=0.9).done(BARK)
+    which = [0] * len(faces) + [1] * 8 * (stem > 0)
+    corners, faces = np.concatenate([leaves, trunk]), faces + bark * (stem > 0)
+    return mesh("rosette", corners, faces, *surfaces, which=which, is_smooth=True)
 
 
 def jungle(name: str, *, is_near: bool = False) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from swiftpie_world.blender import studio
 from swiftpie_world.blender.studio import (
     GREENS,
     OAK,
@@ -24,6 +23,7 @@ from swiftpie_world.blender.studio import (
     boards,
     camera,
     cover,
+    hang,
     lamp,
     leafy,
     light,
@@ -52,12 +52,11 @@ def grass(
         step, side = (0.17, 2) if far < 3.5 else (0.3, 1)
         for x in np.arange(-0.35 - 0.62 * far, 0.35 + 0.62 * far, step):
             for _ in range(side):
-                placed = studio.bpy.data.objects.new("tuft", deal.choice(tufts))
-                near = deal.uniform(-0.08, 0.08)
-                placed.location = (float(x) + deal.uniform(-0.08, 0.08), far + near, 0)
-                placed.rotation_euler = (0, 0, deal.uniform(0, 6.3))
-                placed.scale = (*[1.5 / side**0.5] * 2, deal.uniform(0.75, 1.15))
-                studio.bpy.context.collection.objects.link(placed)
+                kind, near = deal.choice(tufts), deal.uniform(-0.08, 0.08)
+                at = float(x) + deal.uniform(-0.08, 0.08), far + near, 0
+                turn = 0, 0, deal.uniform(0, 6.3)
+                scale = *[1.5 / side**0.5] * 2, deal.uniform(0.75, 1.15)
+                hang("tuft", kind, at, turn, scale)
         far += step
     lamp("SUN", (0, 0, 5), (90 - sun[0], 0, sun[1]), energy=4.0, angle=0.03, color=(1, 0.93, 0.82))
     light(panorama, yaw)

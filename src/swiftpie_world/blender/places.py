@@ -2,7 +2,6 @@
 # ruff: noqa: ANN401 - Blender has no types.
 
 import functools
-import importlib
 import math
 import os
 import tempfile
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftpie.geometry.camera import Camera
+from swiftpie_world.blender.studio import bpy, hang, mesh, quads, surround
 
 Array = NDArray[Any]
 Numbers = Sequence[float] | Array
@@ -69,9 +69,8 @@ class Place:
         self, draw: Random, camera: Camera, *, tall: float, size_px: int, skies: Sequence[Path]
     ) -> None:
         self.draw, self.camera, self.tall, self.size_px = draw, camera, tall, size_px
-        self.bpy = importlib.import_module("bpy")
-        self.bpy.ops.wm.read_factory_settings(use_empty=True)
-        self.scene = self.bpy.context.scene
+        bpy.ops.wm.read_factory_settings(use_empty=True)
+        self.scene = bpy.context.scene
         for path, value in SETTINGS.items():
             *owner, name = path.split(".")
             setattr(functools.reduce(getattr, owner, self.scene), name, value)
@@ -86,7 +85,7 @@ class Place:
             self.open_up(skies)
         else:
             self.wall_in()
-        self.eye, self.probe = (self.hang(self.bpy.data.cameras.new("camera")) for _ in range(2))
+        self.eye, self.probe = (hang("object", bpy.data.cameras.new("camera")) for _ in range(2))
         self.probe.data.type, self.probe.data.panorama_type = "PANO", "EQUIRECTANGULAR"
         self.probe.location, self.probe.rotation_euler.x = (0, 0, 0.25 * tall), math.pi / 2
         self.eye.location = 0, -camera.distance, camera.height
@@ -95,12 +94,6 @@ class Place:
         lens.lens, lens.sensor_width, lens.clip_start = 36 * camera.focal, 36, 0.01
         lens.shift_x, lens.shift_y = 0.5 - camera.column, camera.row - 0.5
 
-    def hang(self, data: Any) -> Any:
-        """Add an object with a mesh, a lamp, a camera or nothing."""
-        made = self.bpy.data.objects.new("object", data)
-        self.bpy.context.collection.objects.link(made)
-        return made
-
     def tint(self, low: float, high: float, spread: float = 0.15) -> tuple[float, ...]:
         """Return a colour about as bright as a number between two."""
         bright = self.draw.uniform(low, high)
@@ -108,26 +101,19 @@ class Place:
 
     def world(self, strength: float, image: Any = None) -> Any:
         """Return a sky, white or of a panorama, turned by chance."""
-        made = self.bpy.data.worlds.new("world")
+        made = bpy.data.worlds.new("world")
         made.use_nodes = True
         # A finer map of where it is bright takes a second and more for each render.
         made.cycles.sampling_method, made.cycles.sample_map_resolution = "MANUAL", 128
-        nodes, link = made.node_tree.nodes, made.node_tree.links.new
-        back = nodes["Background"].inputs
+        back = made.node_tree.nodes["Background"].inputs
         back[0].default_value, back[1].default_value = (1, 1, 1, 1), strength
         if image is not None:
-            kinds = "TexCoord", "Mapping", "TexEnvironment"
-            at, turned, shown = (nodes.new(f"ShaderNode{kind}") for kind in kinds)
-            turned.inputs["Rotation"].default_value = 0, 0, self.draw.uniform(0, 2 * math.pi)
-            shown.image = image
-            link(at.outputs["Generated"], turned.inputs[0])
-            link(turned.outputs[0], shown.inputs[0])
-            link(shown.outputs[0], back[0])
+            surround(made, image, self.draw.uniform(0, 2 * math.pi))
         return made
 
     def add(self, body: Body, *, rough: float = 0.85, metal: float = 0.0, glow: float = 0.0) -> Any:
         """Add a body; one that glows gives light of its colours, and is black."""
-        made = self.bpy.data.materials.new("surface")
+        made = bpy.data.materials.new("surface")
         made.use_nodes = True
         shader = made.node_tree.nodes["Principled BSDF"].inputs
         values = {"Roughness": rough, "Metallic": metal, "Emission Strength": glow}
@@ -137,15 +123,12 @@ class Place:
         colour.layer_name = "colour"
         lit = shader["Emission Color" if glow else "Base Color"]
         made.node_tree.links.new(colour.outputs[0], lit)
-        mesh = self.bpy.data.meshes.new("mesh")
-        mesh.from_pydata(body.points.tolist(), [], body.faces.tolist())
-        mesh.materials.append(made)
-        mesh.shade_smooth()
-        mesh.set_sharp_from_angle(angle=math.radians(50))
-        layer = mesh.color_attributes.new("colour", "FLOAT_COLOR", "POINT")
+        net = mesh("mesh", body.points, body.faces, made, is_smooth=True)
+        net.set_sharp_from_angle(angle=math.radians(50))
+        layer = net.color_attributes.new("colour", "FLOAT_COLOR", "POINT")
         opaque = np.pad(body.colours, ((0, 0), (0, 1)), constant_values=1)
         layer.data.foreach_set("color", opaque.astype(np.float32).ravel())
-        return self.hang(mesh)
+        return hang("object", net)
 
     def lay_floor(self) -> None:
         """Lay a floor of one kind, with spots or boards; a cushion also pressed down."""
@@ -198,7 +181,7 @@ class Place:
 
     def open_up(self, skies: Sequence[Path]) -> None:
         """Put a sky, sometimes a panorama, and three suns over it."""
-        draw, images = self.draw, self.bpy.data.images
+        draw, images = self.draw, bpy.data.images
         self.clutter(2.2 * self.tall)
         if skies and draw.random() < 0.5:
             sky = draw.choice(skies)
@@ -211,10 +194,10 @@ class Place:
         sky.pixels.foreach_set((dark + share * (bright - dark)).astype(np.float32).ravel())
         self.lights.append(Light("sky", world=self.world(1, sky)))
         for _ in range(3):
-            lamp = self.bpy.data.lights.new("sun", "SUN")
+            lamp = bpy.data.lights.new("sun", "SUN")
             lamp.energy, lamp.angle = 3, math.radians(draw.choice((0.53, 0.53, 2, 8)))
             hung, fall, turn = (
-                self.hang(lamp),
+                hang("object", lamp),
                 math.radians(draw.uniform(15, 80)),
                 draw.uniform(0, 6.28),
             )
@@ -255,19 +238,19 @@ class Place:
 
     def stand(self, thing: Path | Sequence[Body], *, is_cutout: bool = False) -> Any:
         """Put a model on the ground, as tall as things are here or as wide as fits; return it."""
-        draw, hold, before = self.draw, self.hang(None), {*self.bpy.data.objects}
+        draw, hold, before = self.draw, hang("object", None), {*bpy.data.objects}
         rough, metal = draw.uniform(0.25, 0.95), float(draw.random() < 0.05 and not is_cutout)
         if isinstance(thing, Path):
-            self.bpy.ops.wm.obj_import(filepath=str(thing))
+            bpy.ops.wm.obj_import(filepath=str(thing))
         else:
             for body in thing:
                 self.add(body, rough=rough, metal=metal)
-        for part in {*self.bpy.data.objects} - before:
+        for part in {*bpy.data.objects} - before:
             part.parent = part.parent or hold
         turn = draw.choice((0, math.pi)) + draw.uniform(-0.5, 0.5)
         is_turned = not is_cutout and draw.random() < 0.5
         hold.rotation_euler.z = draw.uniform(0, 2 * math.pi) if is_turned else turn
-        self.bpy.context.view_layer.update()
+        bpy.context.view_layer.update()
         parts = [part for part in hold.children_recursive if part.type == "MESH"]
         matrices = [np.array(part.matrix_world) for part in parts]
         corners = np.concatenate(
@@ -287,7 +270,7 @@ class Place:
 
     def remove(self, thing: Any) -> None:
         for part in (*thing.children_recursive, thing):
-            self.bpy.data.objects.remove(part, do_unlink=True)
+            bpy.data.objects.remove(part, do_unlink=True)
 
     def shoot(
         self,
@@ -319,20 +302,13 @@ class Place:
         width, height = (64, 32) if shows == "around" else (self.size_px, self.size_px)
         render.resolution_x, render.resolution_y, render.filepath = width, height, str(path)
         render.film_transparent = shows in {"thing", "flat"}
-        self.bpy.ops.render.render(write_still=True)
-        image = self.bpy.data.images.load(str(path))
+        bpy.ops.render.render(write_still=True)
+        image = bpy.data.images.load(str(path))
         pixels = np.empty((height, width, 4), np.float32)
         image.pixels.foreach_get(pixels.ravel())
-        self.bpy.data.images.remove(image)
+        bpy.data.images.remove(image)
         path.unlink()
         return pixels[::-1]
-
-
-def quads(rows: int, columns: int) -> Array:
-    """Return the faces of a net of corners, ((rows - 1) * (columns - 1), 4)."""
-    corner = np.arange(rows * columns).reshape(rows, columns)
-    ends = corner[:-1, :-1], corner[:-1, 1:], corner[1:, 1:], corner[1:, :-1]
-    return np.stack(ends, -1).reshape(-1, 4)
 
 
 def solid(

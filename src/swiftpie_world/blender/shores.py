@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 
 from swiftpie_world.blender import studio
-from swiftpie_world.blender.studio import Colour, Material, camera, lamp, shoot
+from swiftpie_world.blender.studio import (
+    Colour,
+    Material,
+    bpy,
+    camera,
+    hang,
+    lamp,
+    mesh,
+    quads,
+    shoot,
+)
 
 SHORE_M = 8.7  # how far away the water begins in the middle
 LOW, LENS = (0.7, 2.0), {"angle": 27.0, "sharp": 4.0, "focus": 3.0}  # as one photographs a dog
@@ -107,13 +117,7 @@ def net(x: Any, y: Any, height: Callable[[Any, Any], Any], surface: Any) -> None
     """Add a surface of given heights over rows and columns."""
     across, away = np.meshgrid(x, y)
     points = np.stack([across, away, height(across, away)], -1).reshape(-1, 3)
-    first = (np.arange(len(y) - 1)[:, None] * len(x) + np.arange(len(x) - 1)).reshape(-1, 1)
-    faces = first + np.array([0, 1, len(x) + 1, len(x)])
-    made = studio.bpy.data.meshes.new("net")
-    made.from_pydata(points.tolist(), [], faces.tolist())
-    made.polygons.foreach_set("use_smooth", [True] * len(faces))
-    made.materials.append(surface)
-    studio.bpy.context.collection.objects.link(studio.bpy.data.objects.new("net", made))
+    hang("net", mesh("net", points, quads(len(y), len(x)), surface, is_smooth=True))
 
 
 def hills(
@@ -146,8 +150,8 @@ def hills(
 
 def sky(sun: tuple[float, float], clouds: float, seed: int) -> None:
     """Light everything by air with thin clouds, of which `clouds` tells how much they cover."""
-    made = studio.bpy.data.worlds.new("sky")
-    studio.bpy.context.scene.world, made.use_nodes = made, True
+    made = bpy.data.worlds.new("sky")
+    bpy.context.scene.world, made.use_nodes = made, True
     around = Material.__new__(Material)
     around.made = made
     air, seen = around("TexSky"), around("TexCoord").outputs["Generated"]
@@ -248,7 +252,7 @@ def beach_2() -> None:
     draw = np.random.default_rng(11)
     bank(draw, 0.0, sand(0.0, GOLDEN))
     sea(draw, 0.0)
-    for each in studio.bpy.context.collection.objects:
+    for each in bpy.context.collection.objects:
         each.location.z -= NEAR_SAND_M
     daylight((40, -60), 0.6, 6, energy=4.6, colour=NOON, is_near=True)
     shoot("beach-2", [(-9, 0.3), (9, 0.3), (9, 2.6), (-9, 2.6)], exposure=0.4)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from swiftpie_world.blender import studio
-from swiftpie_world.blender.fields import FROND, LEAVES, earth, put, rosette, soil, tree
+from swiftpie_world.blender.fields import FROND, LEAVES, around, earth, put, rosette, soil, tree
 from swiftpie_world.blender.near_places import grass
 from swiftpie_world.blender.shores import net, waves
 from swiftpie_world.blender.studio import (
@@ -23,10 +23,14 @@ from swiftpie_world.blender.studio import (
     Colour,
     Material,
     boards,
+    bpy,
     camera,
+    hang,
     lamp,
     leafy,
     light,
+    mesh,
+    quads,
     shoot,
     sides,
     slab,
@@ -61,7 +65,7 @@ def stone(tones: tuple[Colour, ...] = STONES) -> Any:
     return made.done(made.mixed(1.0, tone, dim, "MULTIPLY"), grains, deep=0.006, bump=0.6)
 
 
-def sett(seed: int) -> Any:
+def sett(seed: int, surface: Any) -> Any:
     """Return the mesh of a worn stone of a street."""
     draw = np.random.default_rng(seed)
     side = np.linspace(-1, 1, 11)
@@ -74,20 +78,13 @@ def sett(seed: int) -> Any:
     top = np.where(edge, -0.04, top)
     wide = half * (1 - 0.05 * np.abs(u * v) ** 3)
     points = np.stack([wide * u, wide * v, top], -1).reshape(-1, 3)
-    first = (np.arange(10)[:, None] * 11 + np.arange(10)).reshape(-1, 1)
-    faces = first + np.array([0, 1, 12, 11])
-    made = studio.bpy.data.meshes.new("sett")
-    made.from_pydata(points.tolist(), [], faces.tolist())
-    made.polygons.foreach_set("use_smooth", [True] * len(faces))
-    return made
+    return mesh("sett", points, quads(11, 11), surface, is_smooth=True)
 
 
 def cobbles(seed: int, far: float, tones: tuple[Colour, ...] = STONES) -> None:
     """Lay stones in rows on sand up to a distance, and a surface like them beyond."""
     deal, surface = random.Random(seed), stone(tones)
-    setts = [sett(seed + each) for each in range(10)]
-    for made in setts:
-        made.materials.append(surface)
+    setts = [sett(seed + each, surface) for each in range(10)]
     sand = speckled((0.13, 0.115, 0.095), (0.06, 0.052, 0.045), rough=0.95, scale=160, bump=0.5)
     slab((0, far / 2, -0.034), (80, far, 0.03), sand)
     away = 0.3
@@ -96,11 +93,10 @@ def cobbles(seed: int, far: float, tones: tuple[Colour, ...] = STONES) -> None:
         while across < 0.5 + 0.62 * away:
             wide = deal.uniform(0.85, 1.3)
             across += wide * SETT_M / 2
-            laid = studio.bpy.data.objects.new("sett", deal.choice(setts))
-            laid.location = (across, away + deal.gauss(0, 0.002), deal.gauss(0, 0.0028))
-            laid.rotation_euler = (0, 0, deal.choice((0, math.pi)) + deal.gauss(0, 0.02))
-            laid.scale = (wide, deal.uniform(0.96, 1.02), 1)
-            studio.bpy.context.collection.objects.link(laid)
+            kind = deal.choice(setts)
+            at = across, away + deal.gauss(0, 0.002), deal.gauss(0, 0.0028)
+            turn = 0, 0, deal.choice((0, math.pi)) + deal.gauss(0, 0.02)
+            hang("sett", kind, at, turn, (wide, deal.uniform(0.96, 1.02), 1))
             across += wide * SETT_M / 2
         away += SETT_M
 
@@ -167,8 +163,8 @@ def street(
     bark = speckled((0.13, 0.1, 0.075), (0.06, 0.045, 0.035), rough=0.9, scale=40, bump=0.6)
     for number, y in enumerate(() if is_low else (9, 17, 25)):
         at = (0.95 * side, y)
-        studio.bpy.ops.mesh.primitive_cylinder_add(radius=0.11, depth=3, location=(*at, 1.4))
-        studio.bpy.context.object.data.materials.append(bark)
+        bpy.ops.mesh.primitive_cylinder_add(radius=0.11, depth=3, location=(*at, 1.4))
+        bpy.context.object.data.materials.append(bark)
         made = tree(number, LEAVES[number % 3], low=0.2, flat=1.1)
         put(random.Random(number), [made], at, (4.5, 5), lambda x, _: 0 * x + 2)
     if is_low:
@@ -244,16 +240,9 @@ def dirt(seed: int) -> Any:
 def tube(name: str, rings: Any, surface: Any) -> Any:
     """Return the smooth mesh of rings of points, (rings, points, 3), one after the other."""
     count = rings.shape[1]
-    faces = [
-        [first + one, first + two, first + two + count, first + one + count]
-        for first in range(0, (len(rings) - 1) * count, count)
-        for one, two in zip(range(count), (*range(1, count), 0), strict=True)
-    ]
-    made = studio.bpy.data.meshes.new(name)
-    made.from_pydata(rings.reshape(-1, 3).tolist(), [], faces)
-    made.polygons.foreach_set("use_smooth", [True] * len(faces))
-    made.materials.append(surface)
-    return made
+    starts = range(0, (len(rings) - 1) * count, count)
+    faces = [face for first in starts for face in around(first, count)]
+    return mesh(name, rings.reshape(-1, 3), faces, surface, is_smooth=True)
 
 
 def pebble(seed: int) -> Any:
@@ -304,11 +293,9 @@ def rug() -> None:
     slab((0, 1.8, 0.004), (3.0, 3.0, 0.008), base)
     for y in np.arange(0.6, 3.3, 0.1):
         for x in np.arange(-1.37, 1.38, 0.1):
-            placed = studio.bpy.data.objects.new("tuft", deal.choice(tufts))
-            placed.location = (float(x) + deal.gauss(0, 0.02), float(y) + deal.gauss(0, 0.02), 0)
-            placed.rotation_euler = (0, 0, deal.uniform(0, 6.3))
-            placed.scale = (1, 1, deal.uniform(0.85, 1.1))
-            studio.bpy.context.collection.objects.link(placed)
+            kind = deal.choice(tufts)
+            at = float(x) + deal.gauss(0, 0.02), float(y) + deal.gauss(0, 0.02), 0
+            hang("tuft", kind, at, (0, 0, deal.uniform(0, 6.3)), (1, 1, deal.uniform(0.85, 1.1)))
     thing("winchesterSofa", (0.5, 5.5, 0), 0.8)
     thing("decorativePlant", (-1.3, 5.4, 0), 1.4)
     light("apartment.exr", 100, 0.7)
@@ -345,12 +332,10 @@ def flower(seed: int, petal: Colour, *, tall: float, wide: float, tilt: float) -
         ends.append([at(one, heart, 0.1 * heart), at(two, heart, 0.1 * heart), *inner])
         ends.append([inner[1], inner[0], at(0, 0, 0.6 * heart), at(0, 0, 0.6 * heart)])
     corners = np.array(ends).reshape(-1, 3)
-    made = studio.bpy.data.meshes.new("flower")
-    made.from_pydata(corners.tolist(), [], np.arange(len(corners)).reshape(-1, 4).tolist())
-    for colour in (GREENS[0], petal, (0.16, 0.075, 0.02) if tall > 0.2 else (0.6, 0.36, 0.02)):
-        made.materials.append(leafy(colour, 1.4))
-    made.polygons.foreach_set("material_index", [0] * 5 + [1] * 22 + [2] * 16)
-    return made
+    colours = GREENS[0], petal, (0.16, 0.075, 0.02) if tall > 0.2 else (0.6, 0.36, 0.02)
+    surfaces = [leafy(colour, 1.4) for colour in colours]
+    faces, which = np.arange(len(corners)).reshape(-1, 4), [0] * 5 + [1] * 22 + [2] * 16
+    return mesh("flower", corners, faces, *surfaces, which=which)
 
 
 def lawn() -> None:
@@ -377,14 +362,14 @@ def quay(name: str, yaw: float, turn: float, bollard: tuple[float, float]) -> No
     slab((*at, -0.04), (40, 0.7, 0.11), edge, turn=turn)
     iron = speckled((0.1, 0.05, 0.03), (0.03, 0.025, 0.025), rough=0.6, scale=12, bump=0.4)
     for high, wide, deep in ((0.16, 0.3, 0.36), (0.36, 0.42, 0.12)):
-        studio.bpy.ops.mesh.primitive_cylinder_add(
+        bpy.ops.mesh.primitive_cylinder_add(
             radius=wide / 2, depth=deep, vertices=48, location=(*bollard, high)
         )
-        made = studio.bpy.context.object
+        made = bpy.context.object
         rim = made.modifiers.new("rim", "BEVEL")
         rim.width, rim.segments = 0.03, 4
         made.data.materials.append(iron)
-        made.data.polygons.foreach_set("use_smooth", [True] * len(made.data.polygons))
+        made.data.shade_smooth()
     light("sunset.exr", yaw, 1.2)
     lamp("SUN", (0, 0, 5), (62, 0, -50), energy=2.4, angle=0.12, color=(1, 0.8, 0.6))
     seen_from(FAR)
@@ -421,11 +406,7 @@ def leaf(seed: int, colour: Colour) -> Any:
     wide = 0.26 * np.cos(math.pi * along) ** 0.7 * (1 - 0.3 * along)
     bent = draw.uniform(-0.25, 0.3) * along**2
     sides_ = [np.stack([along, k * wide, bent + 0.25 * abs(k) * wide], -1) for k in (-1, 0, 1)]
-    first = np.array([[9 * row + each] for row in range(2) for each in range(8)])
-    made = studio.bpy.data.meshes.new("leaf")
-    made.from_pydata(np.concatenate(sides_).tolist(), [], np.add(first, [0, 1, 10, 9]).tolist())
-    made.materials.append(leafy(colour, 1.2, rough=0.7))
-    return made
+    return mesh("leaf", np.concatenate(sides_), quads(3, 9), leafy(colour, 1.2, rough=0.7))
 
 
 def forest(name: str, yaw: float, view: tuple[float, ...]) -> None:
@@ -611,21 +592,14 @@ def wall(
     pits = 0.0035 * np.maximum(fractal(draw, shape, 1.2, 40) - 1.3, 0)
     z = level + rough * (relief - pits) - worn + bowl
     z = z * (1 - gap) + gap * (-0.009 + 0.4 * relief) - 4.0 * np.maximum(-edge, 0)
-    made = studio.bpy.data.meshes.new("wall")
     points = np.stack([x, y - middle, z], -1).reshape(-1, 3)
-    rows, columns = shape
-    first = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)).reshape(-1, 1)
-    made.from_pydata(points, [], first + np.array([0, 1, columns + 1, columns]))
-    made.polygons.foreach_set("use_smooth", [True] * len(first))
+    made = mesh("wall", points, quads(*shape), surface, is_smooth=True)
     hollow = np.clip(0.5 + (relief - pits - 0.6 * worn) / 0.012, 0, 1)
     values = {"stone": 0.5 + 0.5 * lots[0][number], "joint": gap, "hollow": hollow}
     for each, value in values.items():
         held = made.attributes.new(each, "FLOAT", "POINT")
         held.data.foreach_set("value", value.astype(np.float32).ravel())
-    made.materials.append(surface)
-    placed = studio.bpy.data.objects.new("wall", made)
-    placed.location, placed.rotation_euler = (0, middle, 0), (0, 0, turn)
-    studio.bpy.context.collection.objects.link(placed)
+    hang("wall", made, (0, middle, 0), (0, 0, turn))
     return sides(0.76, 0.45, far - 0.03, turn)
 
 

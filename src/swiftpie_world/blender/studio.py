@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 PHOTOGRAPH_PX, SAMPLES, EDGE_M = (768, 576), 32, 0.05
 HORIZON_M = 20_000  # beyond which nothing is drawn
@@ -21,8 +22,65 @@ OAK: tuple[Colour, Colour] = ((0.42, 0.255, 0.12), (0.23, 0.118, 0.048))
 WALNUT: tuple[Colour, Colour] = ((0.20, 0.105, 0.055), (0.09, 0.042, 0.02))
 GREENS = ((0.12, 0.23, 0.035), (0.17, 0.28, 0.05), (0.09, 0.18, 0.03), (0.28, 0.28, 0.10))
 
-bpy: Any = None  # loaded by `main`, as nothing else needs it
 FOLDER, PERCENT = Path(), 100
+
+
+class Blender:
+    """Blender's module, which is loaded as a scene begins."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module("bpy"), name)
+
+
+bpy: Any = Blender()
+
+
+def quads(rows: int, columns: int) -> NDArray[Any]:
+    """Return the faces of a net of corners, ((rows - 1) * (columns - 1), 4)."""
+    corner = np.arange(rows * columns).reshape(rows, columns)
+    ends = corner[:-1, :-1], corner[:-1, 1:], corner[1:, 1:], corner[1:, :-1]
+    return np.stack(ends, -1).reshape(-1, 4)
+
+
+def mesh(
+    name: str, points: Any, faces: Any, *surfaces: Any, which: Any = None, is_smooth: bool = False
+) -> Any:
+    """Return a mesh of points (N, 3) and faces, of which `which` tells the surface by number."""
+    made = bpy.data.meshes.new(name)
+    made.from_pydata(points.tolist(), [], faces if isinstance(faces, list) else faces.tolist())
+    for surface in surfaces:
+        made.materials.append(surface)
+    if which is not None:
+        made.polygons.foreach_set("material_index", which)
+    if is_smooth:
+        made.shade_smooth()
+    return made
+
+
+def hang(
+    name: str,
+    shape: Any,
+    at: Sequence[float] = (0, 0, 0),
+    turn: Sequence[float] = (0, 0, 0),
+    scale: Sequence[float] = (1, 1, 1),
+) -> Any:
+    """Add an object with a mesh, a lamp, a camera or nothing."""
+    made = bpy.data.objects.new(name, shape)
+    bpy.context.collection.objects.link(made)
+    made.location, made.rotation_euler, made.scale = at, turn, scale
+    return made
+
+
+def surround(world: Any, image: Any, turn: float) -> Any:
+    """Let a world shine as a panorama does, turned by an angle; return the node that shows it."""
+    nodes, link = world.node_tree.nodes, world.node_tree.links.new
+    kinds = "TexCoord", "Mapping", "TexEnvironment"
+    at, turned, shown = (nodes.new(f"ShaderNode{kind}") for kind in kinds)
+    turned.inputs["Rotation"].default_value, shown.image = (0, 0, turn), image
+    link(at.outputs["Generated"], turned.inputs[0])
+    link(turned.outputs[0], shown.inputs[0])
+    link(shown.outputs[0], nodes["Background"].inputs[0])
+    return shown
 
 
 class Material:
@@ -216,8 +274,7 @@ def thing(name: str, at: Sequence[float], tall: float, *, turn: float = 0.0) -> 
     ends = np.array([each.matrix_world @ vector(end) for each in parts for end in each.bound_box])
     low, high = ends.min(0), ends.max(0)
     scale, (x, y, _) = tall / (high[2] - low[2]), (low + high) / 2
-    hold = bpy.data.objects.new("hold", None)
-    bpy.context.collection.objects.link(hold)
+    hold = hang("hold", None)
     for each in parts:
         each.parent = hold
         each.matrix_parent_inverse.identity()
@@ -237,19 +294,9 @@ def light(
     made = bpy.data.worlds.new("around")
     bpy.context.scene.world, made.use_nodes = made, True
     nodes, links = made.node_tree.nodes, made.node_tree.links
-    shown, turned, at = map(
-        nodes.new, ("ShaderNodeTexEnvironment", "ShaderNodeMapping", "ShaderNodeTexCoord")
-    )
-    shown.image, shown.interpolation = (
-        bpy.data.images.load(str(FOLDER / "hdri" / panorama)),
-        "Cubic",
-    )
-    turned.inputs["Rotation"].default_value = (0, 0, math.radians(yaw))
-    if disc:
-        shown.image = blurred(shown.image, disc)
-    links.new(at.outputs["Generated"], turned.inputs[0])
-    links.new(turned.outputs[0], shown.inputs[0])
-    links.new(shown.outputs[0], nodes["Background"].inputs[0])
+    image = bpy.data.images.load(str(FOLDER / "hdri" / panorama))
+    shown = surround(made, blurred(image, disc) if disc else image, math.radians(yaw))
+    shown.interpolation = "Cubic"
     nodes["Background"].inputs[1].default_value = strength
     if seen != 1:
         ray, power = nodes.new("ShaderNodeLightPath"), nodes.new("ShaderNodeMapRange")
@@ -288,9 +335,7 @@ def lamp(kind: str, at: Sequence[float], turn: Sequence[float], **how: Any) -> N
     made = bpy.data.lights.new("lamp", kind)
     for name, value in how.items():
         setattr(made, name, value)
-    hung = bpy.data.objects.new("lamp", made)
-    bpy.context.collection.objects.link(hung)
-    hung.location, hung.rotation_euler = at, [math.radians(each) for each in turn]
+    hang("lamp", made, at, [math.radians(each) for each in turn])
 
 
 def camera(
@@ -306,15 +351,13 @@ def camera(
     By default it looks at them as a person does who photographs them: from 16 degrees above.
     """
     made = bpy.data.cameras.new("camera")
-    held = bpy.data.objects.new("camera", made)
-    bpy.context.collection.objects.link(held)
+    held = hang("camera", made, (0, 0, height), (math.radians(90 - pitch), 0, 0))
     bpy.context.scene.camera, made.sensor_fit, made.clip_start = held, "VERTICAL", 0.01
     made.angle, made.clip_end = math.radians(angle), HORIZON_M
     if sharp is not None:
         made.dof.use_dof, made.dof.aperture_fstop = True, sharp
         below = math.radians(pitch + angle / 3)
         made.dof.focus_distance = focus or height / math.tan(below)
-    held.location, held.rotation_euler = (0, 0, height), (math.radians(90 - pitch), 0, 0)
 
 
 def facts(corners: Sequence[tuple[float, float]]) -> dict[str, Any]:
@@ -448,20 +491,18 @@ def tuft(seed: int, blades: int = 1800, tall: float = 0.055, wide: float = 0.3) 
         ends.append(np.stack([x, y, high * up - 0.25 * up**2 * lean], 1))
     first = 5 * np.arange(blades)[:, None]
     faces = [*(first + np.array([0, 1, 3, 2])).tolist(), *(first + np.array([2, 3, 4])).tolist()]
-    made = bpy.data.meshes.new("tuft")
-    made.from_pydata(np.stack(ends, 1).reshape(-1, 3).tolist(), [], faces)
-    return made
+    return mesh("tuft", np.stack(ends, 1).reshape(-1, 3), faces)
 
 
 def render(drawn: Sequence[Callable[[], None]], about: str | None) -> None:
     """Render places, by their functions' names."""
-    global bpy, FOLDER, PERCENT
+    global FOLDER, PERCENT
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("folder", type=Path, help="what the packages hold")
     parser.add_argument("names", nargs="*", help="functions of this file; all by default")
     parser.add_argument("--percent", type=int, default=100, help="of the width and height")
-    given = parser.parse_args()
-    bpy, FOLDER, PERCENT = importlib.import_module("bpy"), given.folder.resolve(), given.percent
+    given = parser.parse_intermixed_args()
+    FOLDER, PERCENT = given.folder.resolve(), given.percent
     places = {place.__name__: place for place in drawn}
     for name in given.names or places:
         bpy.ops.wm.read_factory_settings(use_empty=True)

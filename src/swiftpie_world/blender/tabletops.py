@@ -23,7 +23,9 @@ from swiftpie_world.blender.streets import fractal
 from swiftpie_world.blender.studio import (
     Colour,
     Material,
+    bpy,
     camera,
+    hang,
     lamp,
     light,
     room,
@@ -140,7 +142,7 @@ def drawn(
     lots = np.repeat(((relief - relief.min()) / np.ptp(relief))[..., None], 4, -1)
     shown, height = (made("TexImage", mapped) for _ in range(2))
     for node, pixels in ((shown, tone), (height, lots)):
-        image = studio.bpy.data.images.new("drawn", columns, rows, float_buffer=True)
+        image = bpy.data.images.new("drawn", columns, rows, float_buffer=True)
         image.colorspace_settings.name = "Linear Rec.709"
         image.pixels.foreach_set(pixels.astype(np.float32).ravel())
         image.update()
@@ -177,7 +179,7 @@ def panes(wall_y: float, *, x: float, z: float, power: float) -> None:
     bars += [(0, 0, 0.035, 1.8), (0, 0.09, 1.8, 0.03)]
     for across, up, wide, tall in bars:
         slab(middle + matrix @ vector((across, up, 0)), (wide, tall, 0.01), black)
-        studio.bpy.context.object.rotation_euler = turned
+        bpy.context.object.rotation_euler = turned
 
 
 def daylight(power: float, *, x: float = -1.9, size: float = 1.1) -> None:
@@ -196,7 +198,7 @@ def sunlight(power: float, turn: float, *, up: float = 40.0, soft: float = 0.06)
 
 def shoot(name: str, corners: Sequence[tuple[float, float]], *, exposure: float = 0.0) -> None:
     """Draw what was built with finer samples, whose texture the denoiser keeps."""
-    scene = studio.bpy.context.scene
+    scene = bpy.context.scene
     cycles = scene.cycles
     cycles.denoising_prefilter, cycles.denoising_input_passes = "ACCURATE", "RGB_ALBEDO_NORMAL"
     cycles.filter_width = 1.2
@@ -271,7 +273,7 @@ def plate(corners: Sequence[tuple[float, float]], surface: Any, *, edge: float =
     wide = math.hypot(x2 - x1, y2 - y1)
     deep = math.hypot(corners[2][0] - x2, corners[2][1] - y2)
     slab((*((low + high) / 2), -0.02), (wide, deep, 0.04), surface, turn=turn)
-    studio.bpy.context.object.modifiers["edge"].width = edge
+    bpy.context.object.modifiers["edge"].width = edge
 
 
 def table_0() -> None:
@@ -291,7 +293,7 @@ def print_of(panorama: str, at: Sequence[float], size: Sequence[float], left: fl
     turned = shown.inputs[0].links[0].from_node
     turned.inputs["Location"].default_value = (left, 0.42, 0)
     turned.inputs["Scale"].default_value = (0.16, 0.24, 1)
-    shown.image = studio.bpy.data.images.load(str(studio.FOLDER / "hdri" / panorama))
+    shown.image = bpy.data.images.load(str(studio.FOLDER / "hdri" / panorama))
     x, y, z = at
     slab((x, y, z), (wide + 0.05, tall + 0.05, 0.03), satin((0.07, 0.06, 0.05)), upright=True)
     paper = speckled((0.78, 0.77, 0.74), (0.77, 0.76, 0.73), rough=0.8, scale=9)
@@ -359,17 +361,17 @@ def slatted(
         level = -0.012 + draw.normal() * 0.0008
         at = (-sin * off, middle + cos * off, level)
         slab(at, (2.3, wide - gap + draw.normal() * 0.0007, 0.024), surface, turn=turn)
-        held = studio.bpy.context.object
+        held = bpy.context.object
         held.modifiers["edge"].width, held.modifiers["edge"].segments = 0.0045, 4
         held.rotation_euler = (draw.normal() * 0.006, draw.normal() * 0.0006, turn)
         for along in (-0.42, 0.52):
             for side in (-0.028, 0.028):
                 spot = off + side + draw.normal() * 0.001
                 x, y = cos * along - sin * spot, middle + sin * along + cos * spot
-                studio.bpy.ops.mesh.primitive_cylinder_add(
+                bpy.ops.mesh.primitive_cylinder_add(
                     radius=0.0038, depth=0.002, vertices=24, location=(x, y, level + 0.0118)
                 )
-                studio.bpy.context.object.data.materials.append(steel.made)
+                bpy.context.object.data.materials.append(steel.made)
     light(*around, disc=1.2, seen=2)
     sunlight(*sun)
     camera()
@@ -468,11 +470,11 @@ def couch(
 
     Its materials have the surface that `covers` names, or None for their own.
     """
-    before = {*studio.bpy.data.objects}
+    before = {*bpy.data.objects}
     thing(piece, (x, 1.75, -seat), tall)
-    hold = studio.bpy.data.objects["hold"]
+    hold = bpy.data.objects["hold"]
     hold.scale[0], hold.location[0] = hold.scale[0] * wide, x + wide * (hold.location[0] - x)
-    for each in {*studio.bpy.data.objects} - before:
+    for each in {*bpy.data.objects} - before:
         for slot in each.material_slots:
             slot.material = covers(slot.material.name) or slot.material
 
@@ -481,7 +483,7 @@ def cushion(
     seed: int, at: Sequence[float], size: Sequence[float], surface: Any, *, swell: float = 0.026
 ) -> None:
     """Add a cushion of a seat, the middle of whose top is at a place, with a welt at its edges."""
-    bpy, half = studio.bpy, np.array(size) / 2
+    half = np.array(size) / 2
     waves = np.random.default_rng(seed).normal(size=(2, 10, 3))
 
     def stuffed(ends: Any) -> Any:
@@ -501,7 +503,7 @@ def cushion(
     bpy.ops.object.modifier_apply(modifier="finer")
     ends = np.array([vertex.co for vertex in made.data.vertices])
     made.data.vertices.foreach_set("co", stuffed(ends).ravel())
-    made.data.polygons.foreach_set("use_smooth", [True] * len(made.data.polygons))
+    made.data.shade_smooth()
     made.data.materials.append(surface)
     side = np.linspace(-1, 1, 60)[:-1]
     around = np.stack([side, 0 * side - 1], 1)
@@ -515,10 +517,8 @@ def cushion(
         ring = stuffed(np.concatenate([around, np.full((len(around), 1), up)], 1))
         line.points.foreach_set("co", np.concatenate([ring, ring[:, :1] * 0 + 1], 1).ravel())
         line.use_cyclic_u = True
-        hung = bpy.data.objects.new("welt", welt)
-        hung.location = at
         welt.materials.append(surface)
-        bpy.context.collection.objects.link(hung)
+        hang("welt", welt, at)
 
 
 def sofa_0() -> None:
@@ -562,7 +562,7 @@ def sofa_1() -> None:
     wall(3.0, (0.5, 0.48, 0.45))
     hide = leather((0.2, 0.085, 0.042))
     couch("winchesterSofa", 0.42, 0.8, lambda name: None if "Feet" in name else hide)
-    studio.bpy.data.objects.remove(studio.bpy.data.objects["Cube_Cube.001"])
+    bpy.data.objects.remove(bpy.data.objects["Cube_Cube.001"])
     for number in (-1, 0, 1):
         cushion(number + 5, (0.597 * number, 1.62, 0), (0.592, 0.68, 0.17), hide)
     light("apartment.exr", 100, 0.4)
@@ -600,7 +600,7 @@ def counter_0() -> None:
         slab((x, 3.1, -0.42), (0.594, 0.02, 0.75), green)
     wood = drawn(*planks(4, WALNUT, (0.6, 0.6), 0.3), rough=0.5, at=(-0.5, 3.6), varied=0.05)
     slab((-0.62, 3.62, 0.19), (0.25, 0.022, 0.38), wood.made)
-    studio.bpy.context.object.rotation_euler = (-0.13, 0, 0.02)
+    bpy.context.object.rotation_euler = (-0.13, 0, 0.02)
     thing("orchids", (0.74, 3.4, 0), 0.42)
     light("apartment.exr", 90, 0.6)
     daylight(30, x=-1.8)
