@@ -79,9 +79,11 @@ class Choices(TypedDict, total=False):
     detail: Annotated[  # as `adapters.branches_of` reads it
         "DetailForm | None",
         Option(
-            "How pictures of the subject reach self-attention: by the detail branch that the "
-            "adapter was trained with, the default; `joint` or `matched`, which need no training; "
-            "or none.",
+            "How pictures of the subject reach self-attention.\n\n"
+            "adapter: by the adapter's trained detail branch, the default.\n\n"
+            "joint: by reading their keys and values too; needs no training.\n\n"
+            "matched: by values at matching places; needs no training.\n\n"
+            "none: not at all.",
             kind=DetailForm,
         ),
     ]

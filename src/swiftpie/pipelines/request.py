@@ -189,10 +189,11 @@ class Subject:
     layers: Annotated[
         LayerScales | str,  # "" is 1 in all
         Option(
-            "Layers of the U-Net that read this subject, as factors on its identity scale: style, "
-            "layout, or both with a comma, for Stable Diffusion XL; or numbers as diffusers writes "
-            'them, 0 where left out: {"down": {"block_2": [0, 1]}, "up": 0.5}. By default all. '
-            "With several subjects, once for each.",
+            "Layers of the U-Net that read this subject. By default all. With several subjects, "
+            "once for each.\n\n"
+            "style, layout: those layers of Stable Diffusion XL; both with a comma.\n\n"
+            "FORM: factors on the identity scale by block, as in diffusers; missing blocks are 0: "
+            '{"down": {"block_2": [0, 1]}, "up": 0.5}.',
             "style|layout|FORM",
             kind=str,
         ),
