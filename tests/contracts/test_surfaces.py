@@ -472,7 +472,10 @@ SAYING = {
 SAID = {  # of options that the embedded model does without, or refuses
     "form of ChordEdit": (edit("a blue dog", {"chord": "fast"}), r"`chord=fast` has no effect"),
     "pose": (POSE, r"keep\s+a\s+pose"),
-    "best of words": (edit("a dog at night", {"best_of": 2}), r"edit\s+by\s+words"),
+    "best of words": (
+        edit("a dog at night", {"best_of": 2}),
+        r"best.of.2`?\s+(cannot\s+be|compares)",
+    ),
 }
 
 
