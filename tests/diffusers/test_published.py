@@ -278,7 +278,8 @@ def seen_by_callback(pipe, **call):
         seen.append(values["latents"].clone())
         return {"latents": 0.5 * values["latents"]}
 
-    return [*seen, pipe(PROMPT, callback_on_step_end=keep, output_type="pt", **call).images]
+    picture = pipe(PROMPT, callback_on_step_end=keep, output_type="pt", **call).images
+    return [*seen, picture]
 
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of diffusers' schedulers
