@@ -95,6 +95,11 @@ class TestOnRay:
         assert sorted(row["status"] for row in drawn) == ["done", "failed"]
         assert contents(folder / "out") == contents(folder / "whole")
 
+    def test_ray_that_runs_already_is_used_as_the_local_one(self, cluster):
+        held = {"processes": 1, "cpus": 1, "gpus": 0}
+        with connected(cluster.address, **held) as ray, connected("local", **held) as same:
+            assert (same, "RAY_AUTH_TOKEN" in os.environ) == (ray, False)
+
 
 def contents(folder):
     """Return all files of a run but its plan, and the report without what passes with time."""

@@ -111,10 +111,11 @@ def connected(address: str, *, processes: int, cpus: float, gpus: float) -> Iter
         "object_store_memory": STORE_BYTES,
         "include_dashboard": False,
     }
-    own = room if address == LOCAL else {}
+    running = sys.modules.get("ray")  # importing it is for later, see `_closed_to_others`
+    is_ours = running is None or not running.is_initialized()
+    own = room if address == LOCAL and is_ours else {}
     with _closed_to_others() if own else nullcontext() as ending:
         ray = require("ray", extra="ray", use="--ray")
-        is_ours = not ray.is_initialized()
         if is_ours:
             try:
                 host, _, port = address.rpartition(":")
