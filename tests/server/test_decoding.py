@@ -129,17 +129,17 @@ async def test_what_does_not_fit_into_memory_waits_before_it_is_decoded(sprite, 
         for key in "cfg":  # small ones pass, also of who waits
             assert (await decoder.decode(small, key=key)).image.size == (40, 40)
             gc.collect()
-        assert not any(one.done() for one in waiting)
+        assert not any(task.done() for task in waiting)
         waiting[0].cancel()  # its caller left
         held.clear()
-        for one in waiting[1:]:  # in order
-            await turns_until(one.done)
-            assert one.result().image.size == (400, 400)
+        for task in waiting[1:]:  # in order
+            await turns_until(task.done)
+            assert task.result().image.size == (400, 400)
         whole = asyncio.ensure_future(decoder.decode(large, key="h", pixel_bytes=10**6))
         await asyncio.sleep(0.01)
         assert not whole.done()  # it takes all that there is
         waiting.clear()
-        del one
+        del task
         await whole
         assert budget.taken == int(2.5 * bytes_of[400])
         whole = None
@@ -188,6 +188,6 @@ async def test_a_picture_that_takes_long_lets_another_caller_pass(decoder, sprit
     long = [asyncio.ensure_future(decoder.decode(good, key="a")) for _ in range(2)]
     await turns_until(decoder._free.locked)
     assert (await decoder.decode(good, key="b")).image.size == sprite.size
-    assert not any(one.done() for one in long)
+    assert not any(task.done() for task in long)
     os.kill(decoder._child.pid, signal.SIGCONT)
     await asyncio.gather(*long)

@@ -295,10 +295,10 @@ class RemoteFolder:
                 "%d objects of %s have names that no run writes, as %s. They stay where they are.",
                 *(len(foreign), self._address, short_reason(min(foreign))),
             )
-        room = shutil.disk_usage(self.here).free // 2
-        if sum(ours.values()) > room:
+        needed = sum(ours.values())
+        if needed > shutil.disk_usage(self.here).free // 2:
             raise OSError(
-                f"its {sum(ours.values()) >> 20} MiB are more than half of what is free in "
+                f"its {needed >> 20} MiB are more than half of what is free in "
                 f"'{tempfile.gettempdir()}', where they are copied to"
             )
         for name in ours:

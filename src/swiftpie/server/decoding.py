@@ -110,7 +110,7 @@ class Decoder:
     async def decode_all(self, uploads: Sequence[Upload], *, key: str = "") -> list[DecodedPicture]:
         """Return the pictures of a request, once there is memory for all of them.
 
-        `key` is the caller's, of whom one request with large pictures waits, and one with small.
+        `key` is the caller's. One request of a caller waits with large pictures, one with small.
 
         Raises:
             ImageError: One is no picture, broken, or takes more time or memory than one may.

@@ -226,7 +226,7 @@ def room_for_files() -> int:
         import resource
 
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-        soft, hard = (needed if one == resource.RLIM_INFINITY else one for one in limits)
+        soft, hard = (needed if limit == resource.RLIM_INFINITY else limit for limit in limits)
         needed = min(needed, hard)
         if soft < needed:
             resource.setrlimit(resource.RLIMIT_NOFILE, (needed, limits[1]))

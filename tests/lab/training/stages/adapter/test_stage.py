@@ -155,7 +155,7 @@ def test_both_branches_speak_and_at_scale_zero_the_base_does(exported, build, pl
     fresh.export(fresh.network(), tmp_path / "fresh")
     files = (exported, tmp_path / "fresh" / ADAPTER_FILE)
     choices = (choices_in(place, file) for file in files)
-    ours, other = (Session(load_components(preset_of("sd21"), **one)) for one in choices)
+    ours, other = (Session(load_components(preset_of("sd21"), **chosen)) for chosen in choices)
     silent = drawn(ours, identity=0, detail=0)
     assert np.array_equal(silent, drawn(other, identity=0, detail=0))
     for identity, detail in ((1, 0), (0, 1)):
