@@ -130,7 +130,7 @@ def test_a_film_moves_in_a_notebook_and_a_picture_is_stored_once(session, identi
 def test_a_bar_shows_long_calls_and_can_be_turned_off(capsys):
     with progress_bar("drawing", is_on=True, delay_s=-1) as advance:
         advance("text")
-        advance("layer")
+        advance("check")
     assert "drawing: text" in capsys.readouterr().err
     for is_on in (None, False):  # standard error is no terminal here
         with progress_bar("drawing", is_on=is_on) as advance:

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from swiftpie import Session
 from swiftpie.engine.runner import (
-    LAYER,
     Cache,
     CachedAutoencoder,
     CachedPrompts,
@@ -17,6 +16,7 @@ from swiftpie.engine.runner import (
     tensor_bytes,
 )
 from swiftpie.models.denoiser import sharing_weights
+from swiftpie.pipelines.denoise import CHECK
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from tests.parity.edit import photograph
 
@@ -221,8 +221,8 @@ def test_layers_are_reported_within_a_step_and_change_nothing(session, identity)
     listened = session.draw(request, on_stage=stages.append)
     assert listened.images[0].tobytes() == session.draw(request).images[0].tobytes()
     first = stages.index("place") + 1
-    assert stages[first : stages.index("step")].count(LAYER) > 20
-    assert stages[stages.index("denoise") : stages.index("decode")].count(LAYER) > 5
+    assert stages[first : stages.index("step")].count(CHECK) > 20
+    assert stages[stages.index("denoise") : stages.index("decode")].count(CHECK) > 5
 
 
 @pytest.mark.parametrize("after", [1, 40])
@@ -231,7 +231,7 @@ def test_a_listener_that_raises_stops_inside_a_step_and_leaves_no_hook(session, 
 
     def listen(stage):
         stages.append(stage)
-        if stages.count(LAYER) == after:
+        if stages.count(CHECK) == after:
             raise Enough
 
     with pytest.raises(Enough):
@@ -248,7 +248,7 @@ def test_another_thread_is_not_reported(session, identity):
         thread.join()
         assert stages == []
         session.draw(request)
-    assert set(stages) == {LAYER}
+    assert set(stages) == {CHECK}
 
 
 def test_a_copy_made_meanwhile_reports_nothing_later(session):

@@ -44,7 +44,7 @@ LATE_S = 0.1
 VISITOR = "v" * 32
 OWNER = f" {VISITOR}"
 STAGES = [  # of a drawing, after which it may stop
-    *(("leaves", "batched"), ("leaves", "layer"), ("deleted", "layer"), ("late", "step")),
+    *(("leaves", "batched"), ("leaves", "check"), ("deleted", "check"), ("late", "step")),
     *(
         pytest.param("leaves", stage, marks=thorough)
         for stage in ("encode", "text", "place", "denoise", "step", "decode")
@@ -191,7 +191,7 @@ async def test_a_drawing_stops_at_its_next_stage(server, way, stage):
 async def test_a_job_of_an_animation_says_how_far_it_is_and_stops_in_a_pass(server):
     moves = {"to": [f"{PROMPT} at night"], "num_frames": 2}
     own = {**server.body["swiftpie"], "animate": moves}
-    server.gate.stage = "layer"
+    server.gate.stage = "check"
     place = await server.job(size="64x64", output_format="webp", swiftpie=own)
     await reached(server.gate.reached)
     answer = await server.call("GET", place).answer()
@@ -249,7 +249,7 @@ async def test_a_job_that_is_deleted_at_once_leaves_the_queue(server):
 @pytest.mark.parametrize("size", ["512x512", "1024x128"])
 async def test_the_largest_sizes_are_drawn_and_stop_within_a_second(server, size):
     assert (await server.draw(1, size=size).answer())["size"] == size
-    call = await server.at("layer", size=size)
+    call = await server.at("check", size=size)
     call.left.set()
     await call.done
     began = time.process_time()
@@ -367,7 +367,7 @@ ENDS = [
         for end in (
             ("fails", EDITS, PLAIN, None),
             ("fails", EDITS, {"prompt": "x", "swiftpie": '{"task": "replace"}'}, None),
-            ("leaves", EDITS, NETWORKS, "layer"),
+            ("leaves", EDITS, NETWORKS, "check"),
             ("late", EDITS, NETWORKS, "decode"),
         )
     ),

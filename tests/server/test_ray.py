@@ -43,7 +43,7 @@ def load_slow(notes):
     class Slow(Session):
         def draw_chosen(self, choices, on_stage, **more):
             def passed(stage):
-                if stage != "layer" and choices[0].request.negative_prompt == SLOWLY:
+                if stage != "check" and choices[0].request.negative_prompt == SLOWLY:
                     with notes.open("a") as file:
                         file.write(f"{os.getpid()}\n")
                     time.sleep(STAGE_S)

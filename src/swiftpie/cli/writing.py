@@ -133,9 +133,9 @@ def carry_out(
     metadata: Mapping[str, str] = NO_FACTS,
 ) -> "GenerationResult | EditResult":
     """Draw a request and write its files; a terminal shows the stage that it is in."""
-    from swiftpie.engine.runner import LAYER
     from swiftpie.engine.steps import StepFile
     from swiftpie.imageio.writing import save_animation
+    from swiftpie.pipelines.denoise import CHECK
 
     request, screen = drawing.request, Console(stderr=True)
     steps = None
@@ -147,7 +147,7 @@ def carry_out(
         with screen.status("drawing") as status:
 
             def show(stage: str) -> None:
-                if stage != LAYER:
+                if stage != CHECK:
                     status.update(f"drew: {stage}")
 
             result = draw(on_stage=show)

@@ -25,7 +25,7 @@ from swiftpie.models.inversion import Inversion, finds_noise_alone
 from swiftpie.models.text import PromptEncoder
 from swiftpie.models.vision import HasNullTokens
 from swiftpie.pipelines.choose import Choice
-from swiftpie.pipelines.denoise import OnStage, OnStep, free_unused_memory
+from swiftpie.pipelines.denoise import CHECK, OnStage, OnStep, free_unused_memory
 from swiftpie.pipelines.draw import draw_together
 from swiftpie.pipelines.tasks import EditRequest, RepaintRequest, Request
 from swiftpie.types import (
@@ -43,7 +43,6 @@ Drawn = TypeVar("Drawn")
 Value = TypeVar("Value")
 
 DELAY_S = 2.0  # quicker calls show no bar
-LAYER = "layer"  # the name that a listener gets before each layer
 MIB = 2**20
 
 
@@ -387,7 +386,7 @@ def progress_bar(
     task, started = bar.add_task(what, total=total), time.monotonic()
 
     def advance(stage: str) -> None:
-        bar.update(task, advance=1, description=f"{what}: {stage}" if stage != "layer" else None)
+        bar.update(task, advance=1, description=f"{what}: {stage}" if stage != CHECK else None)
         if time.monotonic() - started > delay_s:
             bar.start()  # again and again is as once
 
@@ -411,7 +410,7 @@ def reporting_layers(components: Components, on_stage: OnStage | None) -> Iterat
     def report(*_: object) -> None:
         # Other threads share the layers. Copies made in the block keep this hook.
         if not is_over and get_ident() == thread:
-            on_stage(LAYER)
+            on_stage(CHECK)
 
     with ExitStack() as stack:
         for layer in _layers(components):

@@ -441,8 +441,8 @@ class Session:
 
         Args:
             request: What to draw.
-            on_stage: Called with the name of each stage when it ends, and with "layer" before each
-                layer of networks that run eagerly; may raise to stop.
+            on_stage: Called with the name of each stage when it ends, and with "check" within it,
+                as before each layer of networks that run eagerly; may raise to stop.
             on_step: Called after each step, see `pipelines.denoise.OnStep`; may raise to
                 stop. All pictures of the request are then drawn in one pass.
 

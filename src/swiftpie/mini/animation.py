@@ -69,7 +69,7 @@ def prepare_animation(components: Components, request: AnimateRequest, clock: Cl
     for state, key in zip(states, keys, strict=True):
         _check_between(states[0], keys[0], state, key)
     rows = _rows(keys, shares)
-    clock.lap("scene")
+    clock.end_stage("scene")
     facts = {"to": "; ".join(request.to), "frames": str(request.num_frames)}
     if not request.subjects:
         drawn = partial(draw_empty, components, states[0], rows, clock, facts)

@@ -194,7 +194,7 @@ def compose_in_place(plan: RepaintPlan, patch: Patch, clock: Clock, drawn: Drawn
         gone=patch.gone,
         place=patch.place,
         seed=plan.request.seed,
-        on_band=partial(clock.lap, "join"),
+        on_band=clock.check,
         on_doubt=partial(_heed, plan.request),
     )
     points = to_tensor(plan.original.resize((SMALL_PX, SMALL_PX), Image.Resampling.NEAREST))
@@ -223,7 +223,7 @@ def prepare_removal(components: Components, request: RepaintRequest, clock: Cloc
 
 def _continued(plan: RepaintPlan, patch: Patch, clock: Clock) -> Tensor:
     """Return the patch with what goes inpainted from its surroundings."""
-    on_band, on_doubt = partial(clock.lap, "join"), partial(_heed, plan.request)
+    on_band, on_doubt = clock.check, partial(_heed, plan.request)
     return inpaint(patch.pixels, patch.gone, on_band=on_band, on_doubt=on_doubt).clamp_(0, 1)
 
 
@@ -306,7 +306,7 @@ def prepare_insertions(components: Components, request: PersonalizeRequest, cloc
             "style stays. Leave one of them out."
         )
     rows = scene_rows(components, request)
-    clock.lap("scene")
+    clock.end_stage("scene")
     return _insert(components, request, rows, clock, [row.place for row in rows])
 
 
@@ -322,7 +322,7 @@ def _insert(
     subject, scales = request.subjects[number], request.scales
 
     def finish(*changes: Change) -> Drawn | Plan:
-        clock.lap("insert")
+        clock.end_stage("insert")
         if number + 1 < len(request.subjects):
             places = [change.image for change in changes]
             return _insert(components, request, rows, clock, places, number + 1)

@@ -187,7 +187,7 @@ def invert(
         if mask is None:
             mask = found_region(torch.sigmoid(difference.mask), canvas, LEARNED_GROW_PX)
         region = region_of(mask, canvas, like=shown.latents)
-    clock.lap("invert")
+    clock.end_stage("invert")
     changes = canvas.enter_mask(region.pixels).to(shown.pixels)
     keeps = bool(difference.same_subject > 0) or _names_the_same(components, request)
     placed = _subject(components, request, shown, changes, source, keeps=keeps)

@@ -187,7 +187,7 @@ def draw_empty(
 ) -> Drawn:
     """Return scenes without a subject, a picture a row."""
     pictures = torch.cat([row.finished(to_bytes(row.place)) for row in rows])
-    clock.lap("scene")
+    clock.end_stage("scene")
     return Drawn(
         pictures,
         torch.zeros_like(pictures[:, :1]),
@@ -204,7 +204,7 @@ def prepare_scene(components: Components, request: PersonalizeRequest, clock: Cl
     if not (empty := is_empty(components, request)):
         check_subjects(components, request)
     rows = tuple(scene_rows(components, request))
-    clock.lap("scene")
+    clock.end_stage("scene")
     if empty:
         return Plan(request, partial(draw_empty, components, request, rows, clock))
     boxes = tuple(zip(*(row.boxes for row in rows), strict=True))
@@ -437,7 +437,7 @@ def finish_scene(drawn: Drawn, plan: ScenePlan, clock: Clock) -> Drawn:
         picture, alpha = _with_subjects(plan, index, drawing, found[[index]], known)
         masks.append(alpha)
         pictures.append(row.finished(picture, subjects=alpha))
-    clock.lap("scene")
+    clock.end_stage("scene")
     return drawn._replace(
         pixels=torch.cat(pictures) if len(pictures) > 1 else pictures[0],
         subject_mask=torch.cat(masks),

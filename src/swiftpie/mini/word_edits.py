@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import chain, dropwhile, pairwise
 from typing import NamedTuple
 
@@ -180,7 +180,7 @@ def prepare_word_edit(components: Components, request: EditRequest, clock: Clock
         outline = _outline(request, original)
     elif reading.keeps_subject:
         outline = find_with(cutout_network(), original, Search()).mask
-    clock.lap("find")
+    clock.end_stage("find")
     edit = WordEdit(components, request, reading, original, outline, clock)
     return Plan(request, edit.finish, region=edit.region)
 
@@ -254,15 +254,17 @@ class WordEdit:
         picture, reading = self.original, self.reading
         if reading.look is not None and self.outline is not None:
             picture = _remade(picture, self.outline, reading.look)
-            self.clock.lap("subject")
+            self.clock.end_stage("subject")
         if reading.setting is None:
             return picture
         noise = draw_noise([self.request.seed], NOISE_SHAPE)
-        run, on_band = self.components.engine.run, partial(self.clock.lap, "relight")
+        run, on_band = self.components.engine.run, self.clock.check
         lit = relight(picture, reading.setting, noise=noise, run=run, on_band=on_band)
         if reading.keeps_subject and self.outline is not None:
             lit = Image.composite(picture, lit, mask_to_pil(self.outline)[0])
-        return add_weather(lit, reading.setting, noise=noise, on_band=on_band)
+        weathered = add_weather(lit, reading.setting, noise=noise, on_band=on_band)
+        self.clock.end_stage("relight")
+        return weathered
 
     def finish(self) -> Change:
         """Return the edited picture; all that does not change visibly is the given one's own."""
@@ -274,7 +276,7 @@ class WordEdit:
         # Before there is one picture more, as a plane of a large one fills memory.
         latent_region = resize_mask(plane(region), NOISE_SHAPE[1:])
         image = Image.composite(edited, self.original, blend)
-        self.clock.lap("join")
+        self.clock.end_stage("join")
         return Change(image, edited, blend, region, latent_region, facts={"method": "words"})
 
 

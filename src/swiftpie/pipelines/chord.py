@@ -81,7 +81,7 @@ def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> 
     original, mask, canvas = enter_canvas(components, request)
     latents = components.autoencoder.encode(canvas.enter(original).to(components.device)).float()
     noise = draw_step_noise([request.seed], latents.shape[1:], count=1)[0].to(latents)
-    clock.lap("encode")
+    clock.end_stage("encode")
     edit = ChordEdit(components, request, original, canvas, mask, latents, noise)
     return Plan(request, partial(edit.finish, clock), region=edit.shown)
 
@@ -156,16 +156,16 @@ class ChordEdit:
         parts = zip(course.weights, self.pairs, strict=True)
         way = torch.stack([weight * (pair[1:] - pair[:1]) for weight, pair in parts]).sum(dim=0)
         moved = self.latents + region.latent * way
-        clock.lap("drift")
+        clock.end_stage("drift")
         if course.refined_at is not None:
             prompts = [self.request.prompt]
             refined = self.clean(moved, [course.refined_at], prompts, shows=[1.0])
             moved = torch.lerp(moved, refined, region.latent)
-            clock.lap("refine")
+            clock.end_stage("refine")
         check_latents(components, moved)
         pixels = decode(components, moved)
         check_pixels(components, pixels)
-        clock.lap("decode")
+        clock.end_stage("decode")
         return joined(
             *(self.original, self.canvas.leave(pixels, self.original), region.pixels, clock),
             latent_region=region.latent,

@@ -59,10 +59,11 @@ OUT_OF_MEMORY = (
     "failed to allocate",  # OpenVINO
 )
 STEP = "step"  # One of several in the stage "denoise".
+CHECK = "check"  # Within a stage, before each layer and after each part of a large picture.
 M_MMAP_THRESHOLD = -3  # as in <malloc.h>
 
 OnStage = Callable[[str], object]
-"""Takes the name of each stage, and of each step, when it has ended; may raise to stop."""
+"""Takes the name of each stage when it has ended, `STEP`, or `CHECK`; may raise to stop."""
 
 
 class Prepared(NamedTuple):
@@ -106,24 +107,23 @@ class Clock:
     def __init__(self, on_stage: OnStage | None = None) -> None:
         self._on_stage = on_stage
         self._started = self._last = time.perf_counter()
-        self._laps: dict[str, float] = {}
+        self._stages: dict[str, float] = {}
 
-    def lap(self, name: str) -> None:
-        """End the stage `name`."""
+    def end_stage(self, name: str) -> None:
+        """Note the time of the stage `name`, and report its end."""
         now = time.perf_counter()
-        self._laps[name] = self._laps.get(name, 0.0) + (now - self._last) * 1000
+        self._stages[name] = self._stages.get(name, 0.0) + (now - self._last) * 1000
         self._last = now
+        self.check(name)
+
+    def check(self, name: str = CHECK) -> None:
+        """Let the listener stop the drawing by an error."""
         if self._on_stage is not None:
             self._on_stage(name)
 
-    def after_step(self) -> None:
-        """Report the end of a step to the listener, which may raise."""
-        if self._on_stage is not None:
-            self._on_stage(STEP)
-
     def timings(self) -> dict[str, float]:
         """Return all stages and their total."""
-        return {**self._laps, "total": (self._last - self._started) * 1000}
+        return {**self._stages, "total": (self._last - self._started) * 1000}
 
 
 @torch.no_grad()

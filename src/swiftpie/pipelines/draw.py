@@ -24,6 +24,7 @@ from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.pipelines.choose import Choice, choose, hearing, identities_in, resolved_scales
 from swiftpie.pipelines.denoise import (
+    STEP,
     Clock,
     GoesOn,
     Made,
@@ -224,7 +225,7 @@ def _result(components: Components, request: Request, drawn: Made, clock: Clock)
     is_tensor = request.output is not Output.PIL
     images = () if is_tensor else tuple(to_pil(drawn.pixels))
     masks = tuple(mask_to_pil(drawn.subject_mask))
-    clock.lap("join")
+    clock.end_stage("join")
     return GenerationResult(
         images=images,
         subject_masks=masks,
@@ -302,7 +303,7 @@ def _denoised(prepared: Prepared, plan: Plan, clock: Clock, on_step: OnStep | No
     def after_step(index: int, timestep: float, latents: Tensor) -> Tensor:
         if on_step is not None:  # first, as the report may stop the drawing
             latents = on_step(index, timestep, latents)
-        clock.after_step()
+        clock.check(STEP)
         return latents
 
     count = len(prepared.latents)
@@ -318,7 +319,7 @@ def _draw_batch(batch: Sequence[Plan], clock: Clock, on_step: OnStep | None) -> 
     request, start = batch[0].request, join_prepared(starts)
     components = start.components
     latents, mask, regions = _denoised(start, batch[0], clock, on_step)
-    clock.lap("denoise")
+    clock.end_stage("denoise")
     check_latents(components, latents)
     pixels = latents
     if getattr(request, "output", None) is not Output.LATENTS:
@@ -328,7 +329,7 @@ def _draw_batch(batch: Sequence[Plan], clock: Clock, on_step: OnStep | None) -> 
         )
         pixels = parts[0] if len(parts) == 1 else torch.cat(parts)
         check_pixels(components, pixels)
-    clock.lap("decode")
+    clock.end_stage("decode")
     cell_px = components.preset.latent_cell_px
     mask = resize_mask(mask, (cell_px * latents.shape[2], cell_px * latents.shape[3]))
     first = 0

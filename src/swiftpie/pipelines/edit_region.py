@@ -215,7 +215,7 @@ def joined(
     """Return an edit whose drawing shows in a `region` (1, 1, H, W) of bytes."""
     blend = blend_mask(region)
     image = Image.composite(edited, original, blend)
-    clock.lap("join")
+    clock.end_stage("join")
     return Change(image, edited, blend, mask_to_pil(region)[0], **more)
 
 

@@ -105,7 +105,7 @@ def prepare_edit(
         latents = mean + deviation * draw_noise([request.seed], mean.shape[1:]).to(mean)
     else:
         latents = components.autoencoder.encode(pixels)
-    clock.lap("encode")
+    clock.end_stage("encode")
     prompts = Compared(components.text, (request.source_prompt, request.prompt))
     if mask is not None and request.identity is None and settings.variation == 0:
         mask = without_change(prompts, mask)
@@ -133,7 +133,7 @@ def prepare_edit(
         condition=condition,
         fresh=_fresh_noise(components, start, request.seed).expand(-1, rows, -1, -1, -1),
     )
-    clock.lap("prepare")
+    clock.end_stage("prepare")
     facts = {"mode": mode, "start": settings.start, "variation": str(settings.variation)}
     place: dict[str, Any] = {"canvas": canvas, "region": region.pixels, "facts": facts}
     return Plan(
@@ -162,7 +162,7 @@ def _invert(
         region = guided_region(noise[pair[0]], noise[pair[1]], request, shown.canvas)
     else:
         region = region_of(mask, shown.canvas, like=latents)
-    clock.lap("invert")
+    clock.end_stage("invert")
     is_released = mode_of(request.settings, components.preset) is EditMode.RELEASED
     condition = appearance_condition(
         components,

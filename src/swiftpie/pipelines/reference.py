@@ -38,7 +38,7 @@ def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> 
     if region is None:
         region = torch.full((1, 1, *canvas.full), 255, dtype=torch.uint8)
     start = _start(components, request, canvas)
-    clock.lap("prepare")
+    clock.end_stage("prepare")
     finish = partial(finish_edit, request=request, canvas=canvas, region=region, clock=clock)
     return Plan(request, finish, start, region=lambda: mask_to_pil(region)[0])
 

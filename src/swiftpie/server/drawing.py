@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swiftpie.engine.runner import LAYER
 from swiftpie.engine.session import Session, draw_apart
 from swiftpie.engine.warm_up import made_ready, make_apart, stages_of
 from swiftpie.errors import InputError, SwiftPieError, WeightsError
@@ -20,6 +19,7 @@ from swiftpie.imageio.writing import PictureData, encode_animation, encode_image
 from swiftpie.library import Named
 from swiftpie.masks import Box
 from swiftpie.pipelines.choose import Choice, with_sources
+from swiftpie.pipelines.denoise import CHECK
 from swiftpie.pipelines.request import IdentityRef, Source, Subject
 from swiftpie.pipelines.tasks import EditRequest, Request, equal_pictures
 from swiftpie.remedies import Tongue, spelled
@@ -135,7 +135,7 @@ class DrawingBackend:
         def check(stage: str) -> None:
             if stop.is_set():
                 raise Stopped
-            for job in jobs if stage != LAYER else ():
+            for job in jobs if stage != CHECK else ():
                 job.stage = stage
 
         def answered(jobs: Sequence[Job]) -> Sequence[Any]:

@@ -98,7 +98,7 @@ def prepare_subjects(
     null_text = read_null_text(
         components, request.negative_prompt, guidance=request.guidance, rows=rows
     )
-    clock.lap("text")
+    clock.end_stage("text")
     if (place := place or components.family.place) is None:
         placed = in_boxes(subjects, noise[0])
     else:
@@ -132,7 +132,7 @@ def prepare_subjects(
         condition = with_style(condition, components, request)
     latents = components.schedule.initial_latents(noise[0])
     condition = _without(condition, request.without)
-    clock.lap("place")
+    clock.end_stage("place")
     return Prepared(
         *(components, latents, text, null_text, condition),
         fresh=noise[1:],

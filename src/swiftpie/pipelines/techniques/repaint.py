@@ -120,7 +120,7 @@ def prepare_repainting(
     """
     request = in_hole(request)
     plan = begin(components, open_window(components, request, clock, side_px=side_px))
-    clock.lap("prepare")
+    clock.end_stage("prepare")
     return Plan(
         request,
         partial(finish, plan=plan, compose=compose, clock=clock),
@@ -137,16 +137,16 @@ def open_window(
     size = (original.height, original.width)
     gone, box = torch.zeros(1, 1, *size, dtype=torch.uint8), request.box
     if request.mask is not None:
-        clock.lap("window")
-        gone, around = _removed(request, original, partial(clock.lap, "window"))
+        clock.check()
+        gone, around = _removed(request, original, clock.check)
         box = box or around
-        clock.lap("window")
+        clock.check()
     if request.identity is None:
         box = None
     elif box is None:
         box = proposed_box(original, request.identity, request.prompt, is_free=request.view is None)
     region = gone.clone()
-    clock.lap("window")
+    clock.check()
     if box is not None:
         left, top, right, bottom = _room_for(box, size)
         region[..., top:bottom, left:right] = 255
@@ -155,11 +155,11 @@ def open_window(
     shown = (window[3] - window[1], window[2] - window[0])
     content = tuple(max(1, round(length * side_px / max(shown))) for length in shown)
     canvas = Canvas(size, (content[0], content[1]), (side_px, side_px), window)
-    clock.lap("window")
+    clock.check()
     pixels = canvas.enter(original).to(components.device)
-    clock.lap("window")
+    clock.check()
     changes = canvas.enter_mask(region).to(pixels)
-    clock.lap("window")
+    clock.end_stage("window")
     cells = cells_of(components.preset, (side_px, side_px))
     return RepaintPlan(original, canvas, region, box, pixels, changes, gone, request, cells)
 
@@ -171,24 +171,24 @@ def finish(*drawn: Drawn, plan: RepaintPlan, compose: Compose, clock: Clock) -> 
     patch = canvas.window if removes else _around(touched(plan.region), canvas)
     left, top, right, bottom = patch
     gone = (plan.gone[..., top:bottom, left:right] > 0).float()
-    clock.lap("join")
+    clock.check()
     shown = Patch(_pixels_in(original, patch, clock), gone, canvas.shares_of(patch))
     finished = compose(plan, shown, clock, *drawn)
-    clock.lap("join")
+    clock.check()
     edited, blend = original.copy(), blend_mask(plan.region)
-    clock.lap("join")
+    clock.check()
     if removes:  # the filling meets its border, and nothing of the original may show through
         blend = ImageChops.lighter(blend, mask_to_pil(plan.gone)[0])
     for start in range(top, bottom, BAND_PX):
         here = (left, start, right, min(bottom, start + BAND_PX))
         inner = to_pil(2 * finished[..., start - top : here[3] - top, :] - 1)[0]
         edited.paste(inner, here[:2])
-        clock.lap("join")
+        clock.check()
     del finished, shown, gone  # of a large picture each fills memory
     result = Image.composite(edited, original, blend)
-    clock.lap("join")
+    clock.check()
     region = _changed_in(result, plan, patch, clock)
-    clock.lap("join")
+    clock.end_stage("join")
     return Change(
         *(result, edited, ImageChops.darker(blend, region), region),
         latent_region=resize_mask(plan.changes, plan.cells),
@@ -205,7 +205,7 @@ def _pixels_in(photograph: Image.Image, patch: PixelBox, clock: Clock) -> Tensor
         end = min(bottom, start + BAND_PX)
         band = in_unit(to_tensor(photograph.crop((left, start, right, end))))
         pixels[..., start - top : end - top, :] = band
-        clock.lap("join")
+        clock.check()
     return pixels
 
 
@@ -217,7 +217,7 @@ def _changed_in(
     Nothing changes outside of the `patch`.
     """
     near = where_changed(plan.original.crop(patch), result.crop(patch))
-    clock.lap("join")
+    clock.check()
     left, top, right, bottom = patch
     region, gone = (mask[..., top:bottom, left:right] for mask in (plan.region, plan.gone))
     whole = Image.new("L", result.size)
@@ -314,7 +314,7 @@ def _compose_whole(plan: RepaintPlan, patch: Patch, clock: Clock, drawn: Drawn) 
         gone=patch.gone,
         place=patch.place,
         seed=plan.request.seed,
-        on_band=partial(clock.lap, "join"),
+        on_band=clock.check,
     ).clamp(0, 1)
 
 
