@@ -4,11 +4,13 @@ A file counts if it lies in `swiftpie` and one of its functions runs during a ca
 has drawn before, in the thread of the call. Methods that `dataclass` generates belong to no file. A
 file hands on if one of its functions calls into another file; the others hold formulas and values.
 Two wrappers are looked through, as a reader of a call never opens them: `checked` with the checks
-of arguments, and that of `later`, which imports a function with its first call.
+of arguments, and that of `later`, which imports a function with its first call. A change of file is
+a call of a function of another file than that of the call before, a wrapper's as well.
 """
 
 import gc
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +19,7 @@ from PIL import Image
 
 import swiftpie
 from swiftpie.imageio.images import sample_pictures
+from swiftpie.mini.reading import read_all
 from swiftpie.mini.scenes import scene_library
 from tests.golden.networks import random_networks
 
@@ -27,6 +30,12 @@ WRAPPERS = ("arguments.py", "registry.py")
 class Trace(NamedTuple):
     files: list[str]  # by their first use
     handing_on: list[str]  # those of them that call into others
+    num_changes: int  # how often the call changes its file
+    num_reads: int  # how often it reads the prompts of its request
+
+    @property
+    def counts(self):
+        return [len(self.files), len(self.handing_on), self.num_changes, self.num_reads]
 
     def __str__(self):
         return "\n".join(f"{'>' if file in self.handing_on else ' '} {file}" for file in self.files)
@@ -34,7 +43,7 @@ class Trace(NamedTuple):
 
 def trace(call):
     call()  # encodes prompts and opens what later calls find open
-    files, handing_on = {}, set()
+    files, handing_on, calls = {}, set(), []
 
     def place_of(frame):
         name = frame.f_code.co_filename
@@ -42,7 +51,10 @@ def trace(call):
         return None if file in WRAPPERS else file
 
     def look(frame, event, _):
-        if event != "call" or (file := place_of(frame)) is None:
+        if event != "call" or not (name := frame.f_code.co_filename).startswith(SOURCE):
+            return
+        calls.append((name, frame.f_code.co_name))
+        if (file := place_of(frame)) is None:
             return
         files[file] = None
         while (frame := frame.f_back) is not None and place_of(frame) is None:
@@ -59,7 +71,12 @@ def trace(call):
     finally:
         sys.setprofile(before)
         gc.enable()
-    return Trace(list(files), [file for file in files if file in handing_on])
+    return Trace(
+        list(files),
+        [file for file in files if file in handing_on],
+        sum(file != after for (file, _), (after, _) in pairwise(calls)),
+        sum(name == read_all.__name__ for _, name in calls),
+    )
 
 
 def traces(session, other):
@@ -71,9 +88,10 @@ def traces(session, other):
     place = scene_library().image("park")
     calls = {
         "sd15": lambda: other.personalize(subject, "a dog", seed=1),
-        "personalize": lambda: session.personalize(identity, "a dog", seed=1),
+        "personalize": lambda: session.personalize(identity, "a dog on a beach", seed=1),
         "scene": lambda: session.personalize(identity, "a dog in rain at dusk on a beach", seed=1),
         "insert": lambda: session.insert(place, identity, prompt="a dog", seed=1),
+        "photo": lambda: session.insert(photo, identity, prompt="a dog", seed=1),
         "edit": lambda: session.edit(
             photo, "a blue dog on a beach", source_prompt="a dog on a beach", seed=1
         ),
@@ -83,11 +101,13 @@ def traces(session, other):
 
 def describe(found):
     return "\n\n".join(
-        f"# {name}: {len(one.files)} files, {len(one.handing_on)} hand on\n{one}"
+        "# {}: {} files, {} hand on, {} changes of file, {} readings\n{}".format(
+            name, *one.counts, one
+        )
         for name, one in found.items()
     )
 
 
 if __name__ == "__main__":
-    found = traces(swiftpie.load("mini", size_px=128), random_networks("sd15"))
+    found = traces(swiftpie.load("mini"), random_networks("sd15"))
     sys.stdout.write(describe(found) + "\n")
