@@ -117,7 +117,7 @@ def spell_cutouts(cutouts: tuple[tuple[Cutout, ...], ...]) -> str:
     return "; ".join(", ".join(map(str, pictures)) or "unknown" for pictures in cutouts)
 
 
-class Shown:
+class NotebookRepr:
     """What notebooks show as pictures with a line of text."""
 
     def _pictures(self) -> Sequence[Image.Image]:
@@ -148,7 +148,7 @@ def _sized(pictures: Sequence[Image.Image]) -> str:
 
 
 @dataclass(frozen=True, repr=False)
-class Identity(Shown):
+class Identity(NotebookRepr):
     """One subject, encoded once and reusable for any number of pictures.
 
     `keys` and `values` belong to the detail branch: the projected features of all reference
@@ -237,7 +237,7 @@ class IdentityBranch(StrEnum):
     ALIGNED = "aligned detail"  # the subject in its place, as input of the denoiser
 
 
-class Denoised(NamedTuple):
+class DenoisedLatents(NamedTuple):
     """The result of denoising."""
 
     latents: "Tensor"  # (B, C, h, w) clean
@@ -245,7 +245,7 @@ class Denoised(NamedTuple):
     region: "Tensor"  # (B, S, h, w) in [0, 1], the regions that rescaling used
 
 
-class Drawn(NamedTuple):
+class DecodedImages(NamedTuple):
     """New pictures before they are of 8 bits, a row each."""
 
     # (B, 3, H, W) in [-1, 1], or bytes; latents (B, C, h, w) where these are asked for.
@@ -257,7 +257,7 @@ class Drawn(NamedTuple):
     facts: Mapping[str, str] = NO_FACTS  # that files say besides those of the request
 
 
-class Change(NamedTuple):
+class EditedImage(NamedTuple):
     """A changed picture in the bits of the given one; the fields are those of `EditResult`."""
 
     image: Image.Image
@@ -272,7 +272,7 @@ class Change(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class GenerationResult(Shown):
+class GenerationResult(NotebookRepr):
     """Finished pictures and how they were made."""
 
     images: tuple[Image.Image, ...]  # empty if the output is a tensor
@@ -354,7 +354,7 @@ class GenerationResult(Shown):
 
 
 @dataclass(frozen=True, repr=False)
-class EditResult(Shown):
+class EditResult(NotebookRepr):
     """An edited picture and how it came about; all pictures are as large as the given one."""
 
     image: Image.Image

@@ -34,7 +34,7 @@ MIN_SIDE_PX, MAX_SIDE_PX = 64, 2048
 SAME_AREA = 1.25  # areas within this factor count as the size of the training pictures
 
 
-class Keep(Protocol):
+class ValueCache(Protocol):
     """Returns what belongs to a subject or a place, made once where there is room to keep it."""
 
     def __call__(self, kind: str, of: "Identity | str", make: Callable[[], Value]) -> Value:
@@ -44,13 +44,13 @@ class Keep(Protocol):
         """
 
 
-def made_anew(kind: str, of: "Identity | str", make: Callable[[], Value]) -> Value:
-    """Return what `make` returns: a `Keep` that keeps nothing."""
+def uncached(kind: str, of: "Identity | str", make: Callable[[], Value]) -> Value:
+    """Return what `make` returns: a `ValueCache` that keeps nothing."""
     del kind, of
     return make()
 
 
-def called(network: "nn.Module", *tensors: "Tensor") -> "Tensor":
+def run_network(network: "nn.Module", *tensors: "Tensor") -> "Tensor":
     """Return the output of a network; an engine may compute it in another way."""
     returned: Tensor = network(*tensors)
     return returned
@@ -66,7 +66,7 @@ class Engine:
     # Whether the first picture of another size or batch costs extra work, such as an export.
     has_fixed_sizes: bool = False
     # Calls a further network, as a technique may have, with tensors.
-    run: "Callable[..., Tensor]" = called
+    run: "Callable[..., Tensor]" = run_network
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ class Components:
     fingerprint: str  # sha256 of all weights
     own: Any = field(default=None, kw_only=True)  # what the family alone has
     engine: Engine = field(default_factory=Engine, kw_only=True)
-    keep: Keep = field(default=made_anew, kw_only=True)
+    keep: ValueCache = field(default=uncached, kw_only=True)
     # Stored with pictures: the recipe, a decoder that was chosen automatically.
     origin: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 

@@ -34,7 +34,7 @@ from swiftpie.batch.folder import (
 )
 from swiftpie.batch.jobs import Batch, BatchJob, Jobs, Model, batches_of
 from swiftpie.engine.load import load
-from swiftpie.engine.session import Session, draw_apart
+from swiftpie.engine.session import Session, draw_isolated
 from swiftpie.errors import InputError, SwiftPieError, WeightsError, short_reason
 from swiftpie.faces import FaceSettings
 from swiftpie.imageio.atomic import make_folder, write_file
@@ -115,7 +115,7 @@ class Drawer:
             return [{"id": job.id, "place": job.place, **failed} for job in jobs]
         started = time.perf_counter()
         resolve = functools.partial(self._request, session)
-        drawn = draw_apart(session, batch.jobs, resolve, failures=(Exception,))
+        drawn = draw_isolated(session, batch.jobs, resolve, failures=(Exception,))
         spent = (time.perf_counter() - started) * 1000 / len(batch.jobs)
         outcomes: list[Outcome] = []
         for job, made in zip(batch.jobs, drawn, strict=True):

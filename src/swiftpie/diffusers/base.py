@@ -25,7 +25,7 @@ from swiftpie.engine.session import Session
 from swiftpie.errors import CapabilityError, ConfigError, InputError, short_reason
 from swiftpie.faces import FaceEncoder
 from swiftpie.imageio.atomic import updated_folder
-from swiftpie.pipelines.denoise import EndsHere, OnStep
+from swiftpie.pipelines.denoise import OnStep, StopDrawing
 from swiftpie.pipelines.request import Drawable
 from swiftpie.types import EditResult, GenerationResult
 
@@ -366,7 +366,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
                 changed = callback(self, index, timestep, dict.fromkeys(names, shown))
                 shown = calls.changed_by_callback(changed, shown)
                 if self._interrupt:
-                    raise EndsHere(shown)
+                    raise StopDrawing(shown)
                 latents = shown / factors[index]
             bar.update()
             return latents

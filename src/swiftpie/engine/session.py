@@ -736,7 +736,7 @@ class Session:
         return self.draw(change)
 
 
-def draw_apart(
+def draw_isolated(
     session: Session,
     given: Sequence[Given],
     resolve: Callable[[Given], Request],
@@ -760,7 +760,7 @@ def draw_apart(
                 outcomes[number] = error
         if on_stage is not None:
             on_stage("encode")
-    drawn = _drawn_apart(session, [*choices.values()], failures, on_stage)
+    drawn = _drawn_isolated(session, [*choices.values()], failures, on_stage)
     for number, result in zip(choices, drawn, strict=True):
         if isinstance(result, Exception):
             outcomes[number] = result
@@ -770,7 +770,7 @@ def draw_apart(
     return [outcomes[number] for number in range(len(given))]
 
 
-def _drawn_apart(
+def _drawn_isolated(
     session: Session,
     choices: Sequence[Choice],
     failures: tuple[type[Exception], ...],
@@ -783,7 +783,7 @@ def _drawn_apart(
     except failures as error:
         if len(choices) == 1:
             return [error]
-        alone = [_drawn_apart(session, [choice], failures, on_stage) for choice in choices]
+        alone = [_drawn_isolated(session, [choice], failures, on_stage) for choice in choices]
         return [outcome for (outcome,) in alone]
 
 

@@ -45,7 +45,7 @@ from swiftpie.pipelines.techniques.personalize import (
     prepare_subjects,
     read_prompts,
 )
-from swiftpie.types import Drawn, TextCondition
+from swiftpie.types import DecodedImages, TextCondition
 
 FALLING = {tuple(WEATHERS).index(name) for name in ("rain", "snowfall")}
 FALL_CELLS = 4  # fall of rain and flakes from frame to frame, in cells of 32 a side
@@ -85,7 +85,7 @@ def prepare_animation(components: Components, request: AnimateRequest, clock: Cl
     words, stands = _subjects(components, request, states, drawn_at, boxes, suns, turned)
     start = prepare_subjects(components, words, clock, place=stands)
 
-    def finish(drawn: Drawn) -> Drawn:
+    def finish(drawn: DecodedImages) -> DecodedImages:
         placed = start
         if not moves:
             drawn, layouts, lights = mixed_rows((drawn, start.layouts, start.lights), shares)

@@ -46,7 +46,7 @@ from swiftpie.pipelines.techniques.repaint import (
     posture_of,
     prepare_repainting,
 )
-from swiftpie.types import Change, Drawn, Identity
+from swiftpie.types import DecodedImages, EditedImage, Identity
 
 logger = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ def begin_in_place(components: Components, plan: RepaintPlan) -> RepaintPlan:
     return plan._replace(start=prepared, lighting=lighting.select(slice(1)))
 
 
-def compose_in_place(plan: RepaintPlan, patch: Patch, clock: Clock, drawn: Drawn) -> Tensor:
+def compose_in_place(plan: RepaintPlan, patch: Patch, clock: Clock, drawn: DecodedImages) -> Tensor:
     """Return the patch with the inserted subject, its own pixels in the light of the drawing."""
     after, alone = in_unit(drawn.pixels.float().cpu()).split(1)
     one, start, lighting = plan.request.identity, plan.start, plan.lighting
@@ -321,7 +321,7 @@ def _insert(
     """Return the plan that puts subjects, from a `number` on, into the places of all pictures."""
     subject, scales = request.subjects[number], request.scales
 
-    def finish(*changes: Change) -> Drawn | Plan:
+    def finish(*changes: EditedImage) -> DecodedImages | Plan:
         clock.end_stage("insert")
         if number + 1 < len(request.subjects):
             places = [change.image for change in changes]
@@ -352,10 +352,10 @@ def _insert(
     return Plan(request, finish, parts=parts)
 
 
-def _behind_weather(rows: Sequence[SceneRow], changes: Sequence[Change]) -> Drawn:
+def _behind_weather(rows: Sequence[SceneRow], changes: Sequence[EditedImage]) -> DecodedImages:
     """Return the pictures that were changed last, with rain, flakes and fog before everything."""
     pictures = [row.finished(to_bytes(each.image)) for row, each in zip(rows, changes, strict=True)]
-    return Drawn(
+    return DecodedImages(
         torch.cat(pictures),
         torch.cat([plane(each.region) for each in changes]),
         regions=torch.cat([each.latent_region for each in changes]),

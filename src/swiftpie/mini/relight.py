@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.backbones.components import called
+from swiftpie.backbones.components import run_network
 from swiftpie.imageio.images import as_rgb, luma, to_pil, to_tensor
 from swiftpie.mini.fields import PixelRows, draw_weather
 from swiftpie.mini.looks import smoothstep
@@ -45,7 +45,7 @@ def relight(
     *,
     noise: Tensor,
     place: str | None = None,
-    run: Callable[..., Tensor] = called,
+    run: Callable[..., Tensor] = run_network,
     on_band: OnBand = int,
 ) -> Image.Image:
     """Return a picture in plain daylight as it looks in a setting, without rain, flakes and fog.

@@ -43,7 +43,7 @@ from swiftpie.pipelines.techniques.personalize import (
     prepare_picture,
     prepare_subjects,
 )
-from swiftpie.types import NO_FACTS, Drawn
+from swiftpie.types import NO_FACTS, DecodedImages
 
 # What is drawn has so many times fewer cells across and down than the model's own size. Light is
 # soft; colours of a look are not. Chosen by eye on 32 pictures; `evaluate world` finds a lighting
@@ -184,11 +184,11 @@ def draw_empty(
     rows: Sequence[SceneRow],
     clock: Clock,
     facts: Mapping[str, str] = NO_FACTS,
-) -> Drawn:
+) -> DecodedImages:
     """Return scenes without a subject, a picture a row."""
     pictures = torch.cat([row.finished(to_bytes(row.place)) for row in rows])
     clock.end_stage("scene")
-    return Drawn(
+    return DecodedImages(
         pictures,
         torch.zeros_like(pictures[:, :1]),
         regions=torch.zeros(len(rows), 1, *drawn_cells(components, request)),
@@ -426,7 +426,7 @@ def _out_of_focus(place: Image.Image, horizon: float) -> Image.Image:
 
 
 @torch.no_grad()
-def finish_scene(drawn: Drawn, plan: ScenePlan, clock: Clock) -> Drawn:
+def finish_scene(drawn: DecodedImages, plan: ScenePlan, clock: Clock) -> DecodedImages:
     """Return the pictures of `drawn` with their subjects before the scenes, behind the weather."""
     pictures, masks, known = [], [], Known()
     drawings, found = drawn.pixels.float().cpu(), drawn.subject_mask.float().cpu()

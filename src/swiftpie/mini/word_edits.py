@@ -61,7 +61,7 @@ from swiftpie.pipelines.denoise import Clock, Plan
 from swiftpie.pipelines.edit_region import UNCHANGED, blend_mask, given_mask, in_hole, where_changed
 from swiftpie.pipelines.settings import owners
 from swiftpie.pipelines.tasks import EditRequest
-from swiftpie.types import Change
+from swiftpie.types import EditedImage
 
 logger = logging.getLogger(__name__)
 
@@ -266,7 +266,7 @@ class WordEdit:
         self.clock.end_stage("relight")
         return weathered
 
-    def finish(self) -> Change:
+    def finish(self) -> EditedImage:
         """Return the edited picture; all that does not change visibly is the given one's own."""
         edited = self._drawn()
         region = self._region(None if self._is_of_all else edited)
@@ -277,7 +277,7 @@ class WordEdit:
         latent_region = resize_mask(plane(region), NOISE_SHAPE[1:])
         image = Image.composite(edited, self.original, blend)
         self.clock.end_stage("join")
-        return Change(image, edited, blend, region, latent_region, facts={"method": "words"})
+        return EditedImage(image, edited, blend, region, latent_region, facts={"method": "words"})
 
 
 def _remade(picture: Image.Image, outline: Tensor, look: str) -> Image.Image:

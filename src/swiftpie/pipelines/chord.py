@@ -49,7 +49,7 @@ from swiftpie.pipelines.methods.chord import ChordForm, ChordOptions
 from swiftpie.pipelines.style import with_style
 from swiftpie.pipelines.tasks import EditRequest
 from swiftpie.pipelines.techniques.personalize import appearance_condition, text_condition
-from swiftpie.types import Change, TextCondition
+from swiftpie.types import EditedImage, TextCondition
 
 
 class Course(NamedTuple):
@@ -150,7 +150,7 @@ class ChordEdit:
         return mask_to_pil(self.region.pixels)[0]
 
     @torch.no_grad()
-    def finish(self, clock: Clock) -> Change:
+    def finish(self, clock: Clock) -> EditedImage:
         """Return the edited picture; outside of the mask it is as it was."""
         components, region, course = self.components, self.region, self.course
         parts = zip(course.weights, self.pairs, strict=True)

@@ -22,7 +22,7 @@ from swiftpie.guidance import Branch, Guidance, Plain, branches_of
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.pipelines.tasks import Request
-from swiftpie.types import Change, Denoised, Drawn, TextCondition
+from swiftpie.types import DecodedImages, DenoisedLatents, EditedImage, TextCondition
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ OnStep = Callable[[int, float, Tensor], Tensor]
 """Takes a step's index, its timestep and the latents after it; returns those to go on with."""
 
 
-class EndsHere(Exception):  # noqa: N818 - no error
+class StopDrawing(Exception):  # noqa: N818 - no error
     """Raised by an `OnStep`: the drawing ends with the latents that it is given."""
 
     def __init__(self, latents: Tensor) -> None:
@@ -39,7 +39,7 @@ class EndsHere(Exception):  # noqa: N818 - no error
 
 
 @runtime_checkable
-class GoesOn(Protocol):
+class Resumable(Protocol):
     """An `OnStep` that knows latents of an earlier drawing, such as `engine.steps.StepFile`."""
 
     def reached(self, prepared: "Prepared", settings: str) -> tuple[int, Tensor]:
@@ -85,7 +85,7 @@ class Prepared(NamedTuple):
         return self._replace(fresh=self.fresh[:, first:end], **cut)
 
 
-Made = Drawn | Change
+Made = DecodedImages | EditedImage
 
 
 class Plan(NamedTuple):
@@ -134,7 +134,7 @@ def denoise(
     *,
     on_step: OnStep | None = None,
     first: int = 0,
-) -> Denoised:
+) -> DenoisedLatents:
     """Return clean latents (B, C, h, w) and the subjects' masks.
 
     Args:
@@ -169,7 +169,7 @@ def denoise(
         if on_step is not None:
             try:
                 latents = on_step(index, step.timestep, latents)
-            except EndsHere as end:
+            except StopDrawing as end:
                 latents, is_over = end.latents, True
         # Masks are those of the row with text and identity, if it is there.
         shown = branches.index(Branch.BOTH) if Branch.BOTH in branches else 0
@@ -183,7 +183,7 @@ def denoise(
     if INLINE_MASK in notes:
         inline = resize_mask(notes[INLINE_MASK], (region.shape[2], region.shape[3])).to(region)
         region = torch.lerp(region, inline, attention.is_inline[:, None, None, None])
-    return Denoised(latents=latents, subject_mask=mask, region=region)
+    return DenoisedLatents(latents=latents, subject_mask=mask, region=region)
 
 
 def _read_by(

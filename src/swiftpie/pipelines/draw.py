@@ -26,12 +26,12 @@ from swiftpie.pipelines.choose import Choice, choose, hearing, identities_in, re
 from swiftpie.pipelines.denoise import (
     STEP,
     Clock,
-    GoesOn,
     Made,
     OnStage,
     OnStep,
     Plan,
     Prepared,
+    Resumable,
     check_latents,
     check_pixels,
     decode,
@@ -48,9 +48,9 @@ from swiftpie.pipelines.settings import FIRST_PASS, IdentityGuidance
 from swiftpie.pipelines.tasks import EditRequest, RepaintRequest, Request
 from swiftpie.registry import later
 from swiftpie.types import (
-    Change,
-    Denoised,
-    Drawn,
+    DecodedImages,
+    DenoisedLatents,
+    EditedImage,
     EditResult,
     GenerationResult,
     IdentityBranch,
@@ -216,7 +216,7 @@ def _result(components: Components, request: Request, drawn: Made, clock: Clock)
         "scales": resolved_scales(components.preset, request).given,
         "origin": {**origin, **drawn.facts},
     }
-    if isinstance(drawn, Change):
+    if isinstance(drawn, EditedImage):
         assert not isinstance(request, PersonalizeRequest), "it changes a picture"
         whole = with_transparency(request, drawn)._asdict()
         del whole["facts"]
@@ -287,14 +287,16 @@ def _passes(
             yield list(islice(rest, size))
 
 
-def _denoised(prepared: Prepared, plan: Plan, clock: Clock, on_step: OnStep | None) -> Denoised:
+def _denoised(
+    prepared: Prepared, plan: Plan, clock: Clock, on_step: OnStep | None
+) -> DenoisedLatents:
     """Return all rows denoised, in parts where not all fit into memory and none reads others."""
     request = plan.request
 
-    def compute(first: int, end: int) -> Denoised:
+    def compute(first: int, end: int) -> DenoisedLatents:
         part = prepared if end - first == count else prepared.rows(first, end)
         known = 0
-        if on_step is not None and isinstance(on_step, GoesOn):
+        if on_step is not None and isinstance(on_step, Resumable):
             known, latents = on_step.reached(part, f"{request.guidance} {request.shaping}")
             part = part._replace(latents=latents)
         steering = request.guidance, request.shaping
@@ -310,10 +312,14 @@ def _denoised(prepared: Prepared, plan: Plan, clock: Clock, on_step: OnStep | No
     can_split = on_step is None and not plan.reads_rows
     most = _most_rows(prepared.latents)
     parts = in_parts(compute, count, can_split=can_split, most=most)
-    return parts[0] if len(parts) == 1 else Denoised(*map(torch.cat, zip(*parts, strict=True)))
+    return (
+        parts[0] if len(parts) == 1 else DenoisedLatents(*map(torch.cat, zip(*parts, strict=True)))
+    )
 
 
-def _draw_batch(batch: Sequence[Plan], clock: Clock, on_step: OnStep | None) -> Iterator[Drawn]:
+def _draw_batch(
+    batch: Sequence[Plan], clock: Clock, on_step: OnStep | None
+) -> Iterator[DecodedImages]:
     """Yield what the denoiser makes of plans of one shape, in one pass."""
     starts = [_with_regions(plan, plan.start) for plan in batch if plan.start is not None]
     request, start = batch[0].request, join_prepared(starts)
@@ -336,7 +342,7 @@ def _draw_batch(batch: Sequence[Plan], clock: Clock, on_step: OnStep | None) -> 
     for own in starts:
         rows = slice(first, first := first + len(own.latents))
         branches = acting_branches(own.components, own.condition)
-        yield Drawn(pixels[rows], mask[rows], regions[rows], own.layouts, branches)
+        yield DecodedImages(pixels[rows], mask[rows], regions[rows], own.layouts, branches)
 
 
 def _with_regions(plan: Plan, start: Prepared) -> Prepared:

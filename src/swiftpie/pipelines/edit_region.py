@@ -31,7 +31,7 @@ from swiftpie.models.text import PromptEncoder
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.request import cells_of
 from swiftpie.pipelines.tasks import EditRequest, RepaintRequest
-from swiftpie.types import Change, TextCondition
+from swiftpie.types import EditedImage, TextCondition
 from swiftpie.validation import Size
 
 logger = logging.getLogger(__name__)
@@ -211,12 +211,12 @@ def joined(
     region: Tensor,
     clock: Clock,
     **more: Any,  # noqa: ANN401 - the other fields
-) -> Change:
+) -> EditedImage:
     """Return an edit whose drawing shows in a `region` (1, 1, H, W) of bytes."""
     blend = blend_mask(region)
     image = Image.composite(edited, original, blend)
     clock.end_stage("join")
-    return Change(image, edited, blend, mask_to_pil(region)[0], **more)
+    return EditedImage(image, edited, blend, mask_to_pil(region)[0], **more)
 
 
 def where_changed(before: Image.Image, after: Image.Image, *, least: int = 1) -> Tensor:
@@ -305,7 +305,7 @@ def in_hole(request: Changing) -> Changing:
     return request if hole is None else replace(request, mask=hole)
 
 
-def with_transparency(request: EditRequest | RepaintRequest, result: Change) -> Change:
+def with_transparency(request: EditRequest | RepaintRequest, result: EditedImage) -> EditedImage:
     """Return a changed picture as transparent as it was, but for holes at a given place."""
     if alpha_of(request.picture) is None:
         return result

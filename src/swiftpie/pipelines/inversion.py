@@ -33,7 +33,7 @@ from swiftpie.pipelines.methods.inversion import EditStart, InversionOptions, Se
 from swiftpie.pipelines.settings import EditMode
 from swiftpie.pipelines.tasks import EditRequest
 from swiftpie.pipelines.techniques.personalize import appearance_condition, read_null_text
-from swiftpie.types import NO_FACTS, Change, Drawn, IdentityBranch
+from swiftpie.types import NO_FACTS, DecodedImages, EditedImage, IdentityBranch
 
 
 def advice(components: Components, request: EditRequest) -> Iterator[str]:
@@ -184,13 +184,13 @@ def guided_region(
 
 
 def finish_edit(
-    drawn: Drawn,
+    drawn: DecodedImages,
     request: EditRequest,
     canvas: Canvas,
     region: Tensor,
     clock: Clock,
     facts: Mapping[str, str] = NO_FACTS,
-) -> Change:
+) -> EditedImage:
     """Return the finished edit: the last row, where the `region` (1, 1, H, W) of bytes shows it."""
     original = as_rgb(request.picture)
     *others, edited = (canvas.leave(row, original) for row in drawn.pixels.split(1))

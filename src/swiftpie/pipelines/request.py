@@ -60,7 +60,6 @@ View = tuple[float, float]
 seen from above; at 0, 0 it is seen as in its reference."""
 
 ResultT = TypeVar("ResultT", bound="GenerationResult | EditResult")
-Part = TypeVar("Part")
 
 
 class Output(StrEnum):
@@ -388,7 +387,7 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
             InputError: A picture cannot be read.
         """
         scene, style = self.scene, self.style_reference
-        drawn = self if isinstance(scene, str) else replace(self, scene=as_opened(scene))
+        drawn = self if isinstance(scene, str) else replace(self, scene=load_picture(scene))
         region, detail = (
             opened_region(each, lambda: size_of(drawn)[::-1])
             for each in (self.mask, self.detail_mask)
@@ -405,7 +404,7 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
         )
         return replace(
             drawn,
-            style_reference=None if style is None else as_opened(style),
+            style_reference=None if style is None else load_picture(style),
             subjects=tuple(subjects),
             mask=self.mask if region is None else MaskSource.NONE,
             detail_mask=self.detail_mask if detail is None else MaskSource.NONE,
@@ -538,7 +537,7 @@ def drawing_of(
     own = {name: value for name, value in said.items() if value is not None}
     own = {"adds_named_subjects": True, **own}
     if "scales" not in own:
-        own["scales"] = taken(Scales, own)
+        own["scales"] = Scales(**pop_options(Scales, own))
     if isinstance(size := own.get("size_px"), str):
         own["size_px"] = parse_size(size)
     for name in {"mask", "detail_mask"} & own.keys():
@@ -553,12 +552,8 @@ def drawing_of(
     return make(subjects=tuple(subjects), seeds=tuple(seeds), **own)
 
 
-def taken(source: type[Part], own: dict[str, Any]) -> Part:
-    """Take the options of `source` out of `own`."""
-    return source(**said_of(source, own))
-
-
-def said_of(source: type, own: dict[str, Any]) -> dict[str, Any]:
+def pop_options(source: type, own: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of `source` out of `own`, and return them."""
     return {name: own.pop(name) for name in _names_of(source) if name in own}
 
 
@@ -584,7 +579,7 @@ def read_scene(
             return scene
         if folder is None or (NAME.fullmatch(scene) and not (folder / scene).is_file()):
             return scenes().find(scene)
-    return (file or as_opened)(scene)
+    return (file or load_picture)(scene)
 
 
 def cells_of(preset: Preset, size_px: tuple[int, int] | None) -> tuple[int, int]:
@@ -704,7 +699,7 @@ def check_encoded(source: Source) -> "Identity":
     return source
 
 
-def as_opened(picture: "Picture") -> "Image.Image":
+def load_picture(picture: "Picture") -> "Image.Image":
     """Return a picture as it is drawn, whether it is given as a file or as an object."""
     from swiftpie.imageio.decoding import as_plain
 

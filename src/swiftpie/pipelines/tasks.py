@@ -34,9 +34,8 @@ from swiftpie.pipelines.request import (
     check_view,
     is_tensor,
     opened_region,
-    said_of,
+    pop_options,
     seeds_of_best,
-    taken,
     texts_of,
 )
 from swiftpie.pipelines.settings import USUAL, EditSettings, Scales
@@ -279,8 +278,8 @@ def change_of(
             "`mask=` says what is removed, and here nothing is. Say where the subject comes by "
             "`box=`, or replace what is there."
         )
-    scales, removal = taken(Scales, own), taken(Removal, own)
-    settings = replace(own.pop("settings", EditSettings()), **said_of(EditSettings, own))
+    scales, removal = Scales(**pop_options(Scales, own)), Removal(**pop_options(Removal, own))
+    settings = replace(own.pop("settings", EditSettings()), **pop_options(EditSettings, own))
     if task.takes_mask:
         by_words = own.get("keep_pose") and own.get("prompt")
         own["mask"] = place_of(

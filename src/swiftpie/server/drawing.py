@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swiftpie.engine.session import Session, draw_apart
+from swiftpie.engine.session import Session, draw_isolated
 from swiftpie.engine.warm_up import made_ready, make_apart, stages_of
 from swiftpie.errors import InputError, SwiftPieError, WeightsError
 from swiftpie.imageio.originals import OriginalPicture, composite
@@ -162,7 +162,7 @@ class DrawingBackend:
         works = [job.work for job in jobs]
         if isinstance(works[0], Request):
             resolve = partial(resolved, session)
-            return draw_apart(session, works, resolve, failures=failures, on_stage=check)
+            return draw_isolated(session, works, resolve, failures=failures, on_stage=check)
         (task,) = works  # a group of its own
         try:
             return [task(session)]

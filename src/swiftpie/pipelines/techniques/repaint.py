@@ -56,7 +56,7 @@ from swiftpie.pipelines.request import cells_of
 from swiftpie.pipelines.style import with_style
 from swiftpie.pipelines.tasks import RepaintRequest
 from swiftpie.pipelines.techniques.personalize import appearance_condition, read_null_text
-from swiftpie.types import Change, Drawn, Identity
+from swiftpie.types import DecodedImages, EditedImage, Identity
 from swiftpie.validation import Size
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class RepaintPlan(NamedTuple):
 Begin = Callable[[Components, RepaintPlan], RepaintPlan]
 """Returns a plan with what the denoiser starts from."""
 Compose = Callable[..., Tensor]
-"""Takes a plan, a patch, a clock, and a `Drawn` unless no network drew; returns the patch
+"""Takes a plan, a patch, a clock, and a `DecodedImages` unless no network drew; returns the patch
 (1, 3, H, W) in [0, 1] with what comes there."""
 
 
@@ -164,7 +164,7 @@ def open_window(
     return RepaintPlan(original, canvas, region, box, pixels, changes, gone, request, cells)
 
 
-def finish(*drawn: Drawn, plan: RepaintPlan, compose: Compose, clock: Clock) -> Change:
+def finish(*drawn: DecodedImages, plan: RepaintPlan, compose: Compose, clock: Clock) -> EditedImage:
     """Return the photograph with the drawing in it; pixels outside of the region stay exact."""
     original, canvas = plan.original, plan.canvas
     removes = bool(plan.gone.any())
@@ -189,7 +189,7 @@ def finish(*drawn: Drawn, plan: RepaintPlan, compose: Compose, clock: Clock) -> 
     clock.check()
     region = _changed_in(result, plan, patch, clock)
     clock.end_stage("join")
-    return Change(
+    return EditedImage(
         *(result, edited, ImageChops.darker(blend, region), region),
         latent_region=resize_mask(plan.changes, plan.cells),
         branches=tuple(branch for each in drawn for branch in each.branches),
@@ -304,7 +304,7 @@ def noise_of(components: Components, plan: RepaintPlan) -> Tensor:
     return noise.to(plan.pixels)
 
 
-def _compose_whole(plan: RepaintPlan, patch: Patch, clock: Clock, drawn: Drawn) -> Tensor:
+def _compose_whole(plan: RepaintPlan, patch: Patch, clock: Clock, drawn: DecodedImages) -> Tensor:
     """Return the patch with the drawing in all of the region."""
     before, after = (in_unit(each.float().cpu()) for each in (plan.pixels, drawn.pixels))
     changes = plan.changes.float().cpu()

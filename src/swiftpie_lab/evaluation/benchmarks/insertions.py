@@ -24,7 +24,7 @@ from swiftpie.mini.scenes import scene_library
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.tasks import RepaintRequest
 from swiftpie.pipelines.techniques.repaint import finish, open_window
-from swiftpie.types import Drawn
+from swiftpie.types import DecodedImages
 from swiftpie_lab.data.photographs import load_photos
 from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.bounds import opencv, paste, poisson_blended
@@ -334,7 +334,7 @@ def exactly_drawn(session: Session, request: RepaintRequest, truth: Rendering) -
     canvas = plan.canvas
     after, before = canvas.enter(to_pil(truth.pixels)[0]), canvas.enter(request.picture)
     mask = canvas.enter_mask((255 * truth.mask).to(torch.uint8))
-    drawn = Drawn(torch.cat([after, before]), mask, regions=plan.changes)
+    drawn = DecodedImages(torch.cat([after, before]), mask, regions=plan.changes)
     return finish(drawn, plan=plan, compose=compose_in_place, clock=Clock()).image
 
 
