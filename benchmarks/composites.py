@@ -24,9 +24,9 @@ from torch import Tensor
 from benchmarks.cutout import GOOD_IOU, HINTS, hint_of, summary, warnings
 from swiftpie.imageio.images import plane
 from swiftpie.masks import iou
-from swiftpie.mini.scenes import ASSETS, PLACES_INDEX, scene_library
-from swiftpie.models.cutout import cutout_network, find_surely
-from swiftpie.models.cutout_net import CutoutNet
+from swiftpie.photo.cutout import cutout_network, find_surely
+from swiftpie.photo.cutout_net import CutoutNet
+from swiftpie.places.scenes import ASSETS, PLACES_INDEX, scene_library
 from swiftpie_lab.data.photographs import photos_of
 from swiftpie_world.blender.collect import is_rendered
 

@@ -23,9 +23,9 @@ from swiftpie.imageio.atomic import write_file
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import bounding_box, plane
 from swiftpie.masks import grow, iou
-from swiftpie.models.cutout import cutout_network, find_surely
-from swiftpie.models.cutout_net import CutoutNet
-from swiftpie.models.search import Search
+from swiftpie.photo.cutout import cutout_network, find_surely
+from swiftpie.photo.cutout_net import CutoutNet
+from swiftpie.photo.search import Search
 from swiftpie.types import DOUBTFUL
 
 OUTLINES = Path(__file__).parents[1] / "tests" / "cutout" / "outlines.json"

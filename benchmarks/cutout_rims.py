@@ -32,8 +32,8 @@ from benchmarks.composites import photographs
 from benchmarks.cutout import open_photo, read_outlines
 from swiftpie.imageio.images import sample_pictures, to_pil, to_tensor
 from swiftpie.masks import HALF, grow
-from swiftpie.models.cutout import cutout_network, find_surely
-from swiftpie.pipelines.identity import own_colours, unmixed
+from swiftpie.photo.cutout import cutout_network, find_surely
+from swiftpie.photo.matte import own_colours, unmixed
 
 COUNT, OWN, SIDE_PX, FINER = 18, 6, 640, 3
 FURS = {"hard": 0, "short fur": 5, "long fur": 12}  # lengths of hairs in pixels

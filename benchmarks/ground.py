@@ -1,6 +1,6 @@
 """How subjects stand on the ground of photographs: `python -m benchmarks.ground [FOLDER -o OUT]`.
 
-The layer of `swiftpie.models.ground` is fitted by ridge regression to the annotated photographs of
+The layer of `swiftpie.photo.ground` is fitted by ridge regression to the annotated photographs of
 the package, and to crops of them, which move the horizon; whether a place is near, to renderings as
 well. What is printed is measured by layers that saw no photograph of the place in question, nor of
 another with the same title: on the photographs, and on their crops, with subjects of several usual
@@ -44,12 +44,12 @@ from swiftpie.geometry.ground import ASSETS, SMALL_M, Ground, heights_in
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import plane
 from swiftpie.masks import HALF, Box
-from swiftpie.mini import scenes
-from swiftpie.mini.relight import NOISE_SHAPE
-from swiftpie.mini.scenes import scene_library
-from swiftpie.mini.words import tokens_in
-from swiftpie.models.ground import CELLS, WEIGHTS, Sight, features_of, height_of, mean_in, placed
 from swiftpie.noise import draw_noise, share_of
+from swiftpie.photo.ground import CELLS, WEIGHTS, Sight, features_of, height_of, mean_in, placed
+from swiftpie.places import scenes
+from swiftpie.places.relight import NOISE_SHAPE
+from swiftpie.places.scenes import scene_library
+from swiftpie.places.words import tokens_in
 from swiftpie_lab.data.photographs import photos_of
 from swiftpie_world.blender.collect import is_rendered
 from swiftpie_world.subjects import Split

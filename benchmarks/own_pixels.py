@@ -24,7 +24,7 @@ from swiftpie.geometry.shading import Illumination
 from swiftpie.imageio.images import plane, to_tensor
 from swiftpie.library import subject_library
 from swiftpie.masks import grow
-from swiftpie.mini.own_pixels import OwnPixels
+from swiftpie.places.own_pixels import OwnPixels
 from swiftpie.types import Identity
 
 PROMPT, COUNT, RIM_PX = "a thing in a park", 20, 6

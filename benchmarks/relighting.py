@@ -20,9 +20,9 @@ from PIL import Image
 
 from swiftpie.imageio.decoding import load_image
 from swiftpie.mini.reading import read
-from swiftpie.mini.relight import NOISE_SHAPE, SIDE_PX, add_weather, relight
-from swiftpie.mini.scene_network import Relighter, SceneNetwork, scene_relighter
 from swiftpie.noise import draw_noise
+from swiftpie.places.relight import NOISE_SHAPE, SIDE_PX, add_weather, relight
+from swiftpie.places.scene_network import Relighter, SceneNetwork, scene_relighter
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import psnr_db
 from swiftpie_lab.training.stages.scene import SceneConfig, contrast

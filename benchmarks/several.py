@@ -20,8 +20,8 @@ from torch import Tensor
 from swiftpie.errors import NoSubject
 from swiftpie.imageio.images import plane
 from swiftpie.masks import iou
-from swiftpie.mini.scenes import scene_library
-from swiftpie.models.several import cut_out_all
+from swiftpie.photo.several import cut_out_all
+from swiftpie.places.scenes import scene_library
 
 SIZE = (512, 448)
 SEED, FIRST = 8_300_000, 6  # The constants were chosen on the scenes before the first.

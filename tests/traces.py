@@ -20,7 +20,7 @@ from PIL import Image
 import swiftpie
 from swiftpie.imageio.images import sample_pictures
 from swiftpie.mini.reading import read_all
-from swiftpie.mini.scenes import scene_library
+from swiftpie.places.scenes import scene_library
 from tests.golden.networks import random_networks
 
 SOURCE = f"{Path(swiftpie.__file__).parent}/"

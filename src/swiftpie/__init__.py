@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from swiftpie.imageio.images import bounding_box, contact_sheet
     from swiftpie.imageio.writing import save_animation
     from swiftpie.masks import load_mask
-    from swiftpie.models.cutout import cut_out
+    from swiftpie.photo.cutout import cut_out
     from swiftpie.pipelines.animation import AnimateRequest
     from swiftpie.pipelines.identity_file import save_identity
     from swiftpie.pipelines.methods.inversion import EditStart

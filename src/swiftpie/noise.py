@@ -318,3 +318,19 @@ def _trajectory(following: Step, eta: float) -> Transition:
     return Transition(
         clean=following.alpha, noise=ratio * lowest.sigma, fresh=math.sqrt(1 - ratio**2)
     )
+
+
+def smoothed(noise: Tensor) -> Tensor:
+    """Return 3 x 3 and 5 x 5 sums and row and column means of the coupled channels, (B, 4c, h, w).
+
+    Each is scaled to unit variance where the noise is Gaussian.
+    """
+    coupled = noise[:, :COUPLED_CHANNELS]
+    boxes = [
+        F.avg_pool2d(F.pad(coupled, (reach,) * 4, mode="reflect"), 2 * reach + 1, stride=1)
+        * (2 * reach + 1)
+        for reach in (1, 2)
+    ]
+    by_column = coupled.mean(2, keepdim=True).expand_as(coupled) * coupled.shape[2] ** 0.5
+    by_row = coupled.mean(3, keepdim=True).expand_as(coupled) * coupled.shape[3] ** 0.5
+    return torch.cat([*boxes, by_column, by_row], dim=1)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from swiftpie.geometry.layout import Layout
 from swiftpie.masks import grow
-from swiftpie.mini.looks import COLOURS
-from swiftpie.mini.words import RENDITIONS
+from swiftpie.places.looks import COLOURS
+from swiftpie.places.words import RENDITIONS
 from swiftpie_world.air import Setting
 from swiftpie_world.captions import (
     ACCESSORY_PHRASES,

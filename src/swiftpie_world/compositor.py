@@ -9,7 +9,7 @@ from torch import Tensor
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.relief import normals, turn
 from swiftpie.geometry.shading import footing_of
-from swiftpie.mini.looks import recolour, remake
+from swiftpie.places.looks import recolour, remake
 from swiftpie_world.accessories import Wardrobe, wear
 from swiftpie_world.air import Setting, veil
 from swiftpie_world.captions import NONE, SceneSpec

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.mini.fields import CELLS, Colour, coarse_fields
-from swiftpie.mini.looks import smoothstep
 from swiftpie.noise import anchors, layout_uniforms
+from swiftpie.places.fields import CELLS, Colour, coarse_fields
+from swiftpie.places.looks import smoothstep
 
 __all__ = ["SIDE", "Colour", "Fields", "hsv", "over", "paste", "read_fields", "smoothstep"]
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.mini import looks
-from swiftpie.mini.looks import Form, Material, hashed, smoothstep, solid
+from swiftpie.places import looks
+from swiftpie.places.looks import Form, Material, hashed, smoothstep, solid
 
 
 def wood(form: Form) -> Tensor:

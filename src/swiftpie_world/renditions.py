@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.mini.fields import Colour
-from swiftpie.mini.looks import smoothstep
+from swiftpie.places.fields import Colour
+from swiftpie.places.looks import smoothstep
 from swiftpie_world.fields import Fields, over
 
 _LINE_PX = 128  # lines are found in pictures of this side, whatever the side that is drawn
@@ -292,4 +292,4 @@ def sepia(m: _Model) -> Tensor:
 
 
 ARTS = tuple(_DRAW)
-"""All renditions by name; `swiftpie.mini.scenes` has the words that ask for them."""
+"""All renditions by name; `swiftpie.places.scenes` has the words that ask for them."""

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 import swiftpie
-from swiftpie.models.cutout import cut_out
-from swiftpie.models.search import Search
+from swiftpie.photo.cutout import cut_out
+from swiftpie.photo.search import Search
 from tests.comfyui.interface import NODES, Cancelled, as_image, load_nodes, shape_of
 from tests.tiny.faces import make_world, photo, small_session
 

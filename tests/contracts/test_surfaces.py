@@ -31,8 +31,8 @@ from swiftpie.cli.main import app
 from swiftpie.faces import FaceSettings
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import encode_animation
-from swiftpie.mini.scenes import scene_library
 from swiftpie.pipelines.animation import USUAL_FRAMES
+from swiftpie.places.scenes import scene_library
 from swiftpie.server.mcp import Folders, Toolbox
 from tests.comfyui.interface import as_image, load_nodes
 from tests.quick import thorough_but

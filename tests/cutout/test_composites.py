@@ -10,7 +10,7 @@ from benchmarks.composites import area_under_curve, draw, photographs
 from swiftpie.imageio.images import bounding_box
 from swiftpie.library import ASSETS
 from swiftpie.masks import iou
-from swiftpie.models.cutout import cutout_network, find_surely, find_with
+from swiftpie.photo.cutout import cutout_network, find_surely, find_with
 from tests.lab.collages import collection_of
 
 

@@ -11,8 +11,8 @@ from PIL import Image
 from benchmarks import cutout
 from swiftpie.errors import InputError
 from swiftpie.masks import box_mask
-from swiftpie.models.cutout import cutout_network, find_surely
-from swiftpie.models.search import Search
+from swiftpie.photo.cutout import cutout_network, find_surely
+from swiftpie.photo.search import Search
 from swiftpie.types import DOUBTFUL
 
 FOLDER = "SWIFTPIE_DREAMBENCH"

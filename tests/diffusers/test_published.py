@@ -14,9 +14,9 @@ from swiftpie.backbones.presets import PRESETS, WeightsKind, trailing
 from swiftpie.diffusers.edit import SwiftEditPipeline
 from swiftpie.diffusers.modules import ADAPTER
 from swiftpie.diffusers.personalize import SwiftPiePipeline
-from swiftpie.mini.scenes import scene_library
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.settings import EditSettings, Scales
+from swiftpie.places.scenes import scene_library
 from tests.tiny.adapters import make_lora
 from tests.tiny.folders import choices_in
 from tests.tiny.sessions import components_in, preset_of, subject

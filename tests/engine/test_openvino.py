@@ -14,9 +14,9 @@ from swiftpie.engine.graphs.cache import GraphCache, GraphStore
 from swiftpie.engine.graphs.runtime import Precision, digest_of
 from swiftpie.engine.openvino import OpenvinoDenoiser, to_openvino
 from swiftpie.errors import CapabilityError
-from swiftpie.mini.scene_network import scene_relighter
 from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
 from swiftpie.noise import scaled_linear_step
+from swiftpie.places.scene_network import scene_relighter
 from tests.attention.test_compile import random_call
 from tests.tiny.networks import WIDTH, tiny_unet
 

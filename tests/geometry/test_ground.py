@@ -23,7 +23,7 @@ from swiftpie.geometry.ground import (
     times_larger,
 )
 from swiftpie.mini.reading import read
-from swiftpie.mini.scenes import PHOTOGRAPH_PX, scene_library
+from swiftpie.places.scenes import PHOTOGRAPH_PX, scene_library
 
 GROUNDS = [
     (name, ground)

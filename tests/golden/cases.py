@@ -13,7 +13,7 @@ from swiftpie.guidance import ClassifierFree, Plain, decoupled_for_steps
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import mask_to_pil
 from swiftpie.masks import load_mask
-from swiftpie.models.search import Search
+from swiftpie.photo.search import Search
 from swiftpie.pipelines.identity import face_identity
 from swiftpie.pipelines.methods.chord import ChordForm
 from swiftpie.pipelines.settings import IdentityGuidance, steering_of

@@ -6,8 +6,8 @@ from torch.nn import functional as F
 from swiftpie.geometry.layout import from_box
 from swiftpie.geometry.relief import height
 from swiftpie.geometry.shading import Illumination
-from swiftpie.mini.own_pixels import OwnPixels, composite_patch, match_sharpness
-from swiftpie.pipelines.filling import CanvasDrawing, draw_over, matching_grain, without_model_error
+from swiftpie.photo.filling import CanvasDrawing, draw_over, matching_grain, without_model_error
+from swiftpie.places.own_pixels import OwnPixels, composite_patch, match_sharpness
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 CELLS, SIDE = 64, 256

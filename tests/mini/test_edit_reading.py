@@ -3,7 +3,7 @@ import pytest
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.mini.reading import vocabulary_of
 from swiftpie.mini.word_edits import EditReading, NotDrawn, read_edit
-from swiftpie.mini.words import PLAIN
+from swiftpie.places.words import PLAIN
 
 TAUGHT = vocabulary_of(PRESETS.get("mini"))
 NIGHT, WINTER = PLAIN._replace(time=2), PLAIN._replace(season=2)

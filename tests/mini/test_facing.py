@@ -9,7 +9,7 @@ from swiftpie.geometry.ground import ASSETS
 from swiftpie.imageio.decoding import load_image
 from swiftpie.library import subject_library
 from swiftpie.mini.facing import FACING, facing_of
-from swiftpie.models.cutout import cut_out
+from swiftpie.photo.cutout import cut_out
 from tests.policy.project import SOURCE
 
 

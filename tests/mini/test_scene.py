@@ -13,10 +13,10 @@ from swiftpie.geometry.shading import Illumination
 from swiftpie.imageio.images import plane, to_tensor
 from swiftpie.library import subject_library
 from swiftpie.mini import scene
-from swiftpie.mini.own_pixels import without_own_light
 from swiftpie.mini.placing import FLOOR, picture_size
-from swiftpie.mini.scenes import PHOTOGRAPH_PX
 from swiftpie.pipelines.request import Output, texts_of
+from swiftpie.places.own_pixels import without_own_light
+from swiftpie.places.scenes import PHOTOGRAPH_PX
 from swiftpie.types import Cutout
 from tests.parity.edit import photograph, values
 from tests.quick import thorough_but

@@ -6,10 +6,10 @@ from PIL import Image
 from swiftpie import CapabilityError, EditMode, EditRequest, EditSettings, Scales
 from swiftpie.imageio.images import plane
 from swiftpie.masks import grow
-from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.word_edits import WordEdit
 from swiftpie.pipelines.denoise import CHECK, Clock
 from swiftpie.pipelines.settings import methods
+from swiftpie.places.scenes import scene_library
 from tests.parity.edit import photograph
 
 SIZE = (192, 128)  # width and height; not square

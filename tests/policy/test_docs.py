@@ -20,8 +20,8 @@ from swiftpie.backbones.presets import PRESETS
 from swiftpie.cli.main import app
 from swiftpie.engine.transforms import TRANSFORMS
 from swiftpie.imageio.decoding import load_image
-from swiftpie.mini.scenes import PHOTOGRAPH_PX, scene_library
 from swiftpie.pipelines.settings import EditMode, Scales
+from swiftpie.places.scenes import PHOTOGRAPH_PX, scene_library
 from swiftpie_lab.cli.train import _configure, _recipes, parse_duration
 from swiftpie_lab.training.recipes.mini import mini_world
 from tests.policy.project import ROOT, shown

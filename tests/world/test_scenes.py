@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from swiftpie.imageio.images import to_tensor
-from swiftpie.mini import scenes, words
-from swiftpie.mini.fields import PixelRows, draw_weather
 from swiftpie.mini.reading import read
-from swiftpie.mini.words import PLAIN
 from swiftpie.noise import draw_noise
+from swiftpie.places import scenes, words
+from swiftpie.places.fields import PixelRows, draw_weather
+from swiftpie.places.words import PLAIN
 from swiftpie_lab.data.archive import PICTURES, packed_places
 from swiftpie_world.air import SEASONS, TIMES, WEATHERS, Setting, veil
 from swiftpie_world.fields import read_fields

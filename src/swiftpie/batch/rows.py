@@ -27,7 +27,7 @@ from swiftpie.config import Surface, options_of, read_fields, read_options
 from swiftpie.errors import ConfigError, SwiftPieError, check_exclusive, did_you_mean, short_reason
 from swiftpie.faces import FaceSource
 from swiftpie.library import Named, named_by
-from swiftpie.models.search import parse_search
+from swiftpie.photo.search import parse_search
 from swiftpie.pipelines.animation import Film
 from swiftpie.pipelines.request import (
     FacePicture,

@@ -16,8 +16,8 @@ from swiftpie.errors import ConfigError
 from swiftpie.imageio.atomic import check_target
 from swiftpie.library import CREDIT, Named, subject_library
 from swiftpie.pipelines.request import Pictures
-from swiftpie.pipelines.request import scenes as packaged_scenes
 from swiftpie.pipelines.settings import TuneSettings
+from swiftpie.places.scenes import scene_library
 from swiftpie.types import CutoutMethod, spell_cutouts
 
 if TYPE_CHECKING:
@@ -133,8 +133,9 @@ def cutout(
     from swiftpie.imageio.images import to_pil
     from swiftpie.imageio.writing import check_image_target, save_image
     from swiftpie.masks import load_mask
-    from swiftpie.models.search import search_of
-    from swiftpie.pipelines.identity import crop_subject, found_or_given, frame_of, with_own_colours
+    from swiftpie.photo.matte import with_own_colours
+    from swiftpie.photo.search import search_of
+    from swiftpie.pipelines.identity import crop_subject, found_or_given, frame_of
 
     if every:
         _check_rgba(form)
@@ -176,8 +177,8 @@ def _each_subject(
     """Write each subject of a picture into `folder`; yield its file, the cut-out and how."""
     from swiftpie.imageio.decoding import load_image
     from swiftpie.imageio.writing import save_image
-    from swiftpie.models.several import cut_out_all
-    from swiftpie.pipelines.identity import with_own_colours
+    from swiftpie.photo.matte import with_own_colours
+    from swiftpie.photo.several import cut_out_all
 
     if cutouts or len(images) != 1:
         raise ConfigError(
@@ -251,7 +252,7 @@ def library(
     """List the subjects that you can draw by name, or those that a word matches."""
     facts: list[dict[str, Any]]
     if scenes:
-        places = packaged_scenes()
+        places = scene_library()
         names = [places.find(query)] if query else [*places.names()]
         facts = [
             {"name": name, "pictures": places.count(name), "credits": places.credits_of(name)}

@@ -62,7 +62,7 @@ def read_source(texts: list[str]) -> "Source":
 
 def with_cutouts(sources: "list[Source]", cutouts: list[str] | None) -> "list[Source]":
     """Return subjects with the --cutout of their pictures: one for all, or one each."""
-    from swiftpie.models.search import parse_search
+    from swiftpie.photo.search import parse_search
 
     if not cutouts:
         return sources
@@ -92,7 +92,7 @@ def with_cutouts(sources: "list[Source]", cutouts: list[str] | None) -> "list[So
 
 def _cut_by(source: "Pictures", cutouts: list[str]) -> "Pictures":
     """Return pictures with the values of --cutout, of which some are files of masks."""
-    from swiftpie.models.search import parse_search
+    from swiftpie.photo.search import parse_search
 
     masks = tuple(read_picture(text) if parse_search(text) is None else None for text in cutouts)
     pairs = zip(cutouts, masks, strict=True)

@@ -25,8 +25,8 @@ from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.guidance import ClassifierFree, Guidance
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
-from swiftpie.models.search import Search
 from swiftpie.models.vision import FaceIdentityEncoder
+from swiftpie.photo.search import Search
 from swiftpie.pipelines.identity import aligned_crop
 from swiftpie.pipelines.request import Task, seeds_from
 from swiftpie.pipelines.settings import IdentityGuidance, steering_of

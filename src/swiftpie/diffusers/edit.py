@@ -10,7 +10,7 @@ from swiftpie.diffusers.loras import AdaptedPipeline
 from swiftpie.engine.session import Session
 from swiftpie.errors import InputError
 from swiftpie.masks import load_mask
-from swiftpie.models.search import Search
+from swiftpie.photo.search import Search
 from swiftpie.pipelines.request import check_count
 from swiftpie.pipelines.settings import EditSettings, Scales
 from swiftpie.pipelines.tasks import TASKS, EditRequest, change_of

@@ -19,8 +19,8 @@ from swiftpie.diffusers.calls import Call, Picture, SwiftPiePipelineOutput
 from swiftpie.diffusers.loras import AdaptedPipeline
 from swiftpie.engine.session import Session
 from swiftpie.errors import InputError
-from swiftpie.models.search import Search
 from swiftpie.models.text import TextTower, TwoTextTowers
+from swiftpie.photo.search import Search
 from swiftpie.pipelines.animation import AnimateRequest, Film
 from swiftpie.pipelines.choose import choose
 from swiftpie.pipelines.layers import LayerScales, divided, scales_of

@@ -25,7 +25,7 @@ from swiftpie.faces.choose import ChosenFace, choose_face, face_region, find_fac
 from swiftpie.imageio.decoding import BAND_PIXELS, is_picture, load_image
 from swiftpie.library import Library, Named, log_named, subject_library
 from swiftpie.masks import Box, load_mask
-from swiftpie.models.search import Point, Search, search_of
+from swiftpie.photo.search import Point, Search, search_of
 from swiftpie.pipelines import identity as identities
 from swiftpie.pipelines.animation import USUAL_FRAMES
 from swiftpie.pipelines.choose import (

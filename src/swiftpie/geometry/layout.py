@@ -18,6 +18,7 @@ POSE_NUMBERS = 4  # numbers in a row of `Layout.pose`
 SHARED_PX = 2**14  # least number of pixels for which several cores share the rows
 SUBJECT_FILL = 0.9  # the rest is margin, so that soft edges and contact shadows stay inside
 THINNEST = 0.05  # share of its frame that a subject is taken to have at least
+WAVES = (0.25, 0.5, 1.0, 2.0, 4.0)  # frequencies of the position code, in turns a half picture
 
 
 class Layout(NamedTuple):
@@ -213,3 +214,16 @@ def sample(
 def pixel_centres(count: int, *, like: Tensor) -> Tensor:
     """Return the centres of `count` pixels in a row, (count,) in [-1, 1]."""
     return (torch.arange(count, device=like.device, dtype=torch.float32) + 0.5) / count * 2 - 1
+
+
+def fourier_features(points: Tensor) -> Tensor:
+    """Return sines and cosines (..., 10 n) of positions (..., n); the picture's side is 2."""
+    turns = points.new_tensor(WAVES) * math.pi * 2
+    angles = (points.unsqueeze(-1) * turns).flatten(-2)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def position_codes(rows: int, columns: int, *, like: Tensor) -> Tensor:
+    """Return `fourier_features` of all cells of a picture, (20, rows, columns)."""
+    codes = fourier_features(cell_positions(rows, columns, like=like))
+    return codes.T.unflatten(1, (rows, columns))

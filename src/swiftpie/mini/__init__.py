@@ -42,7 +42,7 @@ class Tiny(Family):
         "inversion_unet",
     )
     named_besides = staticmethod(later("swiftpie.mini.reading:named_besides"))
-    name_of_file = staticmethod(later("swiftpie.mini.words:name_of_file"))
+    name_of_file = staticmethod(later("swiftpie.places.words:name_of_file"))
     picture_size = staticmethod(later("swiftpie.mini.placing:picture_size"))
     taught = staticmethod(later("swiftpie.mini.reading:taught"))
     graph_inputs = staticmethod(later("swiftpie.mini.graphs:inputs"))

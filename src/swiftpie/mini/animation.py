@@ -33,7 +33,6 @@ from swiftpie.mini.scene import (
     scene_rows,
     subjects_alone,
 )
-from swiftpie.mini.words import FILLERS, PREPOSITIONS, WEATHERS
 from swiftpie.pipelines.animation import AnimateRequest
 from swiftpie.pipelines.choose import Technique
 from swiftpie.pipelines.denoise import Clock, Plan, mixed_rows
@@ -45,6 +44,7 @@ from swiftpie.pipelines.techniques.personalize import (
     prepare_subjects,
     read_prompts,
 )
+from swiftpie.places.words import FILLERS, PREPOSITIONS, WEATHERS
 from swiftpie.types import DecodedImages, TextCondition
 
 FALLING = {tuple(WEATHERS).index(name) for name in ("rain", "snowfall")}

@@ -1,6 +1,5 @@
 """The denoiser of the embedded model, a small U-Net."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -11,8 +10,10 @@ from swiftpie.attention.condition import Notes, silent_condition, sum_of_subject
 from swiftpie.attention.install import BranchPlan, install
 from swiftpie.geometry.layout import (
     POSE_NUMBERS,
+    WAVES,
     Layout,
     cell_positions,
+    fourier_features,
     to_affine,
     to_reference,
     warp,
@@ -28,12 +29,12 @@ from swiftpie.noise import (
     anchors,
     layout_uniforms,
     noise_statistics,
+    smoothed,
 )
 from swiftpie.types import Autoencoder, TextCondition
 
 CELL_PX = 8  # pixels a side of a latent cell
 MASK_CELLS = 4  # mask pixels a side of a latent cell
-WAVES = (0.25, 0.5, 1.0, 2.0, 4.0)  # frequencies of the position code, in turns a half picture
 ANCHOR_CODES = 3 * 2 * len(WAVES)
 POSE_GAIN = 2.0  # radians and shares are small numbers compared with the codes
 FRAME_REACH = 1.6  # reference coordinates further out than this are all the same: far away
@@ -211,19 +212,6 @@ def merge_aligned(aligned: Tensor, scale: Tensor) -> Tensor:
     return torch.cat([merged * share, weighed], dim=1)
 
 
-def fourier_features(points: Tensor) -> Tensor:
-    """Return sines and cosines (..., 10 n) of positions (..., n); the picture's side is 2."""
-    turns = points.new_tensor(WAVES) * math.pi * 2
-    angles = (points.unsqueeze(-1) * turns).flatten(-2)
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)
-
-
-def position_codes(rows: int, columns: int, *, like: Tensor) -> Tensor:
-    """Return `fourier_features` of all cells of a picture, (20, rows, columns)."""
-    codes = fourier_features(cell_positions(rows, columns, like=like))
-    return codes.T.unflatten(1, (rows, columns))
-
-
 def anchor_codes(noise: Tensor) -> Tensor:
     """Return position codes relative to the anchors in `noise` (B, C, h, w), (B, 30, h, w).
 
@@ -236,19 +224,3 @@ def anchor_codes(noise: Tensor) -> Tensor:
     axes = points[:, [1, 0, 1]]  # horizon and planet are heights, the sun is placed from the left
     codes = fourier_features(axes - places[:, None])
     return codes.transpose(1, 2).unflatten(2, (rows, columns))
-
-
-def smoothed(noise: Tensor) -> Tensor:
-    """Return 3 x 3 and 5 x 5 sums and row and column means of the coupled channels, (B, 4c, h, w).
-
-    Each is scaled to unit variance where the noise is Gaussian.
-    """
-    coupled = noise[:, :COUPLED_CHANNELS]
-    boxes = [
-        F.avg_pool2d(F.pad(coupled, (reach,) * 4, mode="reflect"), 2 * reach + 1, stride=1)
-        * (2 * reach + 1)
-        for reach in (1, 2)
-    ]
-    by_column = coupled.mean(2, keepdim=True).expand_as(coupled) * coupled.shape[2] ** 0.5
-    by_row = coupled.mean(3, keepdim=True).expand_as(coupled) * coupled.shape[3] ** 0.5
-    return torch.cat([*boxes, by_column, by_row], dim=1)

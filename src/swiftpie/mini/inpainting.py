@@ -15,18 +15,17 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting, as_dark_as
-from swiftpie.geometry.stance import Stance, laid_flat, turned_upright
 from swiftpie.imageio.images import in_unit, mask_to_pil, plane, shrunk_to, to_bytes, to_tensor
 from swiftpie.masks import Box, in_frame, resize_mask
-from swiftpie.mini.own_pixels import composite_patch, own_pixels
 from swiftpie.mini.placing import own_light
 from swiftpie.mini.scene import SceneRow, facts_of, scene_rows
 from swiftpie.models.denoiser import SubjectCondition, read_references
-from swiftpie.models.search import Search
+from swiftpie.photo.filling import CanvasDrawing, inpaint
+from swiftpie.photo.search import Search
+from swiftpie.photo.stance import Stance, laid_flat, turned_upright
 from swiftpie.pipelines.choose import Technique, resolved_scales
 from swiftpie.pipelines.denoise import Clock, Plan, Prepared
 from swiftpie.pipelines.edit_region import in_hole
-from swiftpie.pipelines.filling import CanvasDrawing, inpaint
 from swiftpie.pipelines.request import PersonalizeRequest
 from swiftpie.pipelines.settings import ResolvedScales, Scales
 from swiftpie.pipelines.tasks import RepaintRequest
@@ -46,6 +45,7 @@ from swiftpie.pipelines.techniques.repaint import (
     posture_of,
     prepare_repainting,
 )
+from swiftpie.places.own_pixels import composite_patch, own_pixels
 from swiftpie.types import DecodedImages, EditedImage, Identity
 
 logger = logging.getLogger(__name__)

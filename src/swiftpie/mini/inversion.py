@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, warn
-from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box
+from swiftpie.geometry.layout import SUBJECT_FILL, WAVES, Layout, from_box, position_codes
 from swiftpie.imageio.images import bounding_box, fit_square
 from swiftpie.masks import resize_mask, subject_extent
-from swiftpie.mini.denoiser import MASK_CELLS, WAVES, position_codes
+from swiftpie.mini.denoiser import MASK_CELLS
 from swiftpie.mini.inpainting import PlacedSubject, inpainting_condition, unchanged_frame
 from swiftpie.mini.reading import read
 from swiftpie.mini.word_edits import LARGER

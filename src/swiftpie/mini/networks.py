@@ -33,16 +33,16 @@ from swiftpie.mini.inversion import INVERSION, TinyInversion
 from swiftpie.mini.placing import ACROSS, LayoutPredictor, place_named, place_of
 from swiftpie.mini.reading import COLOURLESS, ENGLISH, Reading, names_people, read, read_all
 from swiftpie.mini.scene import drawn_size, has_scene, is_art, prepare_art, prepare_scene
-from swiftpie.mini.scenes import MOST_ENLARGED, scene_library
 from swiftpie.mini.text_encoder import TextEncoder, WordTokenizer, encode_tokens
 from swiftpie.mini.vocabulary import GENERIC, Vocabulary
-from swiftpie.mini.words import FILLERS, HEADS, HOLDERS, OF_PLACES, words_in
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.text import TextTower
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.pipelines.choose import Technique
 from swiftpie.pipelines.request import MAX_SUBJECTS, PersonalizeRequest
 from swiftpie.pipelines.tasks import EditRequest, Request
+from swiftpie.places.scenes import MOST_ENLARGED, scene_library
+from swiftpie.places.words import FILLERS, HEADS, HOLDERS, OF_PLACES, words_in
 from swiftpie.types import TextCondition
 
 CHOICES = {"steps", "weights", "inversion"}

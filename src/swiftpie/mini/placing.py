@@ -32,18 +32,18 @@ from swiftpie.geometry.layout import (
 )
 from swiftpie.geometry.relief import height, normals
 from swiftpie.geometry.shading import Illumination, Lighting, in_sun
-from swiftpie.geometry.stance import Stance, laid_flat, turned_upright
 from swiftpie.imageio.images import bounding_box
 from swiftpie.library import subject_library
 from swiftpie.masks import HALF, Box, resize_mask, subject_extent
 from swiftpie.mini.reading import Reading, read_all
-from swiftpie.mini.relight import SIDE_PX
-from swiftpie.mini.scenes import scene_library
-from swiftpie.mini.words import tokens_in
 from swiftpie.models.network import Network, keep_settings
 from swiftpie.noise import NUM_STATISTICS, noise_statistics, share_of
+from swiftpie.photo.stance import Stance, laid_flat, turned_upright
 from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, Subject, cells_of
 from swiftpie.pipelines.techniques.repaint import posture_of, proposed_box
+from swiftpie.places.relight import SIDE_PX
+from swiftpie.places.scenes import scene_library
+from swiftpie.places.words import tokens_in
 from swiftpie.types import Identity, TextCondition
 
 SPREAD_FLOOR = 0.9  # where several subjects stand, in [0, 1] from the top

@@ -28,13 +28,8 @@ from swiftpie.geometry.shading import FEET, Extent, Part, cast_around, settle, u
 from swiftpie.imageio.credentials import COMPOSITE, SOURCE_TYPE
 from swiftpie.imageio.images import extent_of, from_8_bits, from_bytes, in_bytes, to_bytes, to_pil
 from swiftpie.masks import Box
-from swiftpie.mini.looks import COLOURS, MATERIALS
-from swiftpie.mini.own_pixels import GREY, WHOLE, StandingSubject, gains_between, own_pixels
 from swiftpie.mini.placing import FLOOR, are_small, picture_size, place_of, place_subjects, staged
 from swiftpie.mini.reading import Reading, read, read_all, vocabulary_of
-from swiftpie.mini.relight import DRAWN_WEATHERS, NOISE_SHAPE, relight, weathered
-from swiftpie.mini.scenes import OWN_PICTURE, WINTRY, cut_to, scene_library
-from swiftpie.mini.words import FOG, NIGHT, PLAIN, WINTER
 from swiftpie.noise import draw_noise, draw_step_noise, share_of
 from swiftpie.pipelines.denoise import Clock, Plan, Prepared
 from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, near_size, with_own
@@ -43,6 +38,11 @@ from swiftpie.pipelines.techniques.personalize import (
     prepare_picture,
     prepare_subjects,
 )
+from swiftpie.places.looks import COLOURS, MATERIALS
+from swiftpie.places.own_pixels import GREY, WHOLE, StandingSubject, gains_between, own_pixels
+from swiftpie.places.relight import DRAWN_WEATHERS, NOISE_SHAPE, relight, weathered
+from swiftpie.places.scenes import OWN_PICTURE, WINTRY, cut_to, scene_library
+from swiftpie.places.words import FOG, NIGHT, PLAIN, WINTER
 from swiftpie.types import NO_FACTS, DecodedImages
 
 # What is drawn has so many times fewer cells across and down than the model's own size. Light is

@@ -42,18 +42,18 @@ from swiftpie.engine.load import load
 from swiftpie.errors import InputError, short_reason
 from swiftpie.imageio.credentials import COMPOSITE, SOURCE_TYPE
 from swiftpie.imageio.writing import mark_of
-from swiftpie.mini import scenes, words
-from swiftpie.mini.fields import PixelRows, draw_weather
 from swiftpie.mini.graphs import SHADOW, SUBJECT
-from swiftpie.mini.own_pixels import gains_between
-from swiftpie.mini.relight import DRAWN_WEATHERS, NOISE_SHAPE
-from swiftpie.mini.relight import SIDE_PX as SCENE_PX
 from swiftpie.mini.scene import at_night
-from swiftpie.mini.scene_network import Relighter, SceneCondition, scene_relighter
-from swiftpie.mini.words import NIGHT
-from swiftpie.models.cutout import cutout_network
-from swiftpie.models.outline import CUTOUT_PX
 from swiftpie.noise import draw_noise
+from swiftpie.photo.cutout import cutout_network
+from swiftpie.photo.outline import CUTOUT_PX
+from swiftpie.places import scenes, words
+from swiftpie.places.fields import PixelRows, draw_weather
+from swiftpie.places.own_pixels import gains_between
+from swiftpie.places.relight import DRAWN_WEATHERS, NOISE_SHAPE
+from swiftpie.places.relight import SIDE_PX as SCENE_PX
+from swiftpie.places.scene_network import Relighter, SceneCondition, scene_relighter
+from swiftpie.places.words import NIGHT
 
 SOURCES = Path(__file__).parent / "page"
 VOCABULARY = Path(swiftpie.__file__).parent / "server" / "static" / "vocabulary.js"

@@ -9,7 +9,7 @@ from itertools import chain, groupby, islice, takewhile
 from typing import NamedTuple, Self
 
 from swiftpie.library import Named, subject_library
-from swiftpie.mini.words import (
+from swiftpie.places.words import (
     ENDS,
     LOOK_WORDS,
     PREPOSITIONS,

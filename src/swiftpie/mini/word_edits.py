@@ -33,12 +33,19 @@ from swiftpie.imageio.images import (
     to_tensor,
 )
 from swiftpie.masks import grow, resize_mask
-from swiftpie.mini.looks import COLOURS, MATERIALS, recolour, remake
 from swiftpie.mini.reading import Reading, read
-from swiftpie.mini.relight import NOISE_SHAPE, add_weather, relight
-from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.vocabulary import Vocabulary, subjects_in
-from swiftpie.mini.words import (
+from swiftpie.noise import draw_noise
+from swiftpie.photo.cutout import cutout_network, find_against_odds, find_inside, find_with
+from swiftpie.photo.search import Search
+from swiftpie.pipelines.denoise import Clock, Plan
+from swiftpie.pipelines.edit_region import UNCHANGED, blend_mask, given_mask, in_hole, where_changed
+from swiftpie.pipelines.settings import owners
+from swiftpie.pipelines.tasks import EditRequest
+from swiftpie.places.looks import COLOURS, MATERIALS, recolour, remake
+from swiftpie.places.relight import NOISE_SHAPE, add_weather, relight
+from swiftpie.places.scenes import scene_library
+from swiftpie.places.words import (
     ARTICLES,
     COLOUR_WORDS,
     FILLERS,
@@ -54,13 +61,6 @@ from swiftpie.mini.words import (
     phrases_in,
     words_in,
 )
-from swiftpie.models.cutout import cutout_network, find_against_odds, find_inside, find_with
-from swiftpie.models.search import Search
-from swiftpie.noise import draw_noise
-from swiftpie.pipelines.denoise import Clock, Plan
-from swiftpie.pipelines.edit_region import UNCHANGED, blend_mask, given_mask, in_hole, where_changed
-from swiftpie.pipelines.settings import owners
-from swiftpie.pipelines.tasks import EditRequest
 from swiftpie.types import EditedImage
 
 logger = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from swiftpie.faces.choose import find_faces
 from swiftpie.geometry.layout import Layout
 from swiftpie.imageio.images import bounding_box, plane, to_pil, to_tensor
 from swiftpie.masks import box_mask
-from swiftpie.models.search import Search
 from swiftpie.models.vision import ClipIdentityEncoder, FaceIdentityEncoder
+from swiftpie.photo.search import Search
 from swiftpie.pipelines.choose import Choice, identities_in
 from swiftpie.pipelines.identity import crop_subject, frame_of
 from swiftpie.pipelines.request import PersonalizeRequest, Subject, texts_of

@@ -30,7 +30,7 @@ from swiftpie.pipelines.settings import (
     Scales,
     steering_of,
 )
-from swiftpie.registry import later
+from swiftpie.places.scenes import scene_library
 from swiftpie.types import EditResult, GenerationResult, Identity, Picture, Prompts, TextCondition
 from swiftpie.validation import DRAWN_SEEDS, MAX_IMAGES, MAX_SEED, Box, check_box, parse_size
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from swiftpie.attention.manipulate import Shaping
     from swiftpie.guidance import Guidance
-    from swiftpie.models.search import Search
+    from swiftpie.photo.search import Search
 
 MAX_SUBJECTS = 4
 MAX_VIEW = (60, 30)  # degrees of yaw and pitch
@@ -51,9 +51,6 @@ MAX_TILT = 180
 MAX_BEST_OF = 16
 WORDS_ALONE = "words"
 """Stands for no scene: the model draws the place of the prompt from its words."""
-
-scenes = later("swiftpie.mini.scenes:scene_library")
-"""Returns the places that the package holds, by the words of the embedded model for them."""
 
 View = tuple[float, float]
 """Yaw and pitch in degrees: at a positive yaw the subject faces right, at a positive pitch it is
@@ -578,7 +575,7 @@ def read_scene(
         if scene in {"", WORDS_ALONE}:
             return scene
         if folder is None or (NAME.fullmatch(scene) and not (folder / scene).is_file()):
-            return scenes().find(scene)
+            return scene_library().find(scene)
     return (file or load_picture)(scene)
 
 
@@ -684,7 +681,7 @@ def check_mask_given(mask: "Tensor", *, needs_change: bool = False) -> None:
 def check_region(name: str, region: object) -> None:
     """Refuse what is no region, and names no source of one."""
     from swiftpie.imageio.decoding import is_picture
-    from swiftpie.models.search import Search
+    from swiftpie.photo.search import Search
 
     is_region = region is None or isinstance(region, Search) or is_tensor(region)
     if not is_region and not is_picture(region):

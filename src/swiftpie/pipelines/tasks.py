@@ -43,7 +43,7 @@ from swiftpie.types import EditResult
 from swiftpie.validation import Box, check_box
 
 if TYPE_CHECKING:
-    from swiftpie.models.search import Point, Search
+    from swiftpie.photo.search import Point, Search
     from swiftpie.types import Identity, Picture
 
 STYLE = ("style_reference", "style_scale")
@@ -320,7 +320,7 @@ def place_of(
         other = "points" if points else "box"
         raise InputError(f"`mask=` and `{other}=` exclude each other. Give one of them.")
     if points:
-        from swiftpie.models.search import search_at
+        from swiftpie.photo.search import search_at
 
         return search_at(points, box=box)
     place = box if mask is None else Path(mask) if isinstance(mask, str) else mask

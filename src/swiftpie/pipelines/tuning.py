@@ -30,8 +30,8 @@ from swiftpie.imageio.images import bounding_box
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import predict_clean
+from swiftpie.photo.filling import blurred
 from swiftpie.pipelines.denoise import Clock, Prepared, decode, denoise
-from swiftpie.pipelines.filling import blurred
 from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import MaskSource, TuneSettings
 from swiftpie.pipelines.techniques.personalize import prepare_subjects

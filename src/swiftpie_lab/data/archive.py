@@ -23,9 +23,9 @@ from swiftpie.geometry.layout import SUBJECT_FILL
 from swiftpie.imageio.atomic import atomic_file, write_file
 from swiftpie.imageio.images import to_pil
 from swiftpie.library import ASSETS, INDEX, LICENCE
-from swiftpie.mini.scenes import INDEX as SCENE_INDEX
-from swiftpie.mini.scenes import scene_library
 from swiftpie.noise import COUPLED_CHANNELS
+from swiftpie.places.scenes import INDEX as SCENE_INDEX
+from swiftpie.places.scenes import scene_library
 from swiftpie_lab.data.subjects import INDEX_NAME, MAX_MEMBER_BYTES
 from swiftpie_world.air import Setting
 from swiftpie_world.features import Place

@@ -21,7 +21,7 @@ from swiftpie.geometry.layout import Layout, to_affine, warp
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
 from swiftpie.masks import grow, load_mask
-from swiftpie.models.cutout import cut_out
+from swiftpie.photo.cutout import cut_out
 from swiftpie.pipelines.identity import crop_subject, frame_of
 from swiftpie_world.subjects import Split
 

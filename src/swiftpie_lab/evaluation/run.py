@@ -20,7 +20,7 @@ from swiftpie.errors import ImageError, InputError
 from swiftpie.imageio.atomic import write_file
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import mask_to_pil, plane
-from swiftpie.models.cutout import cut_out
+from swiftpie.photo.cutout import cut_out
 from swiftpie_lab.evaluation.case import METRICS, Case, Evidence, Metric, Row
 from swiftpie_lab.evaluation.judges import Networks
 

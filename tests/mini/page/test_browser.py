@@ -18,9 +18,9 @@ from PIL import Image
 import swiftpie
 from swiftpie.imageio.credentials import COMPOSITE, SOURCE_TYPE
 from swiftpie.imageio.writing import mark_of, read_metadata
-from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.site import PACKAGE, read_runtime, write_page
-from swiftpie.models.search import Search
+from swiftpie.photo.search import Search
+from swiftpie.places.scenes import scene_library
 from tests.policy.project import ROOT
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs `pip install playwright`")

@@ -14,8 +14,8 @@ from PIL import Image
 from swiftpie.errors import InputError
 from swiftpie.library import subject_library
 from swiftpie.mini import site
-from swiftpie.mini.scene_network import scene_relighter
-from swiftpie.models.outline import CUTOUT_PX
+from swiftpie.photo.outline import CUTOUT_PX
+from swiftpie.places.scene_network import scene_relighter
 
 LIMIT_BYTES = 32_000_000
 RUNTIME_BYTES = 7_000_000  # its six files, packed

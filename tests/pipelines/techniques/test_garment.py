@@ -8,8 +8,8 @@ import torch
 
 from swiftpie import Scales, Session
 from swiftpie.imageio.images import to_tensor
-from swiftpie.models.search import Search
 from swiftpie.noise import add_noise, draw_step_noise, scaled_linear_step
+from swiftpie.photo.search import Search
 from swiftpie.pipelines.tasks import RepaintRequest
 from tests.golden.cases import SIDE_PX, hard_mask, photo
 from tests.golden.networks import random_networks

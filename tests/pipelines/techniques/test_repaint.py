@@ -7,10 +7,10 @@ import torch
 from PIL import Image, ImageColor
 
 from swiftpie import InputError
-from swiftpie.mini.scenes import scene_library
 from swiftpie.pipelines.denoise import CHECK, Clock
 from swiftpie.pipelines.tasks import RepaintRequest
 from swiftpie.pipelines.techniques.repaint import finish, open_window, proposed_box
+from swiftpie.places.scenes import scene_library
 from tests.parity.edit import photograph, values
 from tests.quick import thorough_but
 

@@ -14,8 +14,8 @@ from typing import Any
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.imageio.images import as_rgb
-from swiftpie.models.cutout import cut_out
-from swiftpie.models.search import Search
+from swiftpie.photo.cutout import cut_out
+from swiftpie.photo.search import Search
 from swiftpie.pipelines.choose import Technique, choose
 from swiftpie.pipelines.denoise import Clock, Plan
 from swiftpie.pipelines.methods.inversion import InversionOptions

@@ -15,7 +15,6 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.ground import LEANS, at_borders, height_seen, thing_in
 from swiftpie.geometry.shading import Lighting
-from swiftpie.geometry.stance import Stance, is_flat, stance_of
 from swiftpie.imageio.images import (
     as_rgb,
     bounding_box,
@@ -27,9 +26,19 @@ from swiftpie.imageio.images import (
 )
 from swiftpie.library import subject_library
 from swiftpie.masks import Box, hole_of, resize_mask, subject_extent
-from swiftpie.models.ground import box_on_ground, own_height
-from swiftpie.models.search import Search
 from swiftpie.noise import add_noise, draw_step_noise
+from swiftpie.photo.filling import (
+    BAND_PX,
+    Area,
+    CanvasDrawing,
+    OnBand,
+    draw_over,
+    without_model_error,
+)
+from swiftpie.photo.ground import box_on_ground, own_height
+from swiftpie.photo.removal import ends_with_thing, removal_of
+from swiftpie.photo.search import Search
+from swiftpie.photo.stance import Stance, is_flat, stance_of
 from swiftpie.pipelines.choose import Technique, resolved_scales
 from swiftpie.pipelines.denoise import Clock, Plan, Prepared
 from swiftpie.pipelines.edit_region import (
@@ -42,16 +51,7 @@ from swiftpie.pipelines.edit_region import (
     touched,
     where_changed,
 )
-from swiftpie.pipelines.filling import (
-    BAND_PX,
-    Area,
-    CanvasDrawing,
-    OnBand,
-    draw_over,
-    without_model_error,
-)
 from swiftpie.pipelines.identity import whole_picture_identity
-from swiftpie.pipelines.removal import ends_with_thing, removal_of
 from swiftpie.pipelines.request import cells_of
 from swiftpie.pipelines.style import with_style
 from swiftpie.pipelines.tasks import RepaintRequest

@@ -20,10 +20,10 @@ from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.imageio.images import bounding_box, mask_to_pil, to_pil
 from swiftpie.imageio.writing import encode_image
 from swiftpie.masks import load_mask
-from swiftpie.models.cutout import CutOut
-from swiftpie.models.cutout import cut_out as cutout_of
-from swiftpie.models.search import ANYWHERE, search_of
-from swiftpie.models.several import cut_out_all
+from swiftpie.photo.cutout import CutOut
+from swiftpie.photo.cutout import cut_out as cutout_of
+from swiftpie.photo.search import ANYWHERE, search_of
+from swiftpie.photo.several import cut_out_all
 from swiftpie.pipelines.choose import doubts_of
 from swiftpie.pipelines.identity_file import identity_bytes
 from swiftpie.pipelines.request import Pictures

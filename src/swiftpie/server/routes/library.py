@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from swiftpie.engine.session import Session
 from swiftpie.library import CREDIT, subject_library
-from swiftpie.pipelines.request import scenes as packaged_scenes
+from swiftpie.places.scenes import scene_library
 from swiftpie.server.drawing import DrawnPicture, warnings_of
 from swiftpie.server.errors import RequestError, answer_to, error_of_fields
 from swiftpie.server.guard import TEXT_BYTES
@@ -62,7 +62,7 @@ def library_routes() -> APIRouter:
     @router.get("/v1/scenes/{name}/picture", **pictured("webp"))
     async def scene(name: str) -> Response:
         """Return a picture of a place in plain daylight."""
-        return await _picture(packaged_scenes, name, "scene", code="scene_not_found")
+        return await _picture(scene_library, name, "scene", code="scene_not_found")
 
     return router
 
@@ -92,7 +92,7 @@ def _subjects(query: str, limit: int) -> bytes:
 
 @cache
 def _scenes() -> bytes:
-    known = packaged_scenes()
+    known = scene_library()
     data = [
         {
             "object": "library.scene",

@@ -18,8 +18,8 @@ from swiftpie.errors import ImageError, InputError, short_reason
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import mask_to_pil, plane, to_tensor
 from swiftpie.masks import Box
-from swiftpie.models.cutout import cut_out
-from swiftpie.models.search import ANYWHERE, Search
+from swiftpie.photo.cutout import cut_out
+from swiftpie.photo.search import ANYWHERE, Search
 from swiftpie.validation import check_box
 from swiftpie_lab.data.photographs import mask_beside, photos_in
 from swiftpie_lab.evaluation import options as given

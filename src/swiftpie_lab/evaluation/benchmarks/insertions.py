@@ -20,10 +20,10 @@ from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import from_box
 from swiftpie.imageio.images import bounding_box, mask_to_pil, to_pil, to_tensor
 from swiftpie.mini.inpainting import begin_in_place, compose_in_place
-from swiftpie.mini.scenes import scene_library
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.tasks import RepaintRequest
 from swiftpie.pipelines.techniques.repaint import finish, open_window
+from swiftpie.places.scenes import scene_library
 from swiftpie.types import DecodedImages
 from swiftpie_lab.data.photographs import load_photos
 from swiftpie_lab.evaluation import options as given

@@ -17,8 +17,8 @@ from swiftpie.errors import ConfigError
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.library import subject_library
 from swiftpie.masks import iou
-from swiftpie.models.cutout import cutout_network
-from swiftpie.models.cutout_net import STAGES, CutoutNet
+from swiftpie.photo.cutout import cutout_network
+from swiftpie.photo.cutout_net import STAGES, CutoutNet
 from swiftpie_lab.data.collages import (
     Collages,
     Collection,

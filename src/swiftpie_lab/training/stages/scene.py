@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.imageio.images import contact_sheet, to_pil
-from swiftpie.mini.scene_network import SceneCondition, SceneNetwork, scene_relighter
 from swiftpie.models.autoencoder import PATCH, PatchAutoencoder
+from swiftpie.places.scene_network import SceneCondition, SceneNetwork, scene_relighter
 from swiftpie_lab.training.context import VALIDATION_SEED, Context
 from swiftpie_lab.training.losses import channel_weights, psnr_db, robust_and_squared
 from swiftpie_world.air import SEASONS, Setting

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from swiftpie.models.cutout_net import CutoutNet
+from swiftpie.photo.cutout_net import CutoutNet
 from swiftpie_lab.training.stages.cutout import imagenet_encoder, outline, soft_iou_loss
 
 

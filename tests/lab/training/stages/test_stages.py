@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from swiftpie.mini.scene_network import scene_relighter
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie.models.cutout import cutout_network
-from swiftpie.models.cutout_net import CutoutNet
+from swiftpie.photo.cutout import cutout_network
+from swiftpie.photo.cutout_net import CutoutNet
+from swiftpie.places.scene_network import scene_relighter
 from swiftpie_lab.data.collages import draw_collages
 from swiftpie_lab.data.subjects import sample_subjects
 from swiftpie_lab.judges import load_judges

@@ -25,9 +25,9 @@ from swiftpie.mini.networks import TaughtTower
 from swiftpie.mini.placing import LayoutPredictor
 from swiftpie.mini.text_encoder import TAUGHT, TextEncoder, WordTokenizer
 from swiftpie.mini.vocabulary import Vocabulary, runs_between
-from swiftpie.mini.words import SIZES, words_in
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.vision import ConvImageEncoder
+from swiftpie.places.words import SIZES, words_in
 from swiftpie_world.nouns import EMPTY_PREFIXES, GENERIC_NAMES
 
 START, END, PADDING = "<start>", "<end>", "<pad>"

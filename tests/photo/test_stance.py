@@ -7,9 +7,9 @@ from PIL import Image, ImageDraw
 
 from swiftpie import PersonalizeRequest, Subject
 from swiftpie.geometry.layout import from_box, to_affine, warp
-from swiftpie.geometry.stance import is_flat, laid_flat, stance_of, turned_upright
 from swiftpie.imageio.images import mask_to_pil
 from swiftpie.mini.placing import place_subjects
+from swiftpie.photo.stance import is_flat, laid_flat, stance_of, turned_upright
 from swiftpie.pipelines.techniques import repaint
 
 BOX = (0.2, 0.3, 0.8, 0.9)

@@ -16,7 +16,7 @@ from swiftpie.errors import InputError, warn
 from swiftpie.geometry.ground import ASSETS, BELOW, BUST, MARGIN, SMALL_M, Ground, box_on, fitting
 from swiftpie.imageio.images import bounding_box, to_tensor
 from swiftpie.masks import HALF, Box, resize_mask
-from swiftpie.models.cutout import cutout_network
+from swiftpie.photo.cutout import cutout_network
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,10 @@ from PIL import Image, ImageDraw
 from swiftpie.errors import InputError
 from swiftpie.imageio.images import extent_of, plane, resized
 from swiftpie.masks import grow
-from swiftpie.models.cutout import cut_out, cutout_network, find_with
-from swiftpie.models.search import Search
-from swiftpie.pipelines import removal
-from swiftpie.pipelines.filling import FINEST_PX
-from swiftpie.pipelines.removal import (
+from swiftpie.photo import removal
+from swiftpie.photo.cutout import cut_out, cutout_network, find_with
+from swiftpie.photo.filling import FINEST_PX
+from swiftpie.photo.removal import (
     LEAST_THERE,
     close_gaps,
     ends_with_thing,
@@ -23,6 +22,7 @@ from swiftpie.pipelines.removal import (
     shadow_of,
     sticking_out,
 )
+from swiftpie.photo.search import Search
 from tests import shapes
 
 SIDE = 96

@@ -25,10 +25,10 @@ from swiftpie.imageio.images import (
     to_tensor,
 )
 from swiftpie.masks import HALF, Box, box_mask, grow, resize_mask
-from swiftpie.models.cutout import cut_out, cutout_network, find_with, thing_odds
-from swiftpie.models.outline import connected_parts
-from swiftpie.models.search import Search
-from swiftpie.pipelines.filling import FINEST_PX, OnBand, blurred, blurred_within, steps_along
+from swiftpie.photo.cutout import cut_out, cutout_network, find_with, thing_odds
+from swiftpie.photo.filling import FINEST_PX, OnBand, blurred, blurred_within, steps_along
+from swiftpie.photo.outline import connected_parts
+from swiftpie.photo.search import Search
 from swiftpie.types import CutoutMethod
 
 logger = logging.getLogger(__name__)

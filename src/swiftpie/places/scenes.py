@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from swiftpie.errors import InputError, did_you_mean
 from swiftpie.geometry.ground import Ground
 from swiftpie.library import subject_library
-from swiftpie.mini.words import (
+from swiftpie.places.words import (
     ARTICLES,
     LISTS,
     PREPOSITIONS,

@@ -7,7 +7,7 @@ from swiftpie.geometry.layout import from_box
 from swiftpie.geometry.relief import height
 from swiftpie.geometry.shading import Illumination
 from swiftpie.imageio.images import plane, to_tensor
-from swiftpie.mini.own_pixels import OwnPixels, gains_between, without_own_light
+from swiftpie.places.own_pixels import OwnPixels, gains_between, without_own_light
 
 EVEN = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
 SIDE = 256

@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from swiftpie.models import outline
+from swiftpie.photo import outline
 
 
 def test_lab_of_known_colours():

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from swiftpie.mini.scene_network import SceneCondition, SceneNetwork, scene_relighter
 from swiftpie.noise import draw_noise
+from swiftpie.places.scene_network import SceneCondition, SceneNetwork, scene_relighter
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_a_new_network_nearly_repeats_its_reference(network):
 
 
 def test_the_packaged_network_numbers_places_as_the_library_does():
-    from swiftpie.mini.scenes import scene_library
+    from swiftpie.places.scenes import scene_library
 
     relighter = scene_relighter()
     assert relighter.network.config.num_places == scene_library().number(None)

@@ -19,8 +19,8 @@ from swiftpie.arguments import checked
 from swiftpie.errors import NoSubject
 from swiftpie.imageio.images import alpha_of, bounding_box, shrunk_to, to_pil, to_tensor
 from swiftpie.masks import HALF, grow, resize_mask
-from swiftpie.models.cutout_net import CutoutNet
-from swiftpie.models.outline import (
+from swiftpie.photo.cutout_net import CutoutNet
+from swiftpie.photo.outline import (
     BORDER_SHARE,
     CUTOUT_PX,
     GUESS_PX,
@@ -37,7 +37,7 @@ from swiftpie.models.outline import (
     outlined,
     sharpest_part,
 )
-from swiftpie.models.search import ANYWHERE, Search, search_of
+from swiftpie.photo.search import ANYWHERE, Search, search_of
 from swiftpie.types import DOUBTFUL, REMEDY, Cutout, CutoutMethod
 
 logger = logging.getLogger(__name__)

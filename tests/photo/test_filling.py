@@ -6,8 +6,8 @@ import torch
 import swiftpie
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import extrapolate, resized, to_tensor
-from swiftpie.pipelines.completion import lines_through, straight_on
-from swiftpie.pipelines.filling import (
+from swiftpie.photo.completion import lines_through, straight_on
+from swiftpie.photo.filling import (
     BAND_PX,
     FINEST_PX,
     blurred,

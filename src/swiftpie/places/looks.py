@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.mini.fields import Colour, centres
+from swiftpie.places.fields import Colour, centres
 
 Ramp = tuple[Colour, Colour, Colour]  # colours in shadow, of the body and in light
 

@@ -19,10 +19,10 @@ from torch.nn import functional as F
 
 from swiftpie.imageio.images import SURE, extent_of, extrapolate, halved, luma, resized, shrunk_to
 from swiftpie.masks import HALF, grow
-from swiftpie.models.cutout import thing_odds
-from swiftpie.models.outline import connected_parts, to_lab
 from swiftpie.noise import generator_of
-from swiftpie.pipelines.completion import complete, lines_through
+from swiftpie.photo.completion import complete, lines_through
+from swiftpie.photo.cutout import thing_odds
+from swiftpie.photo.outline import connected_parts, to_lab
 
 FINEST_PX = 2048  # longer side of what anything is looked for in; what is larger is enlarged
 TONE_PX = 128  # longer side of what tones and shifts are found in

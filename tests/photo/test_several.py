@@ -8,7 +8,7 @@ import torch
 import swiftpie
 from swiftpie.errors import NoSubject
 from swiftpie.imageio.decoding import load_image
-from swiftpie.models.several import agreeing, cut_out_all
+from swiftpie.photo.several import agreeing, cut_out_all
 from tests.golden.cases import photo
 
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from swiftpie.mini.fields import PixelRows, draw_weather
 from swiftpie.noise import draw_noise
+from swiftpie.places.fields import PixelRows, draw_weather
 
 FALLING = ("rain", "snowfall", "fog")
 

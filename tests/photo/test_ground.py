@@ -8,8 +8,7 @@ from PIL import Image
 import swiftpie
 from swiftpie.errors import InputError
 from swiftpie.imageio.decoding import load_image
-from swiftpie.mini.scenes import PHOTOGRAPH_PX, scene_library
-from swiftpie.models.ground import (
+from swiftpie.photo.ground import (
     CAMERA_M,
     CELLS,
     LARGE,
@@ -20,6 +19,7 @@ from swiftpie.models.ground import (
     placed,
     sight_of,
 )
+from swiftpie.places.scenes import PHOTOGRAPH_PX, scene_library
 
 FLAT = -torch.ones(3, CELLS, CELLS)  # a horizon at half of the height, and ground below
 FLAT[:2, CELLS // 2 :] = 1.0

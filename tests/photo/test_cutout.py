@@ -16,11 +16,11 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_pil
 from swiftpie.library import subject_library
 from swiftpie.masks import box_mask, iou
-from swiftpie.models import cutout
-from swiftpie.models.cutout import CutOut, confidence_of, cut_out, cutout_network, find_with
-from swiftpie.models.cutout_net import CutoutNet
-from swiftpie.models.outline import CUTOUT_PX, GUESS_PX, evenly_sharp
-from swiftpie.models.search import Search, parse_search, search_at
+from swiftpie.photo import cutout
+from swiftpie.photo.cutout import CutOut, confidence_of, cut_out, cutout_network, find_with
+from swiftpie.photo.cutout_net import CutoutNet
+from swiftpie.photo.outline import CUTOUT_PX, GUESS_PX, evenly_sharp
+from swiftpie.photo.search import Search, parse_search, search_at
 from swiftpie.types import DOUBTFUL, Cutout, CutoutMethod
 from swiftpie_lab.data.collages import draw_collages
 from tests.lab.collages import collection_of

@@ -33,8 +33,7 @@ from swiftpie.geometry.shading import (
     without_light,
 )
 from swiftpie.imageio.images import SURE, extent_of, extrapolate, halved, luma
-from swiftpie.mini.looks import COLOURS, MATERIALS, Tones, recolour, remake
-from swiftpie.pipelines.filling import (
+from swiftpie.photo.filling import (
     Area,
     CanvasDrawing,
     OnBand,
@@ -48,6 +47,7 @@ from swiftpie.pipelines.filling import (
     split,
     without_model_error,
 )
+from swiftpie.places.looks import COLOURS, MATERIALS, Tones, recolour, remake
 from swiftpie.types import Identity
 
 Kept = TypeVar("Kept")

@@ -13,10 +13,10 @@ from swiftpie.arguments import checked
 from swiftpie.errors import NoSubject
 from swiftpie.imageio.images import bounding_box, shrunk_to
 from swiftpie.masks import HALF, iou
-from swiftpie.models.cutout import CutOut, cutout_network, find_with
-from swiftpie.models.cutout_net import CutoutNet
-from swiftpie.models.outline import MAX_SHARE
-from swiftpie.models.search import Search
+from swiftpie.photo.cutout import CutOut, cutout_network, find_with
+from swiftpie.photo.cutout_net import CutoutNet
+from swiftpie.photo.outline import MAX_SHARE
+from swiftpie.photo.search import Search
 from swiftpie.validation import Box
 
 ACROSS = 5  # Points of the grid along each side.

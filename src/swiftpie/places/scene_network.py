@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swiftpie.mini.denoiser import position_codes, smoothed
-from swiftpie.mini.fields import centres, coarse_fields
+from swiftpie.geometry.layout import position_codes
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.network import Network, keep_settings
 from swiftpie.models.unet import UNet
-from swiftpie.noise import COUPLED_CHANNELS, NUM_STATISTICS, noise_statistics
+from swiftpie.noise import COUPLED_CHANNELS, NUM_STATISTICS, noise_statistics, smoothed
+from swiftpie.places.fields import centres, coarse_fields
 
 NUM_FIELDS = 4
 POSITION_CODES = 20

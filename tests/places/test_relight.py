@@ -3,9 +3,10 @@ import pytest
 import torch
 from PIL import Image
 
-from swiftpie.mini import relight
 from swiftpie.mini.reading import read
-from swiftpie.mini.relight import (
+from swiftpie.noise import draw_noise
+from swiftpie.places import relight
+from swiftpie.places.relight import (
     NOISE_SHAPE,
     add_weather,
     apply_maps,
@@ -13,9 +14,8 @@ from swiftpie.mini.relight import (
     meant_change,
     without_lamps,
 )
-from swiftpie.mini.scenes import scene_library
-from swiftpie.mini.words import PLAIN
-from swiftpie.noise import draw_noise
+from swiftpie.places.scenes import scene_library
+from swiftpie.places.words import PLAIN
 from tests.parity.edit import photograph
 
 NIGHT = read("at night").setting
