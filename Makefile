@@ -64,8 +64,8 @@ parity: $(VENV)/.dev  ## compare with other implementations and print the differ
 page: check-page  ## build the page of `swiftpie serve` from web/; needs npm, which no other target does
 	cd web && npm run build
 
-check-page: web/node_modules/.package-lock.json  ## look for faults in the page's sources, edit nothing
-	cd web && npm run check
+check-page: web/node_modules/.package-lock.json  ## look for faults in the page's sources and try its stores
+	cd web && npm run check && npm test
 
 test-page: $(VENV)/.page  ## drive the page in Chromium, as `apt install chromium` brings it
 	@command -v chromium || command -v google-chrome || { echo "no Chromium found"; exit 1; }

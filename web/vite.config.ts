@@ -2,7 +2,8 @@ import { createHash } from "node:crypto";
 import { copyFileSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { svelte } from "@sveltejs/vite-plugin-svelte";
-import { defineConfig, type Plugin } from "vite";
+import type { Plugin } from "vite";
+import { defineConfig } from "vitest/config";
 
 const STATIC = "../src/swiftpie/server/static";
 const SAMPLES = "../src/swiftpie/assets/samples";
@@ -55,6 +56,8 @@ export default defineConfig({
     renderBuiltUrl: (file, { hostType }) =>
       hostType === "html" ? `static/${file}` : { relative: true },
   },
+  resolve: process.env["VITEST"] ? { conditions: ["browser"] } : {}, // Svelte's other half draws nothing
+  test: { include: ["tests/*.test.ts"], setupFiles: ["tests/browser.ts"] },
   plugins: [svelte(), licences(), fingerprint()],
   build: {
     outDir: STATIC,

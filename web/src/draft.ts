@@ -136,19 +136,9 @@ function moved(strengths: Record<string, readonly [now: number, usual: number]>)
 /** Return how the server is told of a subject. */
 const pointer = ({ id, isNamed }: Subject) => (isNamed ? { library: id } : { identity_id: id });
 
-export function canPlace(facts: Model["swiftpie"] | null): boolean {
-  return facts?.capabilities.includes("layout") ?? false;
-}
-
-/** Whether a prompt alone is drawn. */
-export function drawsWords(facts: Model["swiftpie"] | null): boolean {
-  return facts?.capabilities.includes("text") ?? false;
-}
-
-/** Whether pictures of subjects are read. */
-export function readsPictures(facts: Model["swiftpie"] | null): boolean {
-  return facts?.capabilities.includes("personalize") ?? false;
-}
+/** Whether a model has a capability. */
+export const can = (facts: Model["swiftpie"] | null, what: string): boolean =>
+  facts?.capabilities.includes(what) ?? false;
 
 /** Whether something goes from the photo, which somebody has to mark. */
 export const takesOut = ({ task }: Draft): boolean => task === "remove" || task === "replace";
@@ -161,8 +151,8 @@ export const followsSeed = ({ mode, task, variation }: Draft): boolean =>
   mode === "draw" || task !== "edit" || variation > 0;
 
 /** Whether there is more than one result; what is behind a thing that goes may follow from around it. */
-export const varies = ({ mode, task }: Draft, facts: Model["swiftpie"] | null): boolean =>
-  mode === "draw" || task !== "remove" || !canPlace(facts);
+export const varies = ({ mode, task }: Draft, canPlace: boolean): boolean =>
+  mode === "draw" || task !== "remove" || !canPlace;
 
 /** Return what is asked of the server, null for a draft in which something is still missing. */
 export function requestOf(draft: Draft, known: Known): Record<string, unknown> | null {
@@ -175,7 +165,7 @@ export function requestOf(draft: Draft, known: Known): Record<string, unknown> |
       return subject ? [{ one, subject }] : [];
     });
     const hasSubject = placed.length > 0 || known.drawsNamed;
-    if (!(hasSubject || drawsWords(facts)) || !draft.prompt.trim()) return null;
+    if (!(hasSubject || can(facts, "text")) || !draft.prompt.trim()) return null;
     const has = placed.some(({ one }) => one.box);
     const { identity, detail, balance, scene, styleReference } = draft;
     const { identity_scale = FIRST.identity, detail_scale = FIRST.detail } = facts?.defaults ?? {};
@@ -198,7 +188,7 @@ export function requestOf(draft: Draft, known: Known): Record<string, unknown> |
         ...guided(draft),
         ...(scene && { scene: typeof scene === "string" ? scene : scene.id }),
         ...(styleReference && { style_reference: styleReference.id }),
-        ...(has && placed.every(({ one }) => one.box) && !canPlace(facts) && { mask: "box" }),
+        ...(has && placed.every(({ one }) => one.box) && !can(facts, "layout") && { mask: "box" }),
       },
     };
   }
@@ -238,7 +228,7 @@ function repaint(draft: Draft, newcomer: Subject | undefined, facts: Known["fact
   const comes = putsIn(draft) ? newcomer : null;
   const goes = takesOut(draft);
   if ((goes && !mask) || (putsIn(draft) && !comes)) return null;
-  const isTurned = canPlace(facts) && (yaw !== null || pitch !== null);
+  const isTurned = can(facts, "layout") && (yaw !== null || pitch !== null);
   return {
     prompt: comes ? `a photo of ${said(comes.name)}` : task,
     ...(goes && mask && { mask_id: mask.id }),

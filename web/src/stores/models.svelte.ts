@@ -1,0 +1,71 @@
+/** What the server draws with: its models, what the chosen one can, and the words that it knows. */
+
+import { can } from "../draft";
+import { server, type Model, type Offer } from "../server";
+import { Vocabulary } from "../vocabulary";
+
+const ANY = { types: ["image/*"], bytes: Infinity, pixels: Infinity, side_px: Infinity };
+const UNKNOWN: Offer["limits"] = {
+  subjects: 1,
+  view: [0, 0],
+  picture: { ...ANY, kept_px: Infinity },
+};
+
+export class Models {
+  all = $state.raw<readonly Model[]>([]);
+  options = $state.raw<Offer["options"]>({});
+  choices = $state.raw<Offer["choices"]>({});
+  limits = $state.raw<Offer["limits"]>(UNKNOWN); // until the server says
+  model = $state("");
+  vocabulary = $state.raw<Vocabulary | null>(null);
+
+  get facts(): Model["swiftpie"] | null {
+    return this.all.find((one) => one.id === this.model)?.swiftpie ?? null;
+  }
+
+  /** Whether subjects are placed by boxes. */
+  get canPlace(): boolean {
+    return can(this.facts, "layout");
+  }
+
+  /** Whether words can change a picture; subjects come and go with any model. */
+  get canEdit(): boolean {
+    return can(this.facts, "edit");
+  }
+
+  /** Whether a prompt alone is drawn. */
+  get drawsWords(): boolean {
+    return can(this.facts, "text");
+  }
+
+  /** Whether pictures of subjects are read. */
+  get readsPictures(): boolean {
+    return can(this.facts, "personalize");
+  }
+
+  /** Whether strengths change what words make of a photo; a small model reads the words alone. */
+  get steersEdits(): boolean {
+    return !this.canPlace;
+  }
+
+  get offer(): Offer {
+    const { all: data, options, choices, limits } = this;
+    return { data, options, choices, limits };
+  }
+
+  learn({ data, options, choices = {}, limits }: Offer): void {
+    [this.all, this.options, this.choices, this.limits] = [data, options, choices, limits];
+  }
+
+  async choose(model: string): Promise<void> {
+    this.model = model;
+    this.vocabulary = null;
+    await this.learnWords();
+  }
+
+  async learnWords(): Promise<void> {
+    const { model } = this;
+    const words = await server.vocabulary(model);
+    if (model === this.model && words) this.vocabulary = new Vocabulary(words);
+  }
+}

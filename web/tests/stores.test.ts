@@ -1,0 +1,141 @@
+/** The stores without a browser: what comes late, and what a list is given twice. */
+
+import { beforeEach, expect, test, vi } from "vitest";
+import { SAMPLES } from "../src/samples";
+import { Studio } from "../src/studio.svelte";
+import { hold, Socket } from "./browser";
+
+const PICTURE = new File(["picture"], "00.png", { type: "image/png" });
+const [DOG, SHEEP] = SAMPLES;
+
+let studio: Studio;
+
+beforeEach(async () => {
+  studio = new Studio();
+  await studio.models.choose("mini");
+  studio.models.learn(await (await fetch("/v1/models")).json());
+  studio.drawing.connect();
+  Socket.newest.open();
+});
+
+const draft = () => studio.drafts.draft;
+const newest = () => Socket.newest.sent.at(-1)!;
+const until = (check: () => void) => vi.waitFor(check, { interval: 5 });
+
+/** Draw what is typed, and answer with a picture that has these names. */
+async function draw(prompt: string, named: object[] = []): Promise<void> {
+  const { sent } = Socket.newest;
+  const before = sent.length;
+  studio.drafts.write({ prompt });
+  await until(() => expect(sent.length).toBeGreaterThan(before));
+  Socket.newest.answer({ id: newest().id, named });
+  await until(() => expect(studio.pictures.shown?.draft.prompt).toBe(prompt));
+}
+
+test("words that are typed while a picture is sent stay, and name what was sent", async () => {
+  const late = hold("/v1/identities");
+  const coming = studio.arrivals.take([PICTURE]);
+  await late.begun;
+  studio.drafts.write({ prompt: "a backpack on a beach" });
+  late.release();
+  await coming;
+  expect(draft().prompt).toBe("a backpack on a beach");
+  expect(studio.shelf.subjects.map(({ name }) => name)).toEqual(["backpack"]);
+  expect(studio.arrivals.unnamed).toBeUndefined();
+});
+
+test("a subject that was chosen for a drawing does not come into a photo that is opened since", async () => {
+  studio.drafts.set({ prompt: "a dog on a beach" });
+  const { start } = studio.drafts;
+  const late = hold("/v1/identities");
+  const coming = studio.shelf.meet(DOG!);
+  studio.drafts.set({ mode: "edit" });
+  late.release();
+  studio.placing.use((await coming)!, start);
+  expect(draft()).toMatchObject({ mode: "edit", task: "edit", newcomer: null });
+  expect(draft().placed).toHaveLength(1);
+});
+
+test("a photo that comes late takes neither the place of a newer one nor of newer words", async () => {
+  studio.drafts.set({ mode: "edit" });
+  const late = hold("/v1/pictures");
+  const coming = studio.edits.openPhoto(PICTURE);
+  studio.drafts.write({ change: "at night" });
+  late.release();
+  await coming;
+  expect(draft().change).toBe("at night");
+  const [{ photo }, again] = [draft(), hold("/v1/pictures")];
+  const older = studio.edits.openPhoto(PICTURE);
+  studio.drafts.set({ photo: null });
+  again.release();
+  await older;
+  expect(photo?.id).toMatch(/^pic_/);
+  expect(draft().photo).toBeNull();
+});
+
+test("a name that the prompt has twice is listed once, and one that was chosen never", async () => {
+  const cat = { word: "cat", name: "cat", near: [] };
+  await draw("a cat and a cat on a beach", [cat, cat]);
+  expect(studio.pictures.shown!.named).toEqual([cat]);
+  const entry = { name: "cat", words: [], picture: "/v1/library/cat.webp" };
+  studio.placing.use((await studio.shelf.meet(entry))!);
+  await draw("a cat on a lake", [cat]);
+  expect(studio.pictures.shown!.named).toEqual([]);
+});
+
+test("steps of the history have keys of their own, however often one is returned to", async () => {
+  for (const place of ["beach", "lake"]) {
+    await draw(`a dog on a ${place}`);
+    studio.pictures.keep();
+  }
+  studio.pictures.undo();
+  await draw("a dog on a lake");
+  studio.pictures.keep();
+  const urls = studio.pictures.history.map(({ shown }) => shown.url);
+  expect(urls).toHaveLength(2);
+  expect(new Set(urls).size).toBe(2);
+});
+
+test("what was drawn can be edited though the draft of the photo is empty", async () => {
+  await draw("a dog on a beach");
+  studio.drafts.set({ mode: "edit" });
+  await studio.edits.editThis();
+  expect(draft()).toMatchObject({ change: "a dog on a beach", source: "a dog on a beach" });
+  expect(draft().photo).not.toBeNull();
+});
+
+test("a sample that is only offered makes room for words, and one that was chosen stays", async () => {
+  studio.drafts.set({ prompt: "a sheep on a beach" });
+  studio.placing.use((await studio.shelf.meet(SHEEP!))!);
+  studio.drafts.set({ isOffered: true });
+  studio.drafts.write({ prompt: "a dog on a beach" });
+  expect(draft().placed).toEqual([]);
+  studio.placing.use((await studio.shelf.meet(SHEEP!))!);
+  studio.drafts.write({ prompt: "a backpack on a beach" });
+  expect(draft().placed).toHaveLength(1);
+});
+
+test("a picture that comes after a return to the history is not shown", async () => {
+  await draw("a dog on a beach");
+  studio.pictures.keep();
+  const { shown } = studio.pictures;
+  studio.drafts.write({ prompt: "a dog on a lake" });
+  await until(() => expect(newest().prompt).toBe("a dog on a lake"));
+  studio.pictures.goTo(0);
+  Socket.newest.answer({ id: newest().id });
+  await Promise.resolve();
+  expect(studio.pictures.shown).toBe(shown);
+  expect(draft().prompt).toBe("a dog on a beach");
+});
+
+test("a box or a word that was changed asks once for what is newest", async () => {
+  studio.drafts.set({ prompt: "a dog on a beach" });
+  studio.placing.use((await studio.shelf.meet(DOG!))!);
+  const before = Socket.newest.sent.length;
+  for (let left = 0; left < 0.5; left += 0.05)
+    studio.placing.place(0, { box: [left, 0, left + 0.5, 0.5] });
+  await until(() =>
+    expect(newest()).toMatchObject({ swiftpie: { subjects: [{ box: draft().placed[0]!.box }] } }),
+  );
+  expect(Socket.newest.sent.length - before).toBeLessThanOrEqual(3);
+});
