@@ -76,7 +76,7 @@ _HOMES = {
         "imageio.decoding": "load_image",
         "imageio.images": "bounding_box contact_sheet",
         "masks": "load_mask",
-        "models.cutout": "cut_out",
+        "photo.cutout": "cut_out",
         "pipelines.animation": "AnimateRequest",
         "pipelines.identity_file": "save_identity",
         "validation": "MAX_IMAGES MAX_SEED check_box",
