@@ -42,42 +42,44 @@ def complete(
     that its patches come from, away from where they are. The third is a smaller thumbnail of lines
     that go straight on. `on_round` may raise to stop.
     """
-    shown = lines = moves = None
+    result = lines = moves = None
     whole = (pixels.shape[2], pixels.shape[3])
     for side, rounds in ROUNDS.items():
         if min(size := shrunk_to(side, whole)) < PATCH_PX:
             continue
         weight = resized(known, size)
-        there = weight > 1 - SURE
-        is_source = F.max_pool2d((~there).to(weight), PATCH_PX, 1)[0, 0] == 0
+        is_known = weight > 1 - SURE
+        is_source = F.max_pool2d((~is_known).to(weight), PATCH_PX, 1)[0, 0] == 0
         if not bool(is_source.any()):
             continue
-        sources, targets = (each.flatten().nonzero()[:, 0] for each in (is_source, ~is_source))
-        places, weights = _places(size), _weights(there.to(weight), ~is_source)
-        given = resized(pixels * known, size) / weight.clamp_min(SURE)
-        lines = straight_on(given, there.to(weight)) if lines is None else lines
-        even = torch.where(there, given, resized(lines, size, mode="bilinear"))
-        guess = even if shown is None else resized(shown, size, mode="bilinear")
-        shown = torch.where(there, given, guess)
+        sources, targets = (flags.flatten().nonzero()[:, 0] for flags in (is_source, ~is_source))
+        places, weights = _places(size), _weights(is_known.to(weight), ~is_source)
+        averages = resized(pixels * known, size) / weight.clamp_min(SURE)
+        lines = straight_on(averages, is_known.to(weight)) if lines is None else lines
+        even = torch.where(is_known, averages, resized(lines, size, mode="bilinear"))
+        guess = even if result is None else resized(result, size, mode="bilinear")
+        result = torch.where(is_known, averages, guess)
         reach = round(EVEN * side / 2)
         even = F.avg_pool2d(even, 2 * reach + 1, 1, reach, count_include_pad=False)
-        detail = F.unfold(given - even, PATCH_PX)[0].T
+        detail = F.unfold(averages - even, PATCH_PX)[0].T
         for _ in range(rounds):
-            rows = F.unfold(shown, PATCH_PX)[0].T
+            rows = F.unfold(result, PATCH_PX)[0].T
             patches = torch.cat([rows, places], dim=1)  # colours first
             squares = patches[sources].square().sum(dim=1)
             scores = torch.addmm(squares, patches[targets], patches[sources].T, alpha=-2)
-            chosen = sources[scores.argmin(dim=1)]
+            matches = sources[scores.argmin(dim=1)]
             cover = rows.new_zeros(PATCH_PX**2 * 5, len(rows))
-            cover[:, targets] = F.pad(detail[chosen].T, (0, 0, 0, PATCH_PX**2), value=1) * weights
+            cover[:, targets] = F.pad(detail[matches].T, (0, 0, 0, PATCH_PX**2), value=1) * weights
             sums = F.fold(cover[None], size, PATCH_PX)
-            shown = torch.where(there, given, even + sums[:, :4] / sums[:, 4:].clamp_min(SURE**2))
+            result = torch.where(
+                is_known, averages, even + sums[:, :4] / sums[:, 4:].clamp_min(SURE**2)
+            )
             on_round()
-        moves = (places[chosen] - places[targets]) * max(whole) / torch.tensor([DOWN, ALONG])
-    if shown is None or lines is None or moves is None:
+        moves = (places[matches] - places[targets]) * max(whole) / torch.tensor([DOWN, ALONG])
+    if result is None or lines is None or moves is None:
         return None
-    shown = torch.where(known > 0, pixels, resized(shown, whole, mode="bicubic"))
-    return shown, moves.round().long(), lines[:, :3]
+    result = torch.where(known > 0, pixels, resized(result, whole, mode="bicubic"))
+    return result, moves.round().long(), lines[:, :3]
 
 
 def straight_on(pixels: Tensor, known: Tensor) -> Tensor:
@@ -106,8 +108,10 @@ def straight_on(pixels: Tensor, known: Tensor) -> Tensor:
     costs[0][:, down, right] = apart + (LEVEL + STEEP * angles.sin())[:, None] * length / reach
     best = (_blurred(costs) / _blurred(rest))[0][:, down, right].argmin(dim=0)[None]
     share = (away[1] / (away[0] + away[1])).gather(0, best)
-    one, other = (each.gather(1, best.expand(len(each), 1, -1))[:, 0] for each in colours)
-    result[0][:, down, right] = torch.lerp(other, one, share)
+    start_colours, end_colours = (
+        colour.gather(1, best.expand(len(colour), 1, -1))[:, 0] for colour in colours
+    )
+    result[0][:, down, right] = torch.lerp(end_colours, start_colours, share)
     return result
 
 
@@ -119,27 +123,31 @@ def lines_through(detail: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     size = torch.tensor(known.shape[2:])
     thick = max(2, round(THICK * max(known.shape[2:])))
     reach = LINE_REACH * thick
-    gap, seen = 1 - known, torch.cat([detail * known, known], dim=1)
+    gap, shown_detail = 1 - known, torch.cat([detail * known, known], dim=1)
     lines, best = torch.zeros_like(detail), torch.zeros_like(known)
 
     def sampled(places: Tensor) -> Tensor:
-        at = (2 * places + 1).flip(-1) / size.flip(0) - 1
-        return F.grid_sample(seen, at[None], mode="bilinear", align_corners=False)[0]
+        gap_pixels = (2 * places + 1).flip(-1) / size.flip(0) - 1
+        return F.grid_sample(shown_detail, gap_pixels[None], mode="bilinear", align_corners=False)[
+            0
+        ]
 
     clear = F.max_pool2d((detail * known).norm(dim=1, keepdim=True), 5, 1, 2)
     ends = (grow(gap, 1) > gap)[0, 0].nonzero()
     ends = ends[clear[0, 0][tuple(ends.T)].argsort(descending=True)[:MOST_ENDS]].float()
-    one, other = ends[torch.combinations(torch.arange(len(ends)))].unbind(1)
-    length = (other - one).norm(dim=1, keepdim=True)
-    between = sampled(torch.lerp(one[:, None], other[:, None], torch.tensor([[0.1], [0.5], [0.9]])))
+    starts, stops = ends[torch.combinations(torch.arange(len(ends)))].unbind(1)
+    length = (stops - starts).norm(dim=1, keepdim=True)
+    between = sampled(
+        torch.lerp(starts[:, None], stops[:, None], torch.tensor([[0.1], [0.5], [0.9]]))
+    )
     is_chord = (length[:, 0] > reach) & (between[-1].amax(dim=1) < SURE)
-    one, other, length = one[is_chord], other[is_chord], length[is_chord]
-    unit = (other - one) / length
-    away = (unit[:, None] * torch.arange(1.0, reach + 1)[:, None]).repeat(2, 1, 1)
-    away[: len(unit)] *= -1
-    reached = sampled(torch.cat([one, other])[:, None] + away)
-    is_seen = (reached[-1].mean(dim=1) > 1 - SURE).view(2, -1).all(dim=0)
-    halves = reached[:-1].unflatten(2, (2, -1)).mean(dim=3).view(len(lines[0]), 2, -1, 2)
+    starts, stops, length = starts[is_chord], stops[is_chord], length[is_chord]
+    unit = (stops - starts) / length
+    outwards = (unit[:, None] * torch.arange(1.0, reach + 1)[:, None]).repeat(2, 1, 1)
+    outwards[: len(unit)] *= -1
+    beyond_ends = sampled(torch.cat([starts, stops])[:, None] + outwards)
+    is_seen = (beyond_ends[-1].mean(dim=1) > 1 - SURE).view(2, -1).all(dim=0)
+    halves = beyond_ends[:-1].unflatten(2, (2, -1)).mean(dim=3).view(len(lines[0]), 2, -1, 2)
     differ = (halves - halves.mean(dim=(1, 3), keepdim=True)).norm(dim=0).amax(dim=(0, 2))
     alike = halves.norm(dim=0).amin(dim=(0, 2)) - differ
     noise = (detail * known).norm(dim=1).sum() / known.sum()
@@ -150,25 +158,29 @@ def lines_through(detail: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
             break
         k = int(score.argmax())
         normal = torch.stack([-unit[k, 1], unit[k, 0]])
-        ways = one[k] + away[k], other[k] + away[len(unit) + k]
+        ways = starts[k] + outwards[k], stops[k] + outwards[len(unit) + k]
         profiles = [sampled(way + normal * across)[:-1] for way in ways]  # (C, widths, steps)
-        off = (rest - one[k]) @ normal
-        near = (2 - 2 * off.abs() / thick).clamp(0, 1)
-        is_best = near > best[0, 0, *rest.T]
-        at, off, near = rest[is_best], off[is_best], near[is_best]
-        share = ((at - one[k]) @ unit[k] / length[k]).clamp(0, 1)
+        off = (rest - starts[k]) @ normal
+        closeness = (2 - 2 * off.abs() / thick).clamp(0, 1)
+        is_best = closeness > best[0, 0, *rest.T]
+        gap_pixels, off, closeness = rest[is_best], off[is_best], closeness[is_best]
+        share = ((gap_pixels - starts[k]) @ unit[k] / length[k]).clamp(0, 1)
         low = (off + thick).long().clamp_max(2 * thick - 1)
         distance = torch.stack([share, 1 - share]) * length[k] % (2 * reach)
         steps = (reach - 0.5 - (reach - distance).abs()).long()  # mirrored at both ends
         here, there = (
-            torch.lerp(each[:, low, step], each[:, low + 1, step], off + thick - low)
-            for each, step in zip(profiles, steps, strict=True)
+            torch.lerp(profile[:, low, step], profile[:, low + 1, step], off + thick - low)
+            for profile, step in zip(profiles, steps, strict=True)
         )
-        lines[0][:, *at.T] = near * torch.lerp(here, there, (4 * share - 1.5).clamp(0, 1))
-        best[0, 0, *at.T] = near
-        chosen = torch.stack([one[k], other[k]])
-        apart = torch.cdist(torch.cat([one, other]), chosen).amin(dim=1).view(2, -1).amin(dim=0)
-        score = torch.where(apart < 2 * thick, 0.0, score)
+        lines[0][:, *gap_pixels.T] = closeness * torch.lerp(
+            here, there, (4 * share - 1.5).clamp(0, 1)
+        )
+        best[0, 0, *gap_pixels.T] = closeness
+        drawn_line = torch.stack([starts[k], stops[k]])
+        distances = (
+            torch.cdist(torch.cat([starts, stops]), drawn_line).amin(dim=1).view(2, -1).amin(dim=0)
+        )
+        score = torch.where(distances < 2 * thick, 0.0, score)
     return lines, best
 
 

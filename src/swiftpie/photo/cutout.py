@@ -99,13 +99,13 @@ def cut_out(image: Image.Image, search: str | Search = ANYWHERE, *, name: str = 
         if not alpha.any():
             raise NoSubject(*_not_found(alpha))
         return CutOut(alpha, Cutout(CutoutMethod.TRANSPARENCY, 1.0))
-    found = find_surely(cutout_network(), image, search)
-    if _share(found.mask, search) <= MIN_SHARE:
-        found = CutOut(_by_colour(image, search), Cutout(CutoutMethod.COLOUR, None))
-    if not _is_usable(found.mask, search):
-        raise NoSubject(*_not_found(found.mask))
-    _warn(found.how, search, name)
-    return found
+    subject = find_surely(cutout_network(), image, search)
+    if _share(subject.mask, search) <= MIN_SHARE:
+        subject = CutOut(_by_colour(image, search), Cutout(CutoutMethod.COLOUR, None))
+    if not _is_usable(subject.mask, search):
+        raise NoSubject(*_not_found(subject.mask))
+    _warn(subject.how, search, name)
+    return subject
 
 
 @torch.no_grad()
@@ -117,21 +117,21 @@ def find_surely(network: CutoutNet, image: Image.Image, search: Search = ANYWHER
     sharp along its outline, is returned.
     """
     photo = image if image.mode == "RGB" else image.convert("RGB")
-    found = find_with(network, photo, search)
-    if not _is_usable(found.mask, search):
-        return found
-    sure = confidence_of(network, photo, found, search)
+    best = find_with(network, photo, search)
+    if not _is_usable(best.mask, search):
+        return best
+    sure = confidence_of(network, photo, best, search)
     by_points = search.box is None and search.has_hints
-    unaided = confidence_of(network, photo, found) if by_points else sure
+    unaided = confidence_of(network, photo, best) if by_points else sure
     if search.box is None and unaided < DOUBTFUL:
-        likely = [found]
-        for hint in _hints_near(photo, found.mask, search):
-            tried = find_with(network, photo, hint)
-            if _is_meant(tried.mask, search) and not _is_cut(tried.mask, hint, found.mask):
-                likely.append(tried)
-        found = max(likely, key=lambda each: _firmness(network, photo, each.mask))
-        sure = confidence_of(network, photo, found, search)
-    return CutOut(found.mask, found.how._replace(confidence=round(sure, 4)))
+        candidates = [best]
+        for hint in _hints_near(photo, best.mask, search):
+            candidate = find_with(network, photo, hint)
+            if _is_meant(candidate.mask, search) and not _is_cut(candidate.mask, hint, best.mask):
+                candidates.append(candidate)
+        best = max(candidates, key=lambda each: _firmness(network, photo, each.mask))
+        sure = confidence_of(network, photo, best, search)
+    return CutOut(best.mask, best.how._replace(confidence=round(sure, 4)))
 
 
 def _hints_near(photo: Image.Image, mask: Tensor, search: Search) -> list[Search]:
@@ -182,23 +182,23 @@ def _firmness(network: CutoutNet, photo: Image.Image, mask: Tensor) -> float:
 
 @torch.no_grad()
 def confidence_of(
-    network: CutoutNet, image: Image.Image, found: CutOut, search: Search = ANYWHERE
+    network: CutoutNet, image: Image.Image, subject: CutOut, search: Search = ANYWHERE
 ) -> float:
-    """Return how likely what `find_with` found has an intersection over union of 0.85 or more.
+    """Return how likely it is that `subject` overlaps the true one by 0.85 or more (IoU).
 
     A view without the borders of the picture shows the same, if it is sure. And its outline is as
     sharp everywhere: what stands behind the subject is out of focus.
     """
     if search.has_hints:
-        known, (weights, bias) = [found.how.confidence or 0.0], HINTED
+        evidence, (weights, bias) = [subject.how.confidence or 0.0], HINTED
     else:
         photo = image if image.mode == "RGB" else image.convert("RGB")
         left, top, right, bottom = area = area_of((*INNER, photo.width), (*INNER, photo.height))
         guess = torch.from_numpy(guesses(network, photo, [area])[0]).sigmoid()
-        seen = F.interpolate(found.mask[..., top:bottom, left:right], guess.shape, mode="area")
-        share = float((guess * seen).sum() / seen.sum().clamp_min(FAINT))
-        known, (weights, bias) = [share, evenly_sharp(photo, found.mask)], UNAIDED
-    odds = torch.tensor(weights) @ torch.logit(torch.tensor(known), FAINT) + bias
+        covered = F.interpolate(subject.mask[..., top:bottom, left:right], guess.shape, mode="area")
+        share = float((guess * covered).sum() / covered.sum().clamp_min(FAINT))
+        evidence, (weights, bias) = [share, evenly_sharp(photo, subject.mask)], UNAIDED
+    odds = torch.tensor(weights) @ torch.logit(torch.tensor(evidence), FAINT) + bias
     return float(odds.sigmoid())
 
 
@@ -244,8 +244,8 @@ def find_inside(network: CutoutNet, image: Image.Image, mask: Tensor) -> Tensor:
     sizes[0] = 0
     meant = mask.clone()
     for number in np.flatnonzero(sizes > SMALL_PART * sizes.max()):
-        near = grow(torch.from_numpy(parts == number)[None, None].float(), 1)
-        part = mask * F.interpolate(near, size)
+        surroundings = grow(torch.from_numpy(parts == number)[None, None].float(), 1)
+        part = mask * F.interpolate(surroundings, size)
         thing = _thing_in(network, image, part)
         if thing is not None:
             meant = torch.where(part > 0, torch.minimum(meant, thing), meant)
@@ -312,17 +312,17 @@ def thing_odds(pixels: Tensor) -> Tensor:
 
 def _is_in_the_middle(logits: NDArray[np.float32]) -> bool:
     """Whether a guess (n, n) about a picture is about little beyond its middle."""
-    seen = torch.from_numpy(logits).sigmoid()
-    low, high = (round(end * len(seen)) for end in MIDDLE)
-    return bool(seen[low:high, low:high].sum() >= MOSTLY * seen.sum())
+    share = torch.from_numpy(logits).sigmoid()
+    low, high = (round(end * len(share)) for end in MIDDLE)
+    return bool(share[low:high, low:high].sum() >= MOSTLY * share.sum())
 
 
 def _agreement(logits: NDArray[np.float32], mask: Tensor, area: Area) -> float:
     """Return the soft intersection over union of a guess about `area` and a mask, in [0, 1]."""
     left, top, right, bottom = area
     guess = torch.from_numpy(logits).sigmoid()
-    seen = F.interpolate(mask[..., top:bottom, left:right], guess.shape, mode="area")[0, 0]
-    return float(torch.minimum(guess, seen).sum() / torch.maximum(guess, seen).sum())
+    covered = F.interpolate(mask[..., top:bottom, left:right], guess.shape, mode="area")[0, 0]
+    return float(torch.minimum(guess, covered).sum() / torch.maximum(guess, covered).sum())
 
 
 def _by_colour(image: Image.Image, search: Search) -> Tensor:
@@ -422,17 +422,17 @@ def _not_found(mask: Tensor) -> tuple[str, str]:
 
 
 def _warn(how: Cutout, search: Search, name: str) -> None:
-    which = f"The subject of '{name}'" if name else "The subject"
+    title = f"The subject of '{name}'" if name else "The subject"
     remedy = "a mask mends it" if search.has_hints else REMEDY
     if how.way == CutoutMethod.COLOUR:
         logger.warning(
             "%s was cut out by colour alone, as the network saw none. If it is wrong, %s.",
-            *(which, remedy),
+            *(title, remedy),
         )
     elif how.is_doubtful:
         logger.warning(
             "%s may be cut out badly (confidence %.2f; below %.2f most are). If it is, %s.",
-            *(which, how.confidence, DOUBTFUL, remedy),
+            *(title, how.confidence, DOUBTFUL, remedy),
         )
 
 

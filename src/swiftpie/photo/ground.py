@@ -86,12 +86,12 @@ class Sight(NamedTuple):
     @property
     def near_thing(self) -> Box | None:
         """The box of what it shows from near; None if there is no such thing."""
-        seen = self.thing > HALF
-        if not seen.any():
+        is_thing = self.thing > HALF
+        if not is_thing.any():
             return None
         _, top, _, foot = box = bounding_box(self.thing[None, None])
         is_near = foot - top >= NEAR_VIEW and foot >= self.horizon + NEAR_BELOW
-        return box if is_near and self.thing[seen].mean().item() >= CERTAIN else None
+        return box if is_near and self.thing[is_thing].mean().item() >= CERTAIN else None
 
 
 def box_on_ground(
@@ -120,10 +120,10 @@ def box_on_ground(
     """
     across, down = bars_of(photograph)
     left, top = across * photograph.width, down * photograph.height
-    shown = photograph.crop((left, top, photograph.width - left, photograph.height - top))
-    shape = (extent[0] / shown.width, extent[1] / shown.height)
-    box, doubt, is_hopeless = placed(sight_of(shown), shape, height_m, lean=lean, is_cut=is_cut)
-    small = to_tensor(shown.convert("RGB").resize((COARSE_PX, COARSE_PX), reducing_gap=3.0))
+    picture = photograph.crop((left, top, photograph.width - left, photograph.height - top))
+    shape = (extent[0] / picture.width, extent[1] / picture.height)
+    box, doubt, is_hopeless = placed(sight_of(picture), shape, height_m, lean=lean, is_cut=is_cut)
+    small = to_tensor(picture.convert("RGB").resize((COARSE_PX, COARSE_PX), reducing_gap=3.0))
     steps = torch.cat([small.diff(dim=axis).abs().flatten() for axis in (2, 3)])
     if doubt and steps.quantile(MOST_STEPS) > STEP:  # before a plain backdrop anything stands
         if is_hopeless:
@@ -157,23 +157,23 @@ def placed(
     `extent` is its width and height as shares of those of the photograph, up to a factor.
     For other arguments see `box_on_ground`.
     """
-    own, seen = sight.near_thing, (sight.thing > HALF).float()
-    area = seen.mean().item() + 1e-6
-    ground = _measured(sight, own, height_m)
+    near_box, subject_mask = sight.near_thing, (sight.thing > HALF).float()
+    area = subject_mask.mean().item() + 1e-6
+    ground = _measured(sight, near_box, height_m)
     flat = 1.0 if lean is None else ground.depth_at(LOWEST, lean)
     extent, wide = (extent[0], flat * extent[1]), max(1.0, extent[0] / extent[1])
     least_seen = flat * LEAST_SEEN / math.sqrt(wide)  # what is wide is seen as well
     tall = (BUST if is_cut else flat) * height_m
     stands = F.avg_pool2d(sight.scores[None, :1], 3, 1, 1, count_include_pad=False)[0, 0]
     rows = [] if is_cut else _far_rows(stands, ground, tall)
-    if own is not None:
-        lower = _mean_in(stands, (0.0, own[3], 1.0, 1.0))
+    if near_box is not None:
+        lower = _mean_in(stands, (0.0, near_box[3], 1.0, 1.0))
         is_bare = lower < BARE and sight.scores[2, -NEAR_ROWS:].mean() > CLOSE
-        rows = [] if is_bare or stands.max() < LEAST_GROUND else _near_rows(stands, own)
+        rows = [] if is_bare or stands.max() < LEAST_GROUND else _near_rows(stands, near_box)
     xs = sorted((x / PLACES for x in range(PLACES + 1)), key=lambda x: abs(x - 0.5))
     large = LARGE * min(1.0, extent[1] / extent[0])
     sizes = [(*smaller, math.inf) for smaller in SMALLER]
-    sizes += [(1.0, 0.0, part * large) for part in PARTS if own is not None]
+    sizes += [(1.0, 0.0, part * large) for part in PARTS if near_box is not None]
     for (smaller, gap, most), row in product(sizes, rows):
         usual = tall * ground.metre_at(row.y)
         size = fitting(min(smaller * max(usual, least_seen), row.y - MARGIN, most), extent)
@@ -181,14 +181,16 @@ def placed(
         for x in sorted(xs, key=lambda x: abs(x - middle)):
             box = box_on(foot, x, size)
             below = (box[0], foot - (DEEP if lean is None else 1.0) * size[1], box[2], foot)
-            hides = _mean_in(seen, box, aside=gap) * max(1.0, size[0] * size[1] / area)
+            hides = _mean_in(subject_mask, box, aside=gap) * max(1.0, size[0] * size[1] / area)
             if hides <= (TOUCHES if gap else row.hides) and _mean_in(stands, below) >= row.least:
                 return box, *_size_doubt(usual, size[1])
     size = fitting(large, extent)
     foot = 1 + BELOW * size[1] if is_cut else FLOOR
-    box = min((box_on(foot, x, size) for x in xs), key=lambda box: _mean_in(seen, box))
-    is_on = is_cut and own is None and _mean_in(stands, (box[0], FLOOR, box[2], 1)) >= LEAST_GROUND
-    return box, "" if is_on else NO_ROOM if rows and own is not None else UNSURE, not is_on
+    box = min((box_on(foot, x, size) for x in xs), key=lambda box: _mean_in(subject_mask, box))
+    is_on = (
+        is_cut and near_box is None and _mean_in(stands, (box[0], FLOOR, box[2], 1)) >= LEAST_GROUND
+    )
+    return box, "" if is_on else NO_ROOM if rows and near_box is not None else UNSURE, not is_on
 
 
 class Row(NamedTuple):
@@ -201,13 +203,13 @@ class Row(NamedTuple):
     hides: float  # share of its box, or of what is seen if that is smaller, that may overlap
 
 
-def _measured(sight: Sight, own: Box | None, height_m: float) -> Ground:
+def _measured(sight: Sight, near_box: Box | None, height_m: float) -> Ground:
     """Return a ground without an area, which tells how tall a metre is, for what is so tall."""
     top, camera = sight.horizon, CAMERA_M
-    if own is not None:
+    if near_box is not None:
         likely_m = min(max(SHOWN_M, 2 * height_m), MOST_M)
-        shown_m = likely_m**USUALLY * (sight.thing_m / (own[3] - own[1])) ** (1 - USUALLY)
-        camera = shown_m * (own[3] - top)
+        shown_m = likely_m**USUALLY * (sight.thing_m / (near_box[3] - near_box[1])) ** (1 - USUALLY)
+        camera = shown_m * (near_box[3] - top)
     elif sight.is_near and (height_m < SMALL_M or top >= LOOKS_DOWN):
         top, camera = NEAR_HORIZON, NEAR_CAMERA_M
     return Ground((), ((top, 0.0), (top + camera, 1.0)), is_near=False)
@@ -223,9 +225,9 @@ def _far_rows(stands: Tensor, ground: Ground, tall: float) -> list[Row]:
     return [Row(y, middles[int(y * CELLS)].item(), 0, SURE, HIDES) for y in ys if y > first]
 
 
-def _near_rows(stands: Tensor, own: Box) -> list[Row]:
+def _near_rows(stands: Tensor, near_box: Box) -> list[Row]:
     """Return rows on and before the line of what is seen from near, on its wider side."""
-    left, _, right, foot = own
+    left, _, right, foot = near_box
     x, side = (right + APART, 1) if left < 1 - right else (left - APART, -1)
     line = _mean_in(stands, (left, foot, right, foot)) - LESS_SURE
     rows = [Row(min(1 - MARGIN, foot + way), x, side, line, HIDES) for way in FORWARD]

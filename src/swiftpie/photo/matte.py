@@ -61,25 +61,25 @@ def unmixed(pixels: Tensor, mask: Tensor) -> Tensor:
     share = ((pixels - ground) * apart).sum(dim=1, keepdim=True) / square.clamp_min(FAINT)
     sides, shape = torch.cat([inside, outside]), (mask.shape[2], mask.shape[3])
     spreads = colours_apart(halved(halved(pixels)), halved(halved(sides)), rim)
-    near = grow(sides, 2 * rim).prod(dim=0, keepdim=True)
-    near *= resized(spreads, shape, mode="bilinear")
-    told = (square / APART**2).clamp(max=1) * _ramp(near, TELLING)
+    telling = grow(sides, 2 * rim).prod(dim=0, keepdim=True)
+    telling *= resized(spreads, shape, mode="bilinear")
+    trust = (square / APART**2).clamp(max=1) * _ramp(telling, TELLING)
     unknown = inside + outside < HALF
-    guess = torch.where(unknown, torch.lerp(mask, share.clamp(0, 1), told), inside)
-    lines = matted(pixels, guess, told + UNTOLD * (1 - told), unknown=unknown)
+    guess = torch.where(unknown, torch.lerp(mask, share.clamp(0, 1), trust), inside)
+    lines = matted(pixels, guess, trust + UNTOLD * (1 - trust), unknown=unknown)
     matte = _opacity(lines, pixels)
     stray = (matte - solid).abs() * ((box_mean(mask, 1) - HALF).abs() > 1 / 3)
-    grey, known = pixels.mean(dim=1, keepdim=True), torch.cat([unknown.to(stray), sides])
+    grey, weights = pixels.mean(dim=1, keepdim=True), torch.cat([unknown.to(stray), sides])
     grain = (grey - box_mean(grey, 1)).square()
-    fields = torch.cat([known * torch.cat([stray, grain, grain]), known], dim=1)
+    fields = torch.cat([weights * torch.cat([stray, grain, grain]), weights], dim=1)
     sums, rests = pooled(halved(halved(fields)), 2 * rim + 1, F.avg_pool2d).split(1, dim=1)
-    soft, own, other = (sums / rests.clamp_min(GRAIN)).split(1)
-    rough = _ramp(((own + GRAIN) / (other + GRAIN)).sqrt(), SMOOTH)
+    soft, own_grain, ground_grain = (sums / rests.clamp_min(GRAIN)).split(1)
+    rough = _ramp(((own_grain + GRAIN) / (ground_grain + GRAIN)).sqrt(), SMOOTH)
     hair = rough * _ramp(spreads.square() * (soft + SOFT), FURRED)
     furred = resized(hair * _ramp(spreads, TELLING), size, mode="bilinear")
-    width = _width(matte, told * unknown * resized(rough, shape, mode="bilinear"), unknown, rim)
+    width = _width(matte, trust * unknown * resized(rough, shape, mode="bilinear"), unknown, rim)
     edge_px = min(EDGE_PX / times + SOFTER * max(0.0, width - SHARP_PX), EVEN_PX)
-    followed = torch.lerp(mask, matte, _ramp(near, FOLLOWED))
+    followed = torch.lerp(mask, matte, _ramp(telling, FOLLOWED))
     fields = torch.cat([lines, _hard(followed, mask, edge_px)], dim=1)
     lines, hard = resized(fields, size, mode="bilinear").split([4, 1], dim=1)
     return torch.lerp(hard.clamp(0, 1), _opacity(lines, photo), furred)
@@ -88,17 +88,17 @@ def unmixed(pixels: Tensor, mask: Tensor) -> Tensor:
 def _hard(matte: Tensor, mask: Tensor, edge_px: float) -> Tensor:
     """Return a matte with such an edge, unclamped; its short bumps stay where the mask has some."""
     small = halved(torch.cat([matte, mask], dim=1))
-    even, own = pooled(pooled(small, 3, F.avg_pool2d), 3, F.avg_pool2d).split(1, dim=1)
-    lost = (3 * (own - HALF) + HALF).clamp(0, 1) - small[:, 1:]
-    kept = pooled(_ramp(grow(lost.abs(), 1), LOST), 3, F.avg_pool2d)
-    fields = torch.cat([EVEN_PX / edge_px * (even - HALF), kept], dim=1)
-    even, kept = resized(fields, (mask.shape[2], mask.shape[3]), mode="bilinear").split(1, dim=1)
-    return torch.lerp(even, 3 / min(edge_px, 3) * (box_mean(matte, 1) - HALF), kept) + HALF
+    even, outline = pooled(pooled(small, 3, F.avg_pool2d), 3, F.avg_pool2d).split(1, dim=1)
+    missing = (3 * (outline - HALF) + HALF).clamp(0, 1) - small[:, 1:]
+    bumps = pooled(_ramp(grow(missing.abs(), 1), LOST), 3, F.avg_pool2d)
+    fields = torch.cat([EVEN_PX / edge_px * (even - HALF), bumps], dim=1)
+    even, bumps = resized(fields, (mask.shape[2], mask.shape[3]), mode="bilinear").split(1, dim=1)
+    return torch.lerp(even, 3 / min(edge_px, 3) * (box_mean(matte, 1) - HALF), bumps) + HALF
 
 
-def _width(matte: Tensor, told: Tensor, unknown: Tensor, rim: int) -> float:
+def _width(matte: Tensor, trust: Tensor, unknown: Tensor, rim: int) -> float:
     """Return the mean width in pixels of edges that colours have `told`; 0 where they tell few."""
-    mixed = (matte * (1 - matte) * told).sum() / told.sum().clamp_min(MANY * unknown.sum())
+    mixed = (matte * (1 - matte) * trust).sum() / trust.sum().clamp_min(MANY * unknown.sum())
     return 6 * (rim + 4 * rim // 3) * float(mixed)  # of an even slope, a sixth of its width
 
 
@@ -124,18 +124,18 @@ def own_colours(pixels: Tensor, mask: Tensor) -> Tensor:
         return pixels
     inner = 1 - grow(1 - solid, max(1, round(max(mask.shape[-2:]) / EDGES)))
     # Parts too thin to have an inside tell theirs, too.
-    own = carried_on(pixels, torch.maximum(inner, THIN * solid))
+    subject = carried_on(pixels, torch.maximum(inner, THIN * solid))
     ground = carried_on(pixels, 1 - grow((mask > FAINT).to(pixels), 1))
-    found, cover = torch.where(inner > 0, pixels, own), box_mean(mask, 1)
-    at = ((inner < HALF) & (cover > 0)).flatten().nonzero()[:, 0]
-    fields = (each.flatten(2)[..., at] for each in (pixels, own, ground, cover, mask))
-    seen, own, ground, cover, most = fields
-    seen, apart = seen - ground, own - ground
-    share = ((seen * apart).sum(1, True) + cover) / (apart.square().sum(1, True) + 1)
-    cover = cover.maximum(share.minimum(most)).minimum(GAPS * share.clamp_min(0))
-    own += (seen - cover * apart) * (cover / (cover.square() + 1 - cover))
-    found.flatten(2)[..., at] = own.clamp_(-1, 1)
-    return found
+    colours, cover = torch.where(inner > 0, pixels, subject), box_mean(mask, 1)
+    rim = ((inner < HALF) & (cover > 0)).flatten().nonzero()[:, 0]
+    fields = (field.flatten(2)[..., rim] for field in (pixels, subject, ground, cover, mask))
+    observed, subject, ground, cover, limit = fields
+    observed, contrast = observed - ground, subject - ground
+    share = ((observed * contrast).sum(1, True) + cover) / (contrast.square().sum(1, True) + 1)
+    cover = cover.maximum(share.minimum(limit)).minimum(GAPS * share.clamp_min(0))
+    subject += (observed - cover * contrast) * (cover / (cover.square() + 1 - cover))
+    colours.flatten(2)[..., rim] = subject.clamp_(-1, 1)
+    return colours
 
 
 def with_own_colours(photo: Image.Image, outline: Tensor) -> Image.Image:

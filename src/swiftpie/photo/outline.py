@@ -91,8 +91,8 @@ def averaged(guesses: Array, views: Sequence[Area]) -> Array:
         rows = slice(round((view[1] - top) * down), round((view[3] - top) * down))
         height, width = total[rows, columns].shape
         if height and width:
-            seen = F.adaptive_avg_pool2d(torch.from_numpy(guess)[None], (height, width))
-            total[rows, columns] += seen[0].numpy()
+            resampled = F.adaptive_avg_pool2d(torch.from_numpy(guess)[None], (height, width))
+            total[rows, columns] += resampled[0].numpy()
             count[rows, columns] += 1
     return total / count
 
@@ -120,10 +120,10 @@ def evenly_sharp(photo: Image.Image, mask: Tensor) -> float:
     along a piece of the outline.
     """
     grey, step = _steps(photo, FOCUS_PX)
-    near = pooled(torch.cat([step, grey, -grey], dim=1), NEAR_PX, stride=2)
-    rim = F.interpolate(mask, near.shape[2:], mode="area")
+    surroundings = pooled(torch.cat([step, grey, -grey], dim=1), NEAR_PX, stride=2)
+    rim = F.interpolate(mask, surroundings.shape[2:], mode="area")
     rim = pooled(rim, 3) + pooled(-rim, 3) > HALF
-    fields = torch.cat([near[:, :1], near[:, 1:].sum(dim=1, keepdim=True)], dim=1)
+    fields = torch.cat([surroundings[:, :1], surroundings[:, 1:].sum(dim=1, keepdim=True)], dim=1)
     steps, contrasts = pooled(fields * rim, PIECE_PX, F.avg_pool2d)[0]
     sharpness = (steps / contrasts.clamp_min(1e-6))[rim[0, 0]]
     if not len(sharpness):
@@ -146,9 +146,9 @@ def sharpest_part(photo: Image.Image, mask: Tensor) -> Tensor:
 
 def _steps(photo: Image.Image, side: int) -> tuple[Tensor, Tensor]:
     """Return a photo in grey (1, 1, h, w), `side` px long, and its steepest steps to neighbours."""
-    grey = plane(photo.resize(shrunk_to(side, photo.size), Image.Resampling.BOX).convert("L"))
-    down, across = F.pad(grey.diff(dim=2), (0, 0, 0, 1)), F.pad(grey.diff(dim=3), (0, 1))
-    return grey, torch.maximum(down.abs(), across.abs())
+    luminance = plane(photo.resize(shrunk_to(side, photo.size), Image.Resampling.BOX).convert("L"))
+    down, across = F.pad(luminance.diff(dim=2), (0, 0, 0, 1)), F.pad(luminance.diff(dim=3), (0, 1))
+    return luminance, torch.maximum(down.abs(), across.abs())
 
 
 def pooled(
@@ -184,31 +184,33 @@ def matted(pixels: Tensor, guess: Tensor, weight: Tensor, *, unknown: Tensor) ->
     `unknown`, the guess counts by its `weight`; elsewhere it stays. All three are (1, 1, H, W).
     """
     width, (down, across) = unknown.shape[3], torch.cartesian_prod(*[torch.arange(-1, 2)] * 2).T
-    at = (grow(unknown.to(pixels), 1)[0, 0, 1:-1, 1:-1].nonzero() + 1) @ torch.tensor([width, 1])
-    squares = at[:, None] + down * width + across  # (N, 9)
+    centres = (grow(unknown.to(pixels), 1)[0, 0, 1:-1, 1:-1].nonzero() + 1) @ torch.tensor(
+        [width, 1]
+    )
+    squares = centres[:, None] + down * width + across  # (N, 9)
     colours = pixels[0].flatten(1).T[squares] / 2
     means = colours.mean(dim=1, keepdim=True)
     colours -= means
     root = torch.linalg.cholesky(colours.mT @ colours / 9 + MATTE_SOFTNESS * torch.eye(3))
     scaled = torch.linalg.solve_triangular(root, colours.mT, upper=False)
     bends = torch.eye(9) - (1 + scaled.mT @ scaled) / 9  # (N, 9, 9)
-    used = torch.zeros(unknown.numel()).index_fill(0, squares.flatten(), 1).nonzero()[:, 0]
+    touched = torch.zeros(unknown.numel()).index_fill(0, squares.flatten(), 1).nonzero()[:, 0]
     place = torch.zeros(unknown.numel(), dtype=torch.int32)  # looked up in a fifteenth of the time
-    place[used] = torch.arange(len(used), dtype=torch.int32)
+    place[touched] = torch.arange(len(touched), dtype=torch.int32)
     fields = torch.cat([guess, GUESS_TRUST * weight, unknown.to(pixels)])
-    values, trust, free = fields.flatten(1)[:, used]
+    values, trust, free = fields.flatten(1)[:, touched]
     index, steps = place[squares], torch.arange(-2, 3)
     # What 5 x 5 pixels around each count in the sum of all squares.
     places = 5 * (down - down[:, None]) + across - across[:, None] + 12  # (9, 9)
-    counts = torch.zeros(25 * len(used))
-    counts.index_add_(0, (places * len(used) + index[..., None]).flatten(), bends.flatten())
-    counts = counts.view(25, len(used))
+    counts = torch.zeros(25 * len(touched))
+    counts.index_add_(0, (places * len(touched) + index[..., None]).flatten(), bends.flatten())
+    counts = counts.view(25, len(touched))
     counts[12] += trust
-    others = (used + (steps[:, None] * width + steps).view(25, 1)).clamp(0, len(place) - 1)
-    others = place[others].flatten()
+    neighbours = (touched + (steps[:, None] * width + steps).view(25, 1)).clamp(0, len(place) - 1)
+    neighbours = place[neighbours].flatten()
 
     def pull(field: Tensor) -> Tensor:
-        return free * (counts * field.index_select(0, others).view_as(counts)).sum(dim=0)
+        return free * (counts * field.index_select(0, neighbours).view_as(counts)).sum(dim=0)
 
     # Conjugate gradients, each row by its diagonal.
     scale = 1 / counts[12]
@@ -220,10 +222,12 @@ def matted(pixels: Tensor, guess: Tensor, weight: Tensor, *, unknown: Tensor) ->
         pulled = pull(step)
         far = size / ((step * pulled).sum() + TINY)
         values, rest = values + far * step, rest - far * pulled
-    found = values.clamp(0, 1)[index][..., None]
-    slope = torch.linalg.solve_triangular(root.mT, scaled @ found / 9, upper=True)
-    line = torch.cat([slope / 2, found.mean(dim=1, keepdim=True) - means @ slope], dim=1)
-    lines = F.pad(guess, (0, 0, 0, 0, 3, 0)).flatten(2).index_copy_(2, at, line[..., 0].T[None])
+    opacities = values.clamp(0, 1)[index][..., None]
+    slope = torch.linalg.solve_triangular(root.mT, scaled @ opacities / 9, upper=True)
+    line = torch.cat([slope / 2, opacities.mean(dim=1, keepdim=True) - means @ slope], dim=1)
+    lines = (
+        F.pad(guess, (0, 0, 0, 0, 3, 0)).flatten(2).index_copy_(2, centres, line[..., 0].T[None])
+    )
     return box_mean(lines.view(1, 4, -1, width), 1)
 
 
@@ -232,18 +236,18 @@ def colours_apart(pixels: Tensor, sides: Tensor, reach_px: int) -> Tensor:
 
     `sides` (2, 1, H, W) in [0, 1] show them. The distance is 0 where one is out of reach.
     """
-    (first, second), found = torch.triu_indices(3, 3), torch.zeros_like(sides[:1])
-    at = (grow(sides, reach_px).prod(dim=0)[0] > 0).nonzero(as_tuple=True)
+    (first, second), distances = torch.triu_indices(3, 3), torch.zeros_like(sides[:1])
+    rim = (grow(sides, reach_px).prod(dim=0)[0] > 0).nonzero(as_tuple=True)
     pairs = pixels[:, first] * pixels[:, second]
     fields = sides * torch.cat([torch.ones_like(pixels[:, :1]), pixels, pairs], dim=1)
-    sums = pooled(fields, 2 * reach_px + 1, F.avg_pool2d)[:, :, at[0], at[1]]  # (2, 10, N)
+    sums = pooled(fields, 2 * reach_px + 1, F.avg_pool2d)[:, :, rim[0], rim[1]]  # (2, 10, N)
     means, pairs = (sums[:, 1:] / sums[:, :1]).split([3, 6], dim=1)
-    spread = (LEAST_SPREAD * torch.eye(3)).repeat(len(at[0]), 1, 1)  # its lower half is read
+    spread = (LEAST_SPREAD * torch.eye(3)).repeat(len(rim[0]), 1, 1)  # its lower half is read
     spread[:, second, first] += (pairs - means[:, first] * means[:, second]).sum(dim=0).T
     root = torch.linalg.cholesky(spread)
-    apart = torch.linalg.solve_triangular(root, (means[0] - means[1]).T[..., None], upper=False)
-    found[0, 0][at] = apart.square().sum(dim=(1, 2)).sqrt()
-    return found
+    whitened = torch.linalg.solve_triangular(root, (means[0] - means[1]).T[..., None], upper=False)
+    distances[0, 0][rim] = whitened.square().sum(dim=(1, 2)).sqrt()
+    return distances
 
 
 def sharpen(logits: Array, rgb: Array, seeds: Array | None = None) -> Array:
@@ -275,28 +279,28 @@ def openings(share: Array, lab: Array, seeds: Array | None = None) -> Flags:
     solid = share > 0.5
     rows, columns = np.mgrid[-1 : 1 : share.shape[0] * 1j, -1 : 1 : share.shape[1] * 1j]
     basis = np.stack([np.ones_like(rows), rows, columns], axis=-1)
-    opened = np.zeros_like(solid)
+    seeded_openings = np.zeros_like(solid)
     outside = ~solid
     if seeds is not None and (seeds[solid] < 0).any():
         seeded = solid & (seeds < 0)
-        apart = np.sqrt(_squares(lab - lab[seeded].mean(axis=0)))
-        parts = connected_parts(solid & ((apart < ALIKE) | seeded))
-        opened = np.isin(parts, parts[seeded])
+        distance = np.sqrt(_squares(lab - lab[seeded].mean(axis=0)))
+        parts = connected_parts(solid & ((distance < ALIKE) | seeded))
+        seeded_openings = np.isin(parts, parts[seeded])
     if outside.mean() < LEAST_GROUND or lab[outside, 0].mean() > WHITE:
-        return opened
-    known = basis[outside]  # by the normal equations, which take a tenth of the time
-    plane = basis @ np.linalg.lstsq(known.T @ known, known.T @ lab[outside], rcond=None)[0]
-    apart = np.sqrt(_squares(lab - plane))
-    spread = float(np.sqrt(np.square(apart[outside]).mean()))
+        return seeded_openings
+    terms = basis[outside]  # by the normal equations, which take a tenth of the time
+    plane = basis @ np.linalg.lstsq(terms.T @ terms, terms.T @ lab[outside], rcond=None)[0]
+    distance = np.sqrt(_squares(lab - plane))
+    spread = float(np.sqrt(np.square(distance[outside]).mean()))
     if spread > PLAINEST:
-        return opened
-    parts = connected_parts(solid & (apart < SPREADS * spread + JUST_SEEN))
-    wide = np.bincount(parts.ravel()) > SMALL_HOLE * solid.sum()
-    wide[0] = False
+        return seeded_openings
+    parts = connected_parts(solid & (distance < SPREADS * spread + JUST_SEEN))
+    is_opening = np.bincount(parts.ravel()) > SMALL_HOLE * solid.sum()
+    is_opening[0] = False
     for axis in (0, 1):  # what reaches the outside is no opening
         for step in (-1, 1):
-            wide[parts[np.roll(outside, step, axis)]] = False
-    return np.asarray(opened | wide[parts], dtype=np.bool_)
+            is_opening[parts[np.roll(outside, step, axis)]] = False
+    return np.asarray(seeded_openings | is_opening[parts], dtype=np.bool_)
 
 
 def to_lab(rgb: Array) -> Array:
@@ -364,14 +368,14 @@ def main_parts(share: Array, seeds: Array | None = None) -> Array:
         seeded = np.bincount(labels[solid & (seeds > 0)], minlength=labels.size + 1) > 0
         # A speck around a point says less than what was found without it.
         keep = seeded if sizes[seeded].sum() > SMALL_PART * sizes.max() else seeded | keep
-    kept = solid & keep[labels]
+    whole = solid & keep[labels]
     # Small holes are filled, but for those of a size that a handle or a ring has.
-    parts = connected_parts(~kept)
-    fills = np.bincount(parts.ravel()) < SMALL_HOLE * kept.sum()
+    parts = connected_parts(~whole)
+    fills = np.bincount(parts.ravel()) < SMALL_HOLE * whole.sum()
     fills[np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1], [0]])] = False
     if seeds is not None:
         fills[parts[seeds < 0]] = False
-    return np.where(fills[parts], 1, np.where(solid & ~kept, 0, share)).astype(np.float32)
+    return np.where(fills[parts], 1, np.where(solid & ~whole, 0, share)).astype(np.float32)
 
 
 def connected_parts(solid: Flags) -> Labels:
@@ -387,10 +391,10 @@ def connected_parts(solid: Flags) -> Labels:
     below = np.arange(len(above)) + np.repeat(first - np.cumsum(count) + count, count)
     parent = np.arange(len(starts))
     while True:
-        one, other = parent[above], parent[below]
-        if (one == other).all():
+        upper, lower = parent[above], parent[below]
+        if (upper == lower).all():
             break
-        np.minimum.at(parent, np.maximum(one, other), np.minimum(one, other))
+        np.minimum.at(parent, np.maximum(upper, lower), np.minimum(upper, lower))
         while (parent != parent[parent]).any():
             parent = parent[parent]
     labels = np.zeros(solid.shape, np.int64)
@@ -440,5 +444,5 @@ def edge_costs(lab: Array) -> tuple[Array, Array]:
 
 def _squares(vectors: Array) -> Array:
     """Return the squared lengths (h, w) of vectors (h, w, 3)."""
-    squares: Array = np.einsum("hwc,hwc->hw", vectors, vectors)  # faster than a sum of three
-    return squares
+    lengths: Array = np.einsum("hwc,hwc->hw", vectors, vectors)  # faster than a sum of three
+    return lengths

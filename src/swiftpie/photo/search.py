@@ -72,8 +72,8 @@ def parse_search(text: str) -> Search | None:
     points = [word for word in words if word.count(",") != 3]
     if len(boxes) > 1:
         raise InputError(f"{text!r} has {len(boxes)} boxes. Give one, and points in it.")
-    found = search_at(points, box=parse_box(boxes[0]) if boxes else None)
-    return replace(found, is_whole=way == "none")
+    search = search_at(points, box=parse_box(boxes[0]) if boxes else None)
+    return replace(search, is_whole=way == "none")
 
 
 def search_of(text: str | Search) -> Search:
@@ -89,7 +89,7 @@ def search_of(text: str | Search) -> Search:
 
 def search_at(points: Sequence[Point | str], *, box: Box | None = None) -> Search:
     """Return the search for the thing at `points`, in text "x,y" on it or "not:x,y" off it."""
-    found: dict[bool, list[Point]] = {True: [], False: []}
+    points_by_sign: dict[bool, list[Point]] = {True: [], False: []}
     for point in points:
         place = PLACE.fullmatch(point) if isinstance(point, str) else None
         numbers = tuple(map(float, place["numbers"].split(","))) if place else point
@@ -98,5 +98,7 @@ def search_at(points: Sequence[Point | str], *, box: Box | None = None) -> Searc
                 f"{point!r} is not a point. Give x,y as fractions of the picture, each from 0 to "
                 "1, as in 0.2,0.65, not:0.4,0.9 for a point to keep, or a box L,T,R,B."
             )
-        found[bool(place and place["not"])].append((numbers[0], numbers[1]))
-    return Search(box=box, points=tuple(found[False]), background=tuple(found[True]))
+        points_by_sign[bool(place and place["not"])].append((numbers[0], numbers[1]))
+    return Search(
+        box=box, points=tuple(points_by_sign[False]), background=tuple(points_by_sign[True])
+    )

@@ -50,27 +50,32 @@ def cut_out_all(image: Image.Image) -> list[CutOut]:
     """
     network, size = cutout_network(), shrunk_to(LOOKED_AT_PX, image.size)
     small = image if size == image.size else image.resize(size, Image.Resampling.BOX)
-    first = [find_with(network, small, search) for search in _searches()]
-    first = [seen for seen in first if SMALLEST / 3 < float(seen.mask.mean()) <= MAX_SHARE]
-    masks, sure = [seen.mask for seen in first], [seen.how.confidence or 0.0 for seen in first]
-    distinct = _distinct(_overlaps(masks).union, sure, least=SAME)
-    again = (_looked_at_again(network, small, masks[number]) for number in distinct)
-    found = [seen for seen in again if seen is not None]
-    sure = [seen.how.confidence or 0.0 for seen, _ in found]
-    chosen = agreeing([seen.mask for seen, _ in found], sure)
-    if not chosen:
+    candidates = [find_with(network, small, search) for search in _searches()]
+    candidates = [
+        subject for subject in candidates if SMALLEST / 3 < float(subject.mask.mean()) <= MAX_SHARE
+    ]
+    masks, confidences = (
+        [subject.mask for subject in candidates],
+        [subject.how.confidence or 0.0 for subject in candidates],
+    )
+    distinct = _distinct(_overlaps(masks).union, confidences, least=SAME)
+    closer = (_looked_at_again(network, small, masks[number]) for number in distinct)
+    confirmed = [subject for subject in closer if subject is not None]
+    confidences = [subject.how.confidence or 0.0 for subject, _ in confirmed]
+    subjects = agreeing([subject.mask for subject, _ in confirmed], confidences)
+    if not subjects:
         raise NoSubject(
             "No subject stands out in this picture."
-            if not first
+            if not candidates
             else "Something stands out in this picture, but no outline is sure: each of several "
             f"subjects has to look the same twice, with a confidence of at least {SUREST}.",
             "Cut out one subject alone, or name each with a box or a point on it, as in "
             "`cutout=0.2,0.1,0.8,0.95`.",
         )
-    rows = sorted((found[number] for number in chosen), key=lambda row: _across(row[0].mask))
+    rows = sorted((confirmed[number] for number in subjects), key=lambda row: _across(row[0].mask))
     if small is image:
-        return [seen for seen, _ in rows]
-    return [find_with(network, image, search)._replace(how=seen.how) for seen, search in rows]
+        return [subject for subject, _ in rows]
+    return [find_with(network, image, search)._replace(how=subject.how) for subject, search in rows]
 
 
 def _looked_at_again(
@@ -86,13 +91,13 @@ def _looked_at_again(
         across, down = MARGIN * (right - left), MARGIN * (bottom - top)
         start = max(0.0, left - across), max(0.0, top - down)
         box = (*start, min(1.0, right + across), min(1.0, bottom + down))
-        found = find_with(network, image, search := Search(box=box))
-        mask, cut = found.mask, _cut_share(found.mask, box)
+        subject = find_with(network, image, search := Search(box=box))
+        mask, cut = subject.mask, _cut_share(subject.mask, box)
         if cut <= CUT_AT_ALL or not mask.any():
             break
     is_whole = cut <= CUT_SHARE and SMALLEST < float(mask.mean()) <= MAX_SHARE
-    is_sure = (found.how.confidence or 0.0) >= SUREST and float(iou(mask, first)) >= CONFIRMED
-    return (found, search) if is_whole and is_sure else None
+    is_sure = (subject.how.confidence or 0.0) >= SUREST and float(iou(mask, first)) >= CONFIRMED
+    return (subject, search) if is_whole and is_sure else None
 
 
 class _Overlaps(NamedTuple):
@@ -130,24 +135,26 @@ def agreeing(masks: list[Tensor], sure: list[float]) -> list[int]:
 
     def joins(number: int) -> bool:
         apart: list[int] = []
-        for other in sorted(best, key=lambda n: -float(area[n])):
-            is_part = within[other, number] > WITHIN and area[other] < SMALLER * area[number]
-            if is_part and not (torch.maximum(within, within.T)[other, apart] > APART).any():
-                apart.append(other)
+        for smaller in sorted(best, key=lambda n: -float(area[n])):
+            is_part = within[smaller, number] > WITHIN and area[smaller] < SMALLER * area[number]
+            if is_part and not (torch.maximum(within, within.T)[smaller, apart] > APART).any():
+                apart.append(smaller)
         return len(apart) > 1
 
-    alone = [number for number in best if not joins(number)]
-    return [n for n in alone if not any(within[n, o] > WITHIN and area[o] > area[n] for o in alone)]
+    single = [number for number in best if not joins(number)]
+    return [
+        n for n in single if not any(within[n, o] > WITHIN and area[o] > area[n] for o in single)
+    ]
 
 
 def _searches() -> list[Search]:
     steps = [(number + 0.5) / ACROSS for number in range(ACROSS)]
-    found = []
+    searches = []
     for y, x, side in product(steps, steps, SIDES):
         left, top = max(0.0, x - side / 2), max(0.0, y - side / 2)
         box = (left, top, min(1.0, x + side / 2), min(1.0, y + side / 2))
-        found.append(Search(box=box, points=((x, y),)))
-    return found
+        searches.append(Search(box=box, points=((x, y),)))
+    return searches
 
 
 def _cut_share(mask: Tensor, box: Box) -> float:
