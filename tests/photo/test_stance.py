@@ -10,7 +10,7 @@ from swiftpie.geometry.layout import from_box, to_affine, warp
 from swiftpie.imageio.images import mask_to_pil
 from swiftpie.mini.placing import place_subjects
 from swiftpie.photo.stance import is_flat, laid_flat, stance_of, turned_upright
-from swiftpie.pipelines.techniques import repaint
+from swiftpie.pipelines.insertion import posture_of, proposed_box
 
 BOX = (0.2, 0.3, 0.8, 0.9)
 
@@ -57,7 +57,7 @@ def test_it_is_turned_in_a_photograph_without_a_box(session, leaning):
     result = session.insert(teal, leaning, prompt="a backpack", seed=1)
     left, top, right, foot = (round(200 * share) for share in result.box)
     assert (right - left) / (foot - top) == pytest.approx(40 / 88, abs=0.05)
-    low, high, wide, down = repaint.proposed_box(teal, leaning, "glasses")
+    low, high, wide, down = proposed_box(teal, leaning, "glasses", posture_of(leaning, "glasses"))
     assert (wide - low) / (down - high) > 1.1 * 40 / 88, "it lies"
     corners = [(x, y) for x in (left + 4, right - 4) for y in (top + 4, foot - 4)]
     assert min(result.image.getpixel(corner)[0] for corner in corners) > 60, "teal has no red"
@@ -71,7 +71,7 @@ def test_it_is_turned_beside_another_as_well_which_may_be_no_thing(session, lean
     placed = place_subjects(session.components, request, *drawn, boxes=[[BOX], [BOX]])
     turned = [abs(float(layout.rotation)) for layout in placed.layouts]
     assert turned == pytest.approx([0.0, math.radians(12)], abs=0.06)
-    assert [repaint.posture_of(leaning, x)[1] for x in ("glasses", "rug")] == [0.4, None]
+    assert [posture_of(leaning, x).lean for x in ("glasses", "rug")] == [0.4, None]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from swiftpie.geometry.layout import SUBJECT_FILL, WAVES, Layout, from_box, posi
 from swiftpie.imageio.images import bounding_box, fit_square
 from swiftpie.masks import resize_mask, subject_extent
 from swiftpie.mini.denoiser import MASK_CELLS
-from swiftpie.mini.inpainting import PlacedSubject, inpainting_condition, unchanged_frame
+from swiftpie.mini.insert import PlacedSubject, insertion_condition, unchanged_frame
 from swiftpie.mini.reading import read
 from swiftpie.mini.word_edits import LARGER
 from swiftpie.models.inversion import INVERSION_TIMESTEP, START
@@ -191,7 +191,7 @@ def invert(
     changes = canvas.enter_mask(region.pixels).to(shown.pixels)
     keeps = bool(difference.same_subject > 0) or _names_the_same(components, request)
     placed = _subject(components, request, shown, changes, source, keeps=keeps)
-    condition = inpainting_condition(
+    condition = insertion_condition(
         components,
         shown.pixels,
         changes,

@@ -28,10 +28,11 @@ from swiftpie.library import subject_library
 from swiftpie.mini import word_edits
 from swiftpie.mini.animation import ANIMATE
 from swiftpie.mini.denoiser import TinyDenoiser
-from swiftpie.mini.inpainting import REMOVE, REPAINT
+from swiftpie.mini.insert import INSERT
 from swiftpie.mini.inversion import INVERSION, TinyInversion
 from swiftpie.mini.placing import ACROSS, LayoutPredictor, place_named, place_of
 from swiftpie.mini.reading import COLOURLESS, ENGLISH, Reading, names_people, read, read_all
+from swiftpie.mini.remove import REMOVE
 from swiftpie.mini.scene import drawn_size, has_scene, is_art, prepare_art, prepare_scene
 from swiftpie.mini.text_encoder import TextEncoder, WordTokenizer, encode_tokens
 from swiftpie.mini.vocabulary import GENERIC, Vocabulary
@@ -75,7 +76,7 @@ TECHNIQUES = (
         follows_seed=word_edits.follows_seed,
         advice=word_edits.advice,
     ),
-    REPAINT,
+    INSERT,
     REMOVE,
     ANIMATE,
     Technique(PersonalizeRequest, prepare_art, is_art, draws_by_seed=True),

@@ -38,9 +38,9 @@ from swiftpie.masks import HALF, Box, resize_mask, subject_extent
 from swiftpie.mini.reading import Reading, read_all
 from swiftpie.models.network import Network, keep_settings
 from swiftpie.noise import NUM_STATISTICS, noise_statistics, share_of
-from swiftpie.photo.stance import Stance, laid_flat, turned_upright
+from swiftpie.photo.stance import laid_flat, turned_upright
+from swiftpie.pipelines.insertion import AS_SHOWN, Posture, posture_of, proposed_box
 from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, Subject, cells_of
-from swiftpie.pipelines.techniques.repaint import posture_of, proposed_box
 from swiftpie.places.relight import SIDE_PX
 from swiftpie.places.scenes import scene_library
 from swiftpie.places.words import tokens_in
@@ -143,7 +143,7 @@ def _placed(
     is_free = is_drawn or None in boxes
     predicted = _predicted(components, request, subject, noise, text, size) if is_free else None
     turned, extent = subject.view or (0.0, 0.0), subject_extent(subject.identity.mask[:1])
-    stance, lean = (None, None) if is_boxed else _stance(components, request, subject)
+    stance, lean = AS_SHOWN if is_boxed else _stance(components, request, subject)
     if stance is not None:
         extent = extent.new_tensor([stance.extent])
     rows = []
@@ -240,13 +240,11 @@ def are_small(request: PersonalizeRequest, reading: Reading) -> bool:
     return bool(heights) and all(each is not None and each < SMALL_M for each in heights)
 
 
-def _stance(
-    components: Components, request: PersonalizeRequest, subject: Subject
-) -> tuple[Stance | None, float | None]:
+def _stance(components: Components, request: PersonalizeRequest, subject: Subject) -> Posture:
     """Return how a thing stands upright that its photograph shows leaning, and how it lies."""
     identity = subject.identity
     if request.tilt or subject.view or identity.named or identity.is_cut:
-        return None, None
+        return AS_SHOWN
     said = [word for reading in read_all(components, request)[:1] for word in reading.said]
     runs = groupby(said, key=lambda word: bool(heights_in([word])))
     things = [" ".join(run) for is_known, run in runs if is_known]  # as `heights_in` counts them
@@ -298,8 +296,9 @@ def staged(
     if own is not None and max(own.size) > SIDE_PX and len(subjects) == 1:
         # In a photograph of the user's own it stands where an insertion puts it. What is no larger
         # than the model's own pictures is a place like those that it draws.
-        is_free = subjects[0].view is None and not request.tilt
-        return (proposed_box(own, subjects[0].identity, reading.text, is_free=is_free),)
+        identity, is_free = subjects[0].identity, subjects[0].view is None and not request.tilt
+        posture = posture_of(identity, reading.text) if is_free else AS_SHOWN
+        return (proposed_box(own, identity, reading.text, posture),)
     near, aside = share_of(noise, 1), share_of(noise, 2)
     members = _members(components, request, reading, ground, near=near, size=size)
     if ground is None:

@@ -18,10 +18,10 @@ from swiftpie.photo.cutout import cut_out
 from swiftpie.photo.search import Search
 from swiftpie.pipelines.choose import Technique, choose
 from swiftpie.pipelines.denoise import Clock, Plan
+from swiftpie.pipelines.insertion import DEFAULT_PROMPT
 from swiftpie.pipelines.methods.inversion import InversionOptions
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from swiftpie.pipelines.tasks import EditRequest, RepaintRequest
-from swiftpie.pipelines.techniques.repaint import DEFAULT_PROMPT
 
 SHARED = (
     *("image", "source", "seed", "negative_prompt"),
@@ -83,5 +83,5 @@ def _check(components: Components, request: RepaintRequest, scales: Scales) -> N
 
 
 TECHNIQUE = Technique(
-    RepaintRequest, prepare_garment, needs="keep_pose", instead_of="repaint", draws_style=True
+    RepaintRequest, prepare_garment, needs="keep_pose", instead_of="insert", draws_style=True
 )

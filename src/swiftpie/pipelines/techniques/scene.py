@@ -10,7 +10,7 @@ from swiftpie.registry import later
 
 TECHNIQUE = Technique(
     PersonalizeRequest,
-    later("swiftpie.mini.inpainting:prepare_insertions"),
+    later("swiftpie.mini.insert:prepare_insertions"),
     lambda _, request: request.scene != WORDS_ALONE,
     needs="scene",
     draws_by_seed=True,

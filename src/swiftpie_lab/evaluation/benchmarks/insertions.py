@@ -19,12 +19,12 @@ from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import from_box
 from swiftpie.imageio.images import bounding_box, mask_to_pil, to_pil, to_tensor
-from swiftpie.mini.inpainting import begin_in_place, compose_in_place
+from swiftpie.mini.insert import prepare_insert
 from swiftpie.pipelines.denoise import Clock
+from swiftpie.pipelines.insertion import insertion_of
 from swiftpie.pipelines.tasks import RepaintRequest
-from swiftpie.pipelines.techniques.repaint import finish, open_window
 from swiftpie.places.scenes import scene_library
-from swiftpie.types import DecodedImages
+from swiftpie.types import DecodedImages, EditedImage
 from swiftpie_lab.data.photographs import load_photos
 from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.bounds import opencv, paste, poisson_blended
@@ -328,14 +328,15 @@ def exactly_drawn(session: Session, request: RepaintRequest, truth: Rendering) -
 
     `truth` (1, 3, H, W) is as large as the photograph.
     """
-    components = session.components
-    plan = begin_in_place(components, open_window(components, request, Clock()))
-    assert plan.start is not None, "a beginning has a start"
-    canvas = plan.canvas
+    components, side_px = session.components, session.components.preset.image_size_px
+    plan = prepare_insert(components, request, Clock(), side_px=side_px)
+    insertion = insertion_of(components, request, Clock())
+    canvas = insertion.canvas
     after, before = canvas.enter(to_pil(truth.pixels)[0]), canvas.enter(request.picture)
     mask = canvas.enter_mask((255 * truth.mask).to(torch.uint8))
-    drawn = DecodedImages(torch.cat([after, before]), mask, regions=plan.changes)
-    return finish(drawn, plan=plan, compose=compose_in_place, clock=Clock()).image
+    change = plan.finish(DecodedImages(torch.cat([after, before]), mask, regions=insertion.changes))
+    assert isinstance(change, EditedImage), "an insertion has one part"
+    return change.image
 
 
 def open_insertions(

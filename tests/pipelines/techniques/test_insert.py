@@ -8,8 +8,8 @@ from PIL import Image, ImageColor
 
 from swiftpie import InputError
 from swiftpie.pipelines.denoise import CHECK, Clock
+from swiftpie.pipelines.insertion import insertion_of, pasted, patch_of, proposed_box
 from swiftpie.pipelines.tasks import RepaintRequest
-from swiftpie.pipelines.techniques.repaint import finish, open_window, proposed_box
 from swiftpie.places.scenes import scene_library
 from tests.parity.edit import photograph, values
 from tests.quick import thorough_but
@@ -34,12 +34,9 @@ def test_a_subject_changes_only_its_region_at_any_size(session, identity, size):
 def test_a_region_covers_pixels_whose_blue_alone_differs(session, identity):
     photo = photograph(96, 96)
     request = RepaintRequest(image=photo, source=identity, box=SPOT, seed=1)
-    plan = open_window(session.components, session.resolved(request), Clock())
-
-    def compose(_plan, patch, _clock):
-        return patch.pixels + torch.tensor([0, 0, 0.2]).view(1, 3, 1, 1)
-
-    result = finish(plan=plan, compose=compose, clock=Clock())
+    insertion = insertion_of(session.components, session.resolved(request), Clock())
+    bluer = patch_of(insertion, Clock()).pixels + torch.tensor([0, 0, 0.2]).view(1, 3, 1, 1)
+    result = pasted(insertion, bluer, Clock())
     apart = values(result.image) - values(photo)
     assert not apart[..., :2].any()
     assert apart[..., 2].any()

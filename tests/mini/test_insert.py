@@ -6,7 +6,7 @@ import torch
 from swiftpie.geometry.layout import Layout, from_box
 from swiftpie.imageio.images import bounding_box
 from swiftpie.masks import box_mask
-from swiftpie.mini.inpainting import PlacedSubject, inpainting_condition
+from swiftpie.mini.insert import PlacedSubject, insertion_condition
 from swiftpie.pipelines.settings import Scales
 
 PIXELS = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -22,7 +22,7 @@ def components(session):
 def condition(components, changes, identity, shown=None):
     box = from_box(bounding_box(changes), size=(128, 128))
     layout = Layout(*(values.expand(2, *values.shape[1:]) for values in box))
-    return inpainting_condition(
+    return insertion_condition(
         components,
         PIXELS if shown is None else shown,
         changes,

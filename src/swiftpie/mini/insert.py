@@ -1,0 +1,328 @@
+"""Inserts subjects into photographs: by a denoiser that sees what stays, in their own pixels."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.backbones.components import Components
+from swiftpie.errors import CapabilityError, InputError
+from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
+from swiftpie.geometry.shading import Lighting, as_dark_as
+from swiftpie.imageio.images import in_unit, plane, shrunk_to, to_bytes, to_tensor
+from swiftpie.masks import in_frame, resize_mask
+from swiftpie.mini.placing import own_light
+from swiftpie.mini.remove import check_uncertainty
+from swiftpie.mini.scene import SceneRow, facts_of, scene_rows
+from swiftpie.models.denoiser import SubjectCondition, read_references
+from swiftpie.photo.filling import CanvasDrawing
+from swiftpie.photo.search import Search
+from swiftpie.photo.stance import laid_flat, turned_upright
+from swiftpie.pipelines.choose import Technique, resolved_scales
+from swiftpie.pipelines.denoise import Clock, Plan, Prepared
+from swiftpie.pipelines.insertion import (
+    Insertion,
+    extent_in_frame,
+    insertion_of,
+    noise_of,
+    pasted,
+    patch_of,
+)
+from swiftpie.pipelines.request import PersonalizeRequest
+from swiftpie.pipelines.settings import ResolvedScales, Scales
+from swiftpie.pipelines.tasks import RepaintRequest
+from swiftpie.pipelines.techniques import insert
+from swiftpie.pipelines.techniques.personalize import (
+    check_subjects,
+    read_null_text,
+    subject_condition,
+)
+from swiftpie.places.own_pixels import composite_patch, own_pixels
+from swiftpie.types import DecodedImages, EditedImage, Identity, TextCondition
+
+# A drawing of this side tells the light on a subject and its ground, and no details of either.
+CANVAS_PX = 128
+# By how much a newcomer may exceed the box of what it replaces, as it hides what is guessed there.
+LARGER = 1.1
+AT_BORDER = 0.02  # What ends so near to a border, as a share of the picture's side, ends at it.
+GREY, VARIED = 0.005, 0.2  # greatest and least deviation of black and white photographs, in [-1, 1]
+SMALL_PX = 64  # longer side of a photograph whose light is measured
+
+
+@torch.no_grad()
+def prepare_insert(
+    components: Components, request: RepaintRequest, clock: Clock, *, side_px: int = CANVAS_PX
+) -> Plan:
+    """Prepare the drawing of a subject in a window of the photograph, on a canvas of `side_px`.
+
+    The networks see the unchanged part as one more subject: they were trained to complete it. They
+    draw once with the inserted subject and, in the same call, once without.
+
+    Raises:
+        InputError: The subject is cut off where it would not end at a border of the photograph.
+    """
+    insertion = insertion_of(components, request, clock, side_px=side_px)
+    _check_borders(insertion)
+    noise, text = noise_of(components, insertion), components.text.encode([insertion.prompt, ""])
+    latents = components.schedule.initial_latents(noise[0]).expand(2, -1, -1, -1)
+    insertion = insertion._replace(light=_light_in(components, insertion, latents, text))
+    layout = layout_of(insertion)
+    layout = Layout(*(values.to(latents).expand(2, *values.shape[1:]) for values in layout))
+    start = Prepared(
+        *(components, latents, text),
+        read_null_text(components, request.negative_prompt, guidance=request.guidance, rows=2),
+        insertion_condition(
+            components,
+            insertion.pixels,
+            insertion.changes,
+            subject=PlacedSubject(insertion.identity, layout, insertion.light),
+            shows=(1.0, 0.0),
+            class_tokens=components.text.find_words(insertion.prompt, ["", ""]),
+            scales=resolved_scales(components.preset, request),
+        ),
+        fresh=noise[1:].expand(-1, 2, -1, -1, -1),
+        layouts=(layout,),
+    )
+    clock.end_stage("prepare")
+    finish = partial(_finish, insertion=insertion, start=start, clock=clock)
+    return Plan(insertion.request, finish, start, region=insertion.region)
+
+
+def _light_in(
+    components: Components, insertion: Insertion, latents: Tensor, text: TextCondition
+) -> Lighting:
+    """Return the light on the subject and in the photograph, two rows."""
+    given = unchanged_frame(components, insertion.pixels, insertion.changes)
+    scene = components.own.layout_predictor.light_there(latents, text.pooled, given=given)
+    photograph = insertion.original
+    size = shrunk_to(SMALL_PX, (photograph.height, photograph.width))[::-1]
+    small = to_tensor(photograph.resize(size, Image.Resampling.BOX, reducing_gap=2.0))
+    scene = as_dark_as(scene, small.to(insertion.pixels), insertion.subject_box)
+    return Lighting(own_light(components, insertion.identity).expand(2), scene)
+
+
+def layout_of(insertion: Insertion) -> Layout:
+    """Return the layout on the canvas of a subject that fits into its box, feet at the bottom.
+
+    What replaces a thing is larger where one side has room. What lies is squeezed to the box.
+    """
+    canvas, request, (stance, lean) = insertion.canvas, insertion.request, insertion.posture
+    box, (height, width) = insertion.subject_box, canvas.full
+    left, right, top, bottom = box[0] * width, box[2] * width, box[1] * height, box[3] * height
+    wide, tall = extent_in_frame(insertion.identity, insertion.posture)
+    side, high = (right - left) / wide, (bottom - top) / tall  # of the frame in pixels
+    replaces = isinstance(request.mask, Search) and request.box is None
+    fits = min(max(side, high), (LARGER if replaces else 1.0) * min(side, high))
+    share, side = (1.0, fits) if lean is None else (high / side, side)
+    x, y = (left + right) / 2, bottom - side * tall / 2
+    reach = (SUBJECT_FILL if stance is None else max(wide, tall)) * side / 2
+    around = canvas.shares_of((x - reach, y - reach, x + reach, y + reach))
+    layout = from_box(around, view=request.view or (0.0, 0.0))
+    layout = layout if stance is None else turned_upright(layout, stance)
+    foot = canvas.shares_of((left, top, right, bottom))[3]
+    return layout if lean is None else laid_flat(layout, foot=foot, share=share)
+
+
+def _check_borders(insertion: Insertion) -> None:
+    """Refuse what a border of its photograph cuts off where what it replaces ends at none."""
+    identity, box = insertion.identity, insertion.subject_box
+    if insertion.request.box is not None or insertion.request.mask is None:
+        return
+    away = {"left": box[0], "top": box[1], "right": 1 - box[2], "bottom": 1 - box[3]}
+    cuts = [*identity.cut_at.split(), *["bottom"][: identity.is_cut]]
+    if hangs := " ".join(border for border in cuts if away[border] > AT_BORDER):
+        raise InputError(
+            f"The subject is cut off in its photograph (border: {hangs}), but the replaced object "
+            "does not end there. Give a picture of the whole subject, or a mask up to that border."
+        )
+
+
+def _finish(
+    drawn: DecodedImages, *, insertion: Insertion, start: Prepared, clock: Clock
+) -> EditedImage:
+    """Return the photograph with the subject in it, grey all over if it was."""
+    composite = _composite(drawn, insertion, start, clock)
+    return pasted(insertion, composite, clock, branches=drawn.branches)
+
+
+def _composite(drawn: DecodedImages, insertion: Insertion, start: Prepared, clock: Clock) -> Tensor:
+    """Return the patch with the subject's own pixels in the light of the drawing."""
+    patch, light = patch_of(insertion, clock), insertion.light
+    assert light is not None, "it was measured"
+    after, alone = in_unit(drawn.pixels.float().cpu()).split(1)
+    layout = Layout(*(value[:1].float().cpu() for value in start.layouts[0]))
+    light, (left, top, right, bottom) = light.select(slice(1)), patch.place
+    height, width = patch.pixels.shape[2:]
+    own = own_pixels(start.components, insertion.identity, light.own)
+    picture_px = round(max(height / (bottom - top), width / (right - left)))
+    masks = [mask.float().cpu() for mask in (insertion.changes, drawn.subject_mask[:1])]
+    composite = composite_patch(
+        patch.pixels,
+        CanvasDrawing(in_unit(insertion.pixels).float().cpu(), after, alone, *masks),
+        own.standing(layout, light.scene.on_cpu(), picture_px=picture_px),
+        gone=patch.gone,
+        place=patch.place,
+        seed=insertion.request.seed,
+        on_band=clock.check,
+        on_doubt=partial(check_uncertainty, insertion.request),
+    )
+    points = insertion.original.resize((SMALL_PX, SMALL_PX), Image.Resampling.NEAREST)
+    colours = to_tensor(points)
+    is_grey = colours.std(dim=1).max() < GREY and colours.std() > VARIED
+    return composite.mean(dim=1, keepdim=True).expand_as(composite) if is_grey else composite
+
+
+class PlacedSubject(NamedTuple):
+    """A subject that is drawn where a picture changes."""
+
+    identity: Identity
+    layout: Layout  # a row for each of the batch
+    lighting: Lighting | None = None  # a row for each; None keeps the light of the reference
+
+
+def insertion_condition(
+    components: Components,
+    pixels: Tensor,
+    changes: Tensor,
+    *,
+    subject: PlacedSubject | None,
+    shows: Sequence[float],
+    class_tokens: Tensor,
+    scales: ResolvedScales,
+) -> SubjectCondition:
+    """Return the condition of a denoiser that places subjects, with the unchanged part in place.
+
+    The unchanged part of the picture is one more subject, in the frame of the picture itself,
+    weighed by `background_scale`. It has detail only together with a subject that has; its
+    aligned latents say nearly as much.
+
+    Args:
+        components: The networks.
+        pixels: The picture on its canvas, (1, 3, H, W) in [-1, 1].
+        changes: Where it changes, (1, 1, H, W) in [0, 1].
+        subject: What is drawn there, if anything.
+        shows: For each row of the batch 1 with the subject, and 0 without it.
+        class_tokens: The words that name each subject, (S, T); those of the picture are last.
+        scales: Strengths of the branches.
+    """
+    cell = components.preset.latent_cell_px
+    cells = (pixels.shape[2] // cell, pixels.shape[3] // cell)
+    region = resize_mask(changes, cells)
+    first = [] if subject is None else [subject]
+    text = components.text.encode([""]) if any(each.identity.keys for each in first) else None
+    square, stays = unchanged_frame(components, pixels, changes).split((3, 1), dim=1)
+    networks = components.denoiser, components.image_encoder, components.autoencoder
+    read = read_references(*networks, pixels=square, mask=stays, empty_text=text)
+    by = {"preset": components.preset.name, "fingerprint": components.fingerprint}
+    rows = region.new_tensor(shows).view(-1, 1, 1, 1)
+    return subject_condition(
+        components,
+        [*(each.identity for each in first), read.as_identity(square, stays, **by)],
+        [*(each.layout for each in first), whole_frame(rows)],
+        regions=[*(region * rows for _ in first), (1 - region).expand(len(rows), -1, -1, -1)],
+        lights=[*(each.lighting for each in first), None],
+        class_tokens=class_tokens,
+        scales=replace(
+            scales,
+            identity_scale=scales.background_scale,
+            detail_scale=scales.background_scale,
+            background_scale=scales.identity_scale,
+        ),
+        shares=[1.0] * (len(first) + 1),
+    )
+
+
+def unchanged_frame(components: Components, pixels: Tensor, changes: Tensor) -> Tensor:
+    """Return the unchanged part of a picture as a reference frame, pixels and mask (1, 4, S, S).
+
+    `pixels` are (1, 3, H, W) in [-1, 1]; the frame is 0 where `changes` (1, 1, H, W) is 1.
+    """
+    size = (components.preset.image_size_px,) * 2
+    stays = resize_mask(1 - changes, size)
+    square = F.interpolate(pixels, size, mode="bilinear", antialias=True)
+    return torch.cat([square * stays, stays], dim=1)
+
+
+INSERT = Technique(
+    RepaintRequest,
+    prepare_insert,
+    lambda _, request: request.identity is not None and not request.keep_pose,
+)
+
+
+def prepare_insertions(components: Components, request: PersonalizeRequest, clock: Clock) -> Plan:
+    """Choose and light the scenes, and prepare the first subject of each picture.
+
+    Raises:
+        CapabilityError: The request asks for latents, or the networks insert no subjects.
+        InputError: There is no such scene, or it is combined with noise or encoded prompts.
+    """
+    check_subjects(components, request)
+    if request.has_style:
+        raise CapabilityError(
+            "A style picture cannot be combined with a scene: preset "
+            f"{components.preset.name!r} inserts subjects into scenes as into photographs, whose "
+            "style stays. Leave one of them out."
+        )
+    rows = scene_rows(components, request)
+    clock.end_stage("scene")
+    return _insert(components, request, rows, clock, [row.place for row in rows])
+
+
+def _insert(
+    components: Components,
+    request: PersonalizeRequest,
+    rows: Sequence[SceneRow],
+    clock: Clock,
+    places: Sequence[Image.Image],
+    number: int = 0,
+) -> Plan:
+    """Return the plan that puts subjects, from a `number` on, into the places of all pictures."""
+    subject, scales = request.subjects[number], request.scales
+
+    def finish(*changes: EditedImage) -> DecodedImages | Plan:
+        clock.end_stage("insert")
+        if number + 1 < len(request.subjects):
+            places = [change.image for change in changes]
+            return _insert(components, request, rows, clock, places, number + 1)
+        return _behind_weather(rows, changes)
+
+    insertions = (
+        RepaintRequest(
+            image=place,
+            seed=row.seed,
+            source=subject.identity,
+            prompt=row.reading.photo_prompt,
+            box=in_frame(row.boxes[number]) if subject.box is None else subject.box,
+            view=subject.view,
+            scales=Scales(
+                identity_scale=scales.identity_scale,
+                text_scale=scales.text_scale,
+                balance=scales.balance,
+                energy_cap=scales.energy_cap,
+            ),
+            guidance=request.guidance,
+            shaping=request.shaping,
+            negative_prompt=request.negative_prompt,
+        )
+        for row, place in zip(rows, places, strict=True)
+    )
+    parts = tuple(insert.prepare_insert(components, insertion, clock) for insertion in insertions)
+    return Plan(request, finish, parts=parts)
+
+
+def _behind_weather(rows: Sequence[SceneRow], changes: Sequence[EditedImage]) -> DecodedImages:
+    """Return the pictures that were changed last, with rain, flakes and fog before everything."""
+    pictures = [row.finished(to_bytes(each.image)) for row, each in zip(rows, changes, strict=True)]
+    return DecodedImages(
+        torch.cat(pictures),
+        torch.cat([plane(each.region) for each in changes]),
+        regions=torch.cat([each.latent_region for each in changes]),
+        branches=changes[0].branches,
+        facts=facts_of(rows),
+    )
