@@ -1,7 +1,7 @@
-"""Shade on the ground beside solid subjects, by rays towards the light and the sky.
+"""A camera over level ground, and shade there by rays towards the light and the sky.
 
-Unlike the formulas that draw training pictures and users' pictures, it is the linear light that a
-plane receives in a pinhole camera. Only how wide soft light is suits what Cycles draws.
+Unlike the formulas that draw training pictures and users' pictures, shade is the linear light that
+a plane receives in a pinhole camera. Only how wide soft light is suits what Cycles draws.
 """
 
 import math
@@ -24,6 +24,41 @@ _REFLECTED = 0.3  # light of the sky that comes from a subject instead, over tha
 _SOLID = 0.5  # opacity from which a subject hides light
 _GAMMA = 2.2  # exponent from values of pixels to light
 _GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+class Camera(NamedTuple):
+    """Where a camera is, in metres from a thing's foot, and its lens, in sides of the picture."""
+
+    height: float
+    distance: float
+    pitch: float  # radians down
+    focal: float
+    column: float  # of the axis
+    row: float
+
+    @classmethod
+    def aimed(
+        cls, height: float, distance: float, pitch: float, focal: float, foot: tuple[float, float]
+    ) -> "Camera":
+        """Return the camera that sees the foot at a column and a row, in sides of the picture."""
+        depth = distance * math.cos(pitch) + height * math.sin(pitch)
+        above = distance * math.sin(pitch) - height * math.cos(pitch)
+        return cls(height, distance, pitch, focal, foot[0], foot[1] + focal * above / depth)
+
+    def ground(self, size_px: int) -> tuple[Tensor, Tensor]:
+        """Return where pixels see the ground, and which of them do.
+
+        Returns:
+            (2, H, W) metres right of the foot and behind it, and (1, H, W), true below the horizon.
+        """
+        places = (torch.arange(size_px) + 0.5) / size_px
+        across = (places[None] - self.column) / self.focal
+        up = (self.row - places[:, None]) / self.focal
+        cos, sin = math.cos(self.pitch), math.sin(self.pitch)
+        fall = sin - up * cos
+        far = self.height / fall.clamp_min(1e-6)
+        behind = ((cos + up * sin) * far - self.distance).expand(-1, size_px)
+        return torch.stack([across * far, behind]), (fall > 1e-3).expand(-1, size_px)[None]
 
 
 class Plane(NamedTuple):

@@ -22,10 +22,10 @@ import torch
 from PIL import Image, ImageOps
 
 from swiftpie.errors import CapabilityError
-from swiftpie.geometry.camera import Camera
 from swiftpie.geometry.relief import mesh
 from swiftpie.imageio.atomic import atomic_file
 from swiftpie_world.blender.places import Array, Body, Place, solid
+from swiftpie_world.rays import Camera
 
 logger = logging.getLogger(__name__)
 THINGS = tomllib.loads(Path(__file__).with_name("things.toml").read_text(encoding="utf-8"))

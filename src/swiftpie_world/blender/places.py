@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftpie.geometry.camera import Camera
 from swiftpie_world.blender.studio import bpy, hang, mesh, quads, surround
+from swiftpie_world.rays import Camera
 
 Array = NDArray[Any]
 Numbers = Sequence[float] | Array

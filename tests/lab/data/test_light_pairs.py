@@ -4,8 +4,8 @@ from random import Random
 
 import numpy as np
 
-from swiftpie.geometry.camera import Camera
 from swiftpie_lab.data import light_pairs as pairs
+from swiftpie_world.rays import Camera
 
 
 def made_scene(*lights, size_px=64, kept=0.25):

@@ -1,6 +1,6 @@
 import torch
 
-from swiftpie.geometry.camera import Camera
+from swiftpie_world.rays import Camera
 
 
 def test_a_pixel_sees_the_ground_where_its_ray_meets_it():
