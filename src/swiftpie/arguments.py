@@ -94,20 +94,20 @@ def checked(
     function: Any = vars(thing)["__init__"] if isinstance(thing, type) else thing
     signature = _spelled_out(inspect.signature(function))
     form = _Form.of(signature)
-    own = thing.__qualname__.removesuffix(".__init__").rpartition(".")[2]
-    name = name or own
+    own_name = thing.__qualname__.removesuffix(".__init__").rpartition(".")[2]
+    name = name or own_name
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - of the function
         return function(**_bound(name, form, args, kwargs, gone))
 
     # Help shows this one, in which annotations would hide the names.
-    bare = [each.replace(annotation=each.empty) for each in signature.parameters.values()]
+    bare = [field.replace(annotation=field.empty) for field in signature.parameters.values()]
     call.__signature__ = inspect.Signature(bare)  # type: ignore[attr-defined]  # any may have one
     wrap = textwrap.TextWrapper(92, initial_indent="    ", subsequent_indent=" " * 8).fill
-    takes_all = any(each.kind is each.VAR_KEYWORD for each in bare)
-    shown = about if takes_all else [each for each in signature.parameters if each in about]
-    lines = [wrap(f"{each}: {about[each]}") for each in shown]
+    takes_all = any(field.kind is field.VAR_KEYWORD for field in bare)
+    described = about if takes_all else [key for key in signature.parameters if key in about]
+    lines = [wrap(f"{key}: {about[key]}") for key in described]
     if lines:
         call.__doc__ = "\n".join([inspect.getdoc(function) or "", "", "Options:", *lines])
     if not isinstance(thing, type):
@@ -119,26 +119,26 @@ def checked(
 def unknown_argument(
     name: str, unknown: str, known: Iterable[str], gone: Mapping[str, str] = NOTHING
 ) -> UnknownArgument:
-    own = [each for each in known if each not in {"self", "cls"}]
-    listed = f"It takes {', '.join(own)}." if own else "It takes none."
-    advice = gone.get(unknown) or did_you_mean(unknown, own, otherwise=listed)
+    names = [key for key in known if key not in {"self", "cls"}]
+    listed = f"It takes {', '.join(names)}." if names else "It takes none."
+    advice = gone.get(unknown) or did_you_mean(unknown, names, otherwise=listed)
     return UnknownArgument(f"{name}() takes no `{unknown}=`. {advice}")
 
 
 def _spelled_out(signature: inspect.Signature) -> inspect.Signature:
     """Return a signature with the options of a `TypedDict` in place of their collection."""
-    named = []
-    for each in signature.parameters.values():
-        if get_origin(each.annotation) is not Unpack:
-            named.append(each)
+    parameters = []
+    for parameter in signature.parameters.values():
+        if get_origin(parameter.annotation) is not Unpack:
+            parameters.append(parameter)
             continue
-        (options,) = get_args(each.annotation)
-        named += [
-            inspect.Parameter(name, each.KEYWORD_ONLY, default=None, annotation=kind)
+        (options,) = get_args(parameter.annotation)
+        parameters += [
+            inspect.Parameter(name, parameter.KEYWORD_ONLY, default=None, annotation=kind)
             for name, kind in options.__annotations__.items()
             if name not in signature.parameters
         ]
-    return signature.replace(parameters=named)
+    return signature.replace(parameters=parameters)
 
 
 class _Form(NamedTuple):
@@ -170,9 +170,9 @@ def _bound(
     name: str, form: _Form, args: Sequence[Any], kwargs: Mapping[str, Any], gone: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return arguments by name, as their annotations have them."""
-    known = form.signature.parameters
-    for unknown in () if form.takes_all else kwargs.keys() - known.keys():
-        raise unknown_argument(name, unknown, known, gone)
+    parameters = form.signature.parameters
+    for unknown in () if form.takes_all else kwargs.keys() - parameters.keys():
+        raise unknown_argument(name, unknown, parameters, gone)
     bound = {**dict(zip(form.by_place, args, strict=False)), **kwargs}
     if len(bound) < len(args) + len(kwargs) or not form.needed <= bound.keys():
         _refuse(name, form.signature, args, kwargs)
@@ -206,12 +206,12 @@ def limits_of(kind: Any) -> tuple[float, float] | None:  # noqa: ANN401 - any an
     return least, most
 
 
-def check_limits(name: str, given: float | None, limits: tuple[float, float]) -> None:
+def check_limits(name: str, value: float | None, limits: tuple[float, float]) -> None:
     """Raise InputError for what is no number between limits; None is left to others."""
     least, most = limits
-    if given is not None and not least <= given <= most:
+    if value is not None and not least <= value <= most:
         raise InputError(
-            f"`{name}={given!r}` is no number from {least} to {most}. Give one of these, or "
+            f"`{name}={value!r}` is no number from {least} to {most}. Give one of these, or "
             "leave it out."
         )
 
@@ -220,12 +220,12 @@ def _refuse(
     name: str, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> None:
     """Raise the error of arguments that are too many, or too few."""
-    known = signature.parameters
+    parameters = signature.parameters
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
-        lacking = next((each for each in known if f"'{each}'" in str(error)), "")
-        needed = f" Give {_needs(lacking, known[lacking].annotation)}." if lacking else ""
+        lacking = next((key for key in parameters if f"'{key}'" in str(error)), "")
+        needed = f" Give {_needs(lacking, parameters[lacking].annotation)}." if lacking else ""
         raise UnknownArgument(f"{name}(): {error}.{needed}") from None
 
 
@@ -265,7 +265,7 @@ def _is_of(value: Any, kind: Any, origin: Any) -> bool:  # noqa: ANN401 - of any
     if origin is not None or not isinstance(kind, type) or kind is inspect.Parameter.empty:
         return not isinstance(origin, type) or isinstance(value, origin)
     if getattr(kind, "_is_protocol", False):
-        return all(hasattr(value, each) for each in vars(kind) if each[0] != "_")
+        return all(hasattr(value, attribute) for attribute in vars(kind) if attribute[0] != "_")
     return isinstance(value, kind)
 
 
@@ -274,7 +274,7 @@ def _is_lazily(value: object, kind: str) -> bool:
     names = {part.partition("[")[0].rpartition(".")[2].strip() for part in kind.split("|")}
     if value is None:
         return "None" in names
-    mro = {each.__name__ for each in type(value).__mro__}
+    mro = {ancestor.__name__ for ancestor in type(value).__mro__}
     return not names <= {*LAZY, "None"} or any(LAZY.get(name) in mro for name in names)
 
 
@@ -321,15 +321,15 @@ def _shown(name: str, value: Any) -> str:  # noqa: ANN401 - of any type
 def _spelled(kind: Any) -> str:  # noqa: ANN401 - any annotation
     origin, arguments = get_origin(kind), get_args(kind)
     if isinstance(kind, type) and issubclass(kind, Enum):
-        return f"one of {', '.join(repr(each.value) for each in kind)}"
+        return f"one of {', '.join(repr(part.value) for part in kind)}"
     if origin is Annotated:
         return _spelled(arguments[0])
     if origin is Literal:
         return f"one of {', '.join(map(repr, arguments))}"
     if origin in UNIONS:
-        if any("Image" in str(each) for each in arguments):
+        if any("Image" in str(part) for part in arguments):
             return PICTURE
-        return " or ".join(_spelled(each) for each in arguments if each is not types.NoneType)
+        return " or ".join(_spelled(part) for part in arguments if part is not types.NoneType)
     if origin in (tuple, list, collections.abc.Sequence):
         return f"a list of: {_spelled(arguments[0])}"
     if getattr(kind, "__name__", "") == "Image":

@@ -55,12 +55,12 @@ class Named(NamedTuple):
         return self.name if self.word == self.name else f"{self.name} (for {self.word!r})"
 
 
-def log_named(named: Iterable[Named]) -> None:
+def log_named(subjects: Iterable[Named]) -> None:
     """Log which subject of the library stands for which word."""
-    for subject in dict.fromkeys(named):
-        near = f"; near: {', '.join(subject.near)}" if subject.near else ""
+    for subject in dict.fromkeys(subjects):
+        suggestions = f"; near: {', '.join(subject.near)}" if subject.near else ""
         name = "" if subject.word == subject.name else f" as {subject.name!r}"
-        logger.info("%r is drawn from the library%s%s.", subject.word, name, near)
+        logger.info("%r is drawn from the library%s%s.", subject.word, name, suggestions)
 
 
 class Library:
@@ -84,16 +84,16 @@ class Library:
         Raises:
             UnknownSubjectError: There is none; the message offers similar names.
         """
-        found = self.meant_by(word)
-        if found is None:
-            near = self.near(word)
-            similar = f" Spelled alike: {', '.join(near)}." if near else ""
+        subject = self.meant_by(word)
+        if subject is None:
+            suggestions = self.near(word)
+            similar = f" Spelled alike: {', '.join(suggestions)}." if suggestions else ""
             raise UnknownSubjectError(
                 f"The library has no subject called {short_reason(word)!r}.{similar}",
                 word=word,
-                near=near,
+                near=suggestions,
             )
-        return found
+        return subject
 
     def meant_by(self, word: str) -> Named | None:
         """Return what `find` does, or None."""
@@ -125,16 +125,16 @@ class Library:
         """Return the names that a query finds: who is meant first, then all that are near."""
         if not query:
             return self.names()
-        found, key = self.meant_by(query), _key(query)
-        first = [] if found is None else [found.name]
+        subject, key = self.meant_by(query), _key(query)
+        first = [] if subject is None else [subject.name]
         tagged = [entry.name for entry in self._tagged.get(key, ())]
         spelled = [name for name in self.names() if key and key in _key(name)]
         return tuple(dict.fromkeys([*first, *tagged, *spelled])) or self.near(query)
 
     def entry(self, name: str) -> Entry:
         """Return the entry of a subject by its own name, or raise UnknownSubjectError."""
-        known = self._by_name.get(name)
-        return self.entry(self.find(name).name) if known is None else known
+        row = self._by_name.get(name)
+        return self.entry(self.find(name).name) if row is None else row
 
     def picture(self, name: str) -> bytes:
         """Return the sprite of a subject by its own name, a WebP, or raise UnknownSubjectError."""
@@ -189,15 +189,15 @@ def named_by(text: str) -> Named | None:
     """Return the subject of a text, None for a file's name; UnknownSubjectError if near one."""
     if not NAME.fullmatch(text):
         return None
-    found = subject_library().meant_by(text)
-    if found is None and (near := subject_library().near(text)):
+    subject = subject_library().meant_by(text)
+    if subject is None and (suggestions := subject_library().near(text)):
         raise UnknownSubjectError(
             f"There is no file {text!r}, and the library has no subject of that name. Spelled "
-            f"alike: {', '.join(near)}.",
+            f"alike: {', '.join(suggestions)}.",
             word=text,
-            near=near,
+            near=suggestions,
         )
-    return found
+    return subject
 
 
 def _key(text: str) -> str:

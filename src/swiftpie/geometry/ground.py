@@ -134,10 +134,10 @@ def heights_in(words: Sequence[str]) -> list[float]:
 
     Words in a row name one thing: a "teddy bear" is as tall as a teddy.
     """
-    known = heights()
-    found = [known.get(word, known.get(word.removesuffix("s"))) for word in words]
-    runs = groupby(found, key=lambda height: height is not None)
-    return [min(each for each in run if each is not None) for is_known, run in runs if is_known]
+    by_word = heights()
+    metres = [by_word.get(word, by_word.get(word.removesuffix("s"))) for word in words]
+    runs = groupby(metres, key=lambda height: height is not None)
+    return [min(metre for metre in run if metre is not None) for is_known, run in runs if is_known]
 
 
 def thing_in(words: Sequence[str]) -> str:
@@ -171,10 +171,10 @@ def at_borders(box: Box, cut_at: str, *, ground: Ground | None = None) -> Box:
     cuts = {*cut_at.split()}
     height, shape, centre = foot - top, (right - left) / (foot - top), (left + right) / 2
     if ground is not None and cuts & {"left", "right"}:
-        near = max(foot, ground.near_and_far()[0])
-        rows = [foot + (near - foot) * row / ROWS for row in range(ROWS + 1)]
+        near_end = max(foot, ground.near_and_far()[0])
+        rows = [foot + (near_end - foot) * row / ROWS for row in range(ROWS + 1)]
         side = int("left" not in cuts)
-        stood = next((y for y in rows if abs(ground.span_at(y)[side] - side) < MARGIN), near)
+        stood = next((y for y in rows if abs(ground.span_at(y)[side] - side) < MARGIN), near_end)
         height = min(stood - MARGIN, height * ground.metre_at(stood) / ground.metre_at(foot))
         foot = stood
     is_wide = {"left", "right"} <= cuts
@@ -263,7 +263,7 @@ def stand(
             fits = 1.0 if second == first else (aim_of(ground, share) - first) / (second - first)
             furthest, nearest = NEAR_WAY if ground.is_near else (0.0, 1.0)
             way = min(nearest, max(furthest, fits))
-    wanted = far + (near - far) * way
+    start = far + (near - far) * way
     wide = min(1, extent[1] / extent[0])
     least = max(LEAST * wide ** (lies / 2), NEAR_LEAST * wide * ground.is_near)
 
@@ -286,11 +286,11 @@ def stand(
         behind = foot - depth * height - far
         return min(0.0, spare, behind), box_on(foot, centre, (width, height))
 
-    best = standing_at(wanted)
+    best = standing_at(start)
     for row in range(1, ROWS + 1):
         if best[0] == 0:  # the first that is wide enough
             break
-        best = max(best, standing_at(wanted + (near - wanted) * row / ROWS), key=itemgetter(0))
+        best = max(best, standing_at(start + (near - start) * row / ROWS), key=itemgetter(0))
     spare, box = best
     return scaled(box, max(LEAST_GROUP, 1 + spare / (box[2] - box[0]))) if count > 1 else box
 
@@ -313,17 +313,17 @@ def stand_together(
 
     For `share`, `x` and `way` see `stand`. The borders of the picture cut what is cut.
     """
-    count, known = len(members), max(each.height_m or 0.0 for each in members) or None
-    tall, lies = known or 1.0, count == 1 and members[0].lies
+    count, tallest_m = len(members), max(member.height_m or 0.0 for member in members) or None
+    tall, lies = tallest_m or 1.0, count == 1 and members[0].lies
     highs = [
-        each.times
-        * (BUST if each.is_bust else 1.0)
-        * max(LEAST_PART / each.shape ** (each.lies / 2), (each.height_m or tall) / tall)
-        for each in members
+        member.times
+        * (BUST if member.is_bust else 1.0)
+        * max(LEAST_PART / member.shape ** (member.lies / 2), (member.height_m or tall) / tall)
+        for member in members
     ]
-    if busts := [high for high, each in zip(highs, members, strict=True) if each.is_bust]:
+    if busts := [high for high, member in zip(highs, members, strict=True) if member.is_bust]:
         highs = [min(high, max(busts)) for high in highs]
-    wides = [high * each.shape for high, each in zip(highs, members, strict=True)]
+    wides = [high * member.shape for high, member in zip(highs, members, strict=True)]
     gap, high = GAP * sum(wides) / count, max(highs)
     extent = (sum(wides) + gap * (count - 1), high)
     if busts:
@@ -331,7 +331,7 @@ def stand_together(
         size = fitting(least + (most - least) * share, extent)
         box = box_on(1 + UNDER * size[1], x, size)
     else:
-        box = stand(ground, extent, known, share=share, x=x, way=way, lies=lies, count=count)
+        box = stand(ground, extent, tallest_m, share=share, x=x, way=way, lies=lies, count=count)
         box = scaled(box, high)
     if count == 1:
         return [at_borders(box, members[0].cut_at, ground=ground)]
@@ -345,8 +345,8 @@ def stand_together(
     first, last = -BELOW * unit * wides[0], 1 + unit * (BELOW * wides[-1] - extent[0])
     at, boxes = first if is_left else last if is_right else box[0], list[Box]()
     gap += (last - first) / unit / (count - 1) if is_left and is_right else 0.0
-    for each, width, height in zip(members, wides, highs, strict=True):
-        down = 1 + UNDER * unit * height if each.is_bust else foot
+    for member, width, height in zip(members, wides, highs, strict=True):
+        down = 1 + UNDER * unit * height if member.is_bust else foot
         boxes.append((at, down - unit * height, at + unit * width, down))
         at += unit * (width + gap)
     return boxes

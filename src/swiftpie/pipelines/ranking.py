@@ -57,7 +57,7 @@ def best_of(choice: Choice, drawn: GenerationResult, faces: FaceEncoder | None) 
         subject_masks=tuple(drawn.subject_masks[row] for row in order),
         regions=drawn.regions[order],
         seeds=tuple(drawn.seeds[row] for row in order),
-        layouts=tuple(Layout(*(each[order] for each in layout)) for layout in drawn.layouts),
+        layouts=tuple(Layout(*(values[order] for values in layout)) for layout in drawn.layouts),
         tensor=None if drawn.tensor is None else drawn.tensor[order],
         scores=tuple(scores[row] for row in order),
     )
@@ -65,7 +65,7 @@ def best_of(choice: Choice, drawn: GenerationResult, faces: FaceEncoder | None) 
 
 @torch.no_grad()
 def best_change(
-    choice: Choice, drawn: Sequence[EditResult], faces: FaceEncoder | None
+    choice: Choice, results: Sequence[EditResult], faces: FaceEncoder | None
 ) -> EditResult:
     """Return the best of several changes of one picture, with its scores, which are as of new ones.
 
@@ -73,14 +73,14 @@ def best_change(
     """
     scores, request = [], choice.request
     assert not isinstance(request, PersonalizeRequest), "it changes a picture"
-    for each in drawn:
-        mask = plane(each.region)
-        box = each.box or (bounding_box(mask) if mask.any() else None)
+    for result in results:
+        mask = plane(result.region)
+        box = result.box or (bounding_box(mask) if mask.any() else None)
         subjects = [Subject(request.source, box=box)] if request.source is not None else []
-        found = _scores(choice.components, request, subjects, each.image, mask, faces)
-        scores.append({name: found[name] for name in SEEN if name in found})
+        result_scores = _scores(choice.components, request, subjects, result.image, mask, faces)
+        scores.append({name: result_scores[name] for name in SEEN if name in result_scores})
     best = ranked(scores, SEEN)[0]
-    return replace(drawn[best], scores=(scores[best],))
+    return replace(results[best], scores=(scores[best],))
 
 
 @torch.no_grad()
@@ -101,14 +101,14 @@ def ranked(scores: Sequence[Mapping[str, float]], names: Sequence[str]) -> list[
     Each score counts by its deviations from the mean, as their spreads differ; the first decides
     between equal sums, and then the order.
     """
-    known = [name for name in names if name in scores[0]]
+    judges = [name for name in names if name in scores[0]]
 
     def worth(row: int) -> tuple[float, float]:
         sums = 0.0
-        for name in known:
+        for name in judges:
             values = [each[name] for each in scores]
             sums += (values[row] - fmean(values)) / max(pstdev(values), EMPTY)
-        return round(sums, 6), scores[row][known[0]] if known else 0.0
+        return round(sums, 6), scores[row][judges[0]] if judges else 0.0
 
     return sorted(range(len(scores)), key=worth, reverse=True)
 
@@ -121,9 +121,9 @@ def _scores(
     mask: Tensor,
     faces: FaceEncoder | None,
 ) -> Scores:
-    each = (_likeness(components, subject, image, mask, faces) for subject in subjects)
-    shown = [score for score in each if score is not None]
-    scores = {"identity_score": fmean(shown)} if shown else {}
+    likenesses = (_likeness(components, subject, image, mask, faces) for subject in subjects)
+    visible = [score for score in likenesses if score is not None]
+    scores = {"identity_score": fmean(visible)} if visible else {}
     follows = _follows(components, request, image)
     if follows is not None:
         scores["prompt_score"] = follows
@@ -159,28 +159,29 @@ def _likeness(
         kind = f"face {faces.fingerprint}"
         face = components.keep(kind, identity, lambda: _face_of(faces, identity.pixels))
         if len(face):
-            others = _faces_in(faces, image)
-            return float((face @ others.T).max()) if len(others) else -1.0
-    known = components.keep(
+            face_vectors = _faces_in(faces, image)
+            return float((face @ face_vectors.T).max()) if len(face_vectors) else -1.0
+    reference_vector = components.keep(
         "likeness", identity, lambda: look(components, identity.pixels, identity.mask)
     )
     pixels, cover = _subject_in(components, subject, image, mask)
-    seen = look(components, pixels.to(components.device), cover.to(components.device))
-    return float(F.cosine_similarity(known, seen.to(known)).max())
+    vectors = look(components, pixels.to(components.device), cover.to(components.device))
+    return float(F.cosine_similarity(reference_vector, vectors.to(reference_vector)).max())
 
 
 def _faces_in(encoder: FaceEncoder, image: Image.Image) -> Tensor:
     """Return the vector of each face of a picture, (F, D)."""
-    found = [face.embedding for face in find_faces(encoder, image).faces]
-    return torch.as_tensor(np.array(found))
+    vectors = [face.embedding for face in find_faces(encoder, image).faces]
+    return torch.as_tensor(np.array(vectors))
 
 
 def _face_of(encoder: FaceEncoder, crops: Tensor) -> Tensor:
     """Return the vector of the face in a crop, (1, D), or (0,); detectors may want it smaller."""
     around = round(AROUND * crops.shape[-1])
     crop = crops[:1].float().cpu()
-    found = (_faces_in(encoder, to_pil(each)[0]) for each in (crop, F.pad(crop, (around,) * 4)))
-    return next((vectors[:1] for vectors in found if len(vectors)), torch.empty(0))
+    crops = (crop, F.pad(crop, (around,) * 4))
+    vectors_of = (_faces_in(encoder, to_pil(picture)[0]) for picture in crops)
+    return next((vectors[:1] for vectors in vectors_of if len(vectors)), torch.empty(0))
 
 
 def _subject_in(
@@ -192,12 +193,12 @@ def _subject_in(
         mask = mask * box_mask(subject.box, height=image.height, width=image.width)
     where, search = mask if is_placed else None, Search(box=subject.box)
     try:
-        found = frame_of(crop_subject(image, where, search), size_px)
+        frame = frame_of(crop_subject(image, where, search), size_px)
     except ImageError:
         square = image.resize((size_px, size_px), Image.Resampling.BICUBIC)
         pixels = to_tensor(square)
         return pixels, torch.ones_like(pixels[:, :1])
-    return found.pixels, found.mask
+    return frame.pixels, frame.mask
 
 
 def _encoder(components: Components) -> nn.Module | None:
@@ -226,13 +227,13 @@ def look(components: Components, pixels: Tensor, mask: Tensor) -> Tensor:
 
 def _follows(components: Components, request: Request, image: Image.Image) -> float | None:
     """Return the cosine of picture and prompt; None unless one CLIP was trained with both."""
-    wanted, encoder = _read(components, request), _encoder(components)
-    if wanted is None:
+    text_vector, encoder = _read(components, request), _encoder(components)
+    if text_vector is None:
         return None
     assert isinstance(encoder, ClipIdentityEncoder), "no other has a vector of a prompt"
     pixels = to_tensor(image).to(components.device)
-    seen = encoder.look(pixels, torch.ones_like(pixels[:, :1]))
-    return float(F.cosine_similarity(seen.cpu(), wanted))
+    image_vector = encoder.look(pixels, torch.ones_like(pixels[:, :1]))
+    return float(F.cosine_similarity(image_vector.cpu(), text_vector))
 
 
 def _read(components: Components, request: Request) -> Tensor | None:

@@ -249,19 +249,19 @@ def methods() -> Mapping[str, Any]:
 
     One that another distribution offers and that cannot be imported is refused when it draws.
     """
-    found = {}
-    for each in METHODS.names():
+    by_name = {}
+    for entry in METHODS.names():
         with suppress(ConfigError):
-            technique = METHODS.get(each)
-            found[technique.name] = technique
-    return {name: technique for name, technique in found.items() if name}
+            technique = METHODS.get(entry)
+            by_name[technique.name] = technique
+    return {name: technique for name, technique in by_name.items() if name}
 
 
 @cache
 def owners() -> Mapping[str, Any]:
     """Return the technique that each option belongs to."""
-    having = (each for each in methods().values() if each.options is not None)
-    return {name: each for each in having for name in options_of(each.options)}
+    having = (technique for technique in methods().values() if technique.options is not None)
+    return {name: technique for technique in having for name in options_of(technique.options)}
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
@@ -329,16 +329,16 @@ class EditSettings:
     @classmethod
     def more_options(cls) -> dict[str, OptionField]:
         """Return the choice of a technique, and the options of all."""
-        by = [f"{name}: {each.about}." for name, each in methods().items()]
+        by = [f"{name}: {technique.about}." for name, technique in methods().items()]
         about = "\n\n".join(["How to edit. By default what the model was made for.", *by])
         names = {name.upper(): name for name in methods()}
         kind: Any = StrEnum("Method", names)  # type: ignore[misc]  # names of entry points
-        chosen = Option(about, kind=kind, surfaces=NOT_COMFYUI)
-        found = {"method": OptionField("method", kind | None, None, chosen)}
-        found |= {name: options_of(each.options)[name] for name, each in owners().items()}
+        method_option = Option(about, kind=kind, surfaces=NOT_COMFYUI)
+        fields = {"method": OptionField("method", kind | None, None, method_option)}
+        fields |= {name: options_of(owner.options)[name] for name, owner in owners().items()}
         return {
-            name: each._replace(option=each.option._replace(panel=each.option.panel or "Method"))
-            for name, each in found.items()
+            name: field._replace(option=field.option._replace(panel=field.option.panel or "Method"))
+            for name, field in fields.items()
         }
 
 

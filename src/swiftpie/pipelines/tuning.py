@@ -195,9 +195,9 @@ class _Run:
     def _event(self, step: int, steps: int) -> TuneEvent:
         now = time.monotonic()
         pace = (now - self._began) / step if step else self._guess
-        left = min((steps - step) * pace, max(self._until - now, 0.0))
-        found = (self._psnr, self._best_psnr, self._first_psnr)
-        return TuneEvent(step, steps, *found, seconds_left=left)
+        seconds_left = min((steps - step) * pace, max(self._until - now, 0.0))
+        scores = (self._psnr, self._best_psnr, self._first_psnr)
+        return TuneEvent(step, steps, *scores, seconds_left=seconds_left)
 
     def _train(self, example: Example) -> None:
         latents = clean_latents(self._components, example, self._trained)
@@ -269,13 +269,13 @@ def draw_examples(
     subject.
     """
     called = TOY if components.family.shows_own_pixels else ANYTHING
-    said = prompts or [f"{called} {place}" for place in PLACES]
+    texts = prompts or [f"{called} {place}" for place in PLACES]
     return [
         _example(
             components,
             identity,
             frame=frames[number % len(frames)],
-            prompt=said[(number + seed) % len(said)],
+            prompt=texts[(number + seed) % len(texts)],
             seed=seed + number,
         )
         for number in range(count)
@@ -286,7 +286,7 @@ def draw_examples(
 def _example(
     components: Components, identity: Identity, *, frame: int, prompt: str, seed: int
 ) -> Example:
-    shown = replace(
+    reference = replace(
         identity,
         pixels=_first(identity.pixels, frame),
         mask=_first(identity.mask, frame),
@@ -294,7 +294,7 @@ def _example(
     )
     is_placed = components.family.shows_own_pixels
     request = PersonalizeRequest(
-        subjects=(Subject(shown, box=None if is_placed else bounding_box(shown.mask[:1])),),
+        subjects=(Subject(reference, box=None if is_placed else bounding_box(reference.mask[:1])),),
         prompt=prompt,
         seeds=(seed,),
         scene=WORDS_ALONE,
@@ -310,16 +310,16 @@ def _example(
     untuned = denoise(drawing).latents
     picture = decode(components, untuned)
     if is_placed:
-        placed, mask = in_place(shown, drawing.layouts[0], drawing.lights[0], like=picture)
+        warped, mask = in_place(reference, drawing.layouts[0], drawing.lights[0], like=picture)
     else:
-        placed, mask = shown.pixels[:1].to(picture), shown.mask[:1].to(picture)
-    wanted, encoded = placed + picture * (1 - mask), None
+        warped, mask = reference.pixels[:1].to(picture), reference.mask[:1].to(picture)
+    target, encoded = warped + picture * (1 - mask), None
     if is_placed:
-        wanted = with_own_shading(wanted, picture, mask)
+        target = with_own_shading(target, picture, mask)
     else:
-        encoded = components.autoencoder.encode(wanted)
+        encoded = components.autoencoder.encode(target)
     covers = F.adaptive_max_pool2d(mask, (untuned.shape[2], untuned.shape[3])) > 0
-    return Example(drawing, wanted, mask, (~covers).to(untuned), untuned, encoded)
+    return Example(drawing, target, mask, (~covers).to(untuned), untuned, encoded)
 
 
 def in_place(
@@ -335,8 +335,8 @@ def in_place(
     frame = torch.cat([pixels, mask], dim=1)
     if bool(layout.pose.any()):
         frame = turn(frame, height(mask), layout.pose).frame
-    placed = warp(frame, to_affine(layout), (like.shape[2], like.shape[3]))
-    return placed[:, :3], placed[:, 3:].clamp(0, 1)
+    warped = warp(frame, to_affine(layout), (like.shape[2], like.shape[3]))
+    return warped[:, :3], warped[:, 3:].clamp(0, 1)
 
 
 def with_own_shading(composite: Tensor, picture: Tensor, mask: Tensor) -> Tensor:
@@ -366,8 +366,8 @@ def clean_latents(components: Components, example: Example, identity: Identity) 
     """Return latents (1, C, h, w) after the first step, with gradients of the identity's."""
     drawing, schedule = example.drawing, components.schedule
     condition, step = conditioned(example, identity), schedule.steps[0]
-    found = components.denoiser(drawing.latents, step.timestep, drawing.text, condition, {})
-    return predict_clean(drawing.latents, found.sample, step, schedule.prediction_type)
+    prediction = components.denoiser(drawing.latents, step.timestep, drawing.text, condition, {})
+    return predict_clean(drawing.latents, prediction.sample, step, schedule.prediction_type)
 
 
 def subject_psnr(pixels: Tensor, example: Example) -> float:
@@ -392,8 +392,8 @@ def latent_error(latents: Tensor, example: Example) -> Tensor:
     cover = resize_mask(example.mask, (latents.shape[2], latents.shape[3])).to(latents)
     share = cover / cover.sum().clamp_min(FAINT)
     cells = ((latents - example.encoded).square() * share).sum() / latents.shape[1]
-    drawn, wanted = (_spread(rows, share) for rows in (latents, example.encoded))
-    return cells + (drawn - wanted).square().mean()
+    prediction, target = (_spread(rows, share) for rows in (latents, example.encoded))
+    return cells + (prediction - target).square().mean()
 
 
 def _spread(latents: Tensor, share: Tensor) -> Tensor:
