@@ -179,8 +179,8 @@ def _face_of(encoder: FaceEncoder, crops: Tensor) -> Tensor:
     """Return the vector of the face in a crop, (1, D), or (0,); detectors may want it smaller."""
     around = round(AROUND * crops.shape[-1])
     crop = crops[:1].float().cpu()
-    crops = (crop, F.pad(crop, (around,) * 4))
-    vectors_of = (_faces_in(encoder, to_pil(picture)[0]) for picture in crops)
+    looks = (crop, F.pad(crop, (around,) * 4))
+    vectors_of = (_faces_in(encoder, to_pil(picture)[0]) for picture in looks)
     return next((vectors[:1] for vectors in vectors_of if len(vectors)), torch.empty(0))
 
 
