@@ -83,7 +83,7 @@ class LightPairsStage:
 
     def network(self) -> LightNetwork:
         torch.manual_seed(0)
-        return LightNetwork().to(self.device, memory_format=torch.channels_last)
+        return LightNetwork().to(self.device).to(memory_format=torch.channels_last)
 
     def losses(self, network: LightNetwork, draw: int) -> dict[str, Tensor]:
         """Return the errors of the place's light, of the thing's, and of what hides it."""
