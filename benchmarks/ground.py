@@ -45,7 +45,15 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import plane
 from swiftpie.masks import HALF, Box
 from swiftpie.noise import draw_noise, share_of
-from swiftpie.photo.ground import CELLS, WEIGHTS, Sight, features_of, height_of, mean_in, placed
+from swiftpie.photo.ground import (
+    CELLS,
+    WEIGHTS,
+    GroundEstimate,
+    features_of,
+    height_of,
+    mean_in,
+    placed,
+)
 from swiftpie.places import scenes
 from swiftpie.places.relight import NOISE_SHAPE
 from swiftpie.places.scenes import scene_library
@@ -293,24 +301,24 @@ def fit_heights(folder: Path) -> tuple[Tensor, str]:
     return weights.float(), f"heights of stamps within a factor {FACTOR}: {near} of {len(off)}\n"
 
 
-def validated(seen: Sequence[View]) -> Iterator[tuple[View, Sight]]:
+def validated(seen: Sequence[View]) -> Iterator[tuple[View, GroundEstimate]]:
     """Yield each photographed view and what it shows to a layer that saw none of its group."""
     for group in sorted({view.group for view in seen} - {BACKGROUND}):
         weights = fit([view for view in seen if view.group != group])
         for view in seen:
             if view.group == group and not view.is_rendered:
                 scores = (view.features @ weights).T.reshape(3, CELLS, CELLS)
-                yield view, Sight(scores.float(), view.thing, view.thing_m)
+                yield view, GroundEstimate(scores.float(), view.thing, view.thing_m)
 
 
-def score(found: Sequence[tuple[View, Sight]]) -> Score:
+def score(found: Sequence[tuple[View, GroundEstimate]]) -> Score:
     """Return how subjects stand in photographs with annotated ground."""
     results = []
-    for view, sight in found:
+    for view, estimate in found:
         if not view.targets[:, 0].gt(0).any():
             continue
         for height_m, shape in NEAR if view.ground.is_near else FAR:
-            box, doubt, _ = placed(sight, (shape / view.aspect, 1.0), height_m)
+            box, doubt, _ = placed(estimate, (shape / view.aspect, 1.0), height_m)
             results.append((*stands(box, view.ground, height_m), bool(doubt)))
     unwarned = [(on, usual) for on, usual, doubt in results if not doubt]
     warned = [(on, usual) for on, usual, doubt in results if doubt]
@@ -352,9 +360,9 @@ def refusals(seen: Sequence[View], weights: Tensor) -> str:
     refused: dict[bool, list[bool]] = {True: [], False: []}
     for view in seen:
         scores = (view.features @ weights).T.reshape(3, CELLS, CELLS).float()
-        sight = Sight(scores, view.thing, view.thing_m)
+        estimate = GroundEstimate(scores, view.thing, view.thing_m)
         for height_m, shape in FAR if not view.is_crop else ():
-            is_hopeless = placed(sight, (shape / view.aspect, 1.0), height_m)[2]
+            is_hopeless = placed(estimate, (shape / view.aspect, 1.0), height_m)[2]
             refused[bool(view.ground.corners)].append(is_hopeless)
     return "".join(
         f"backgrounds {name} ground that the layer did not see refuse {sum(refused[has])} of "

@@ -14,10 +14,10 @@ from swiftpie.photo.ground import (
     LARGE,
     LEAST_SEEN,
     SHOWN_M,
-    Sight,
+    GroundEstimate,
     box_on_ground,
+    ground_in,
     placed,
-    sight_of,
 )
 from swiftpie.places.scenes import PHOTOGRAPH_PX, scene_library
 
@@ -26,16 +26,16 @@ FLAT[:2, CELLS // 2 :] = 1.0
 PHOTOS = Path(swiftpie.__file__).parent / "assets" / "photos"
 
 
-def sight(scores=FLAT, *, rows=(0, 0), columns=(0, 0), thing_m=0.5):
+def estimate(scores=FLAT, *, rows=(0, 0), columns=(0, 0), thing_m=0.5):
     """Return what a photograph shows, with a thing in some of 16 rows and columns."""
     thing = torch.zeros(CELLS, CELLS)
     thing[slice(*rows), slice(*columns)] = 1.0
-    return Sight(scores, thing.repeat_interleave(8, 0).repeat_interleave(8, 1), thing_m)
+    return GroundEstimate(scores, thing.repeat_interleave(8, 0).repeat_interleave(8, 1), thing_m)
 
 
 @pytest.mark.parametrize("height_m", [0.8, 1.0, 1.75])
 def test_a_camera_held_by_people_sees_a_subject_at_its_usual_height(height_m):
-    (left, top, right, foot), doubt, _ = placed(sight(), (1.0, 2.0), height_m)
+    (left, top, right, foot), doubt, _ = placed(estimate(), (1.0, 2.0), height_m)
     assert not doubt
     assert foot > 0.5
     assert (foot - top) / (foot - 0.5) * CAMERA_M == pytest.approx(height_m, rel=0.01)
@@ -43,7 +43,7 @@ def test_a_camera_held_by_people_sees_a_subject_at_its_usual_height(height_m):
 
 
 def test_what_lies_is_as_wide_as_it_is_and_less_tall():
-    (left, top, right, foot), doubt, _ = placed(sight(), (1.0, 1.0), 2.0, lean=0.0)
+    (left, top, right, foot), doubt, _ = placed(estimate(), (1.0, 1.0), 2.0, lean=0.0)
     assert not doubt
     assert (right - left) / (foot - 0.5) * CAMERA_M == pytest.approx(2.0, rel=0.01)
     assert foot - top < 0.5 * (right - left)
@@ -52,15 +52,15 @@ def test_what_lies_is_as_wide_as_it_is_and_less_tall():
 @pytest.mark.parametrize(
     ("shown", "height_m", "doubt", "is_hopeless"),
     [
-        (sight(), 0.5, "", False),
-        (sight(), 0.07, "too little", False),
-        (sight(), 0.03, "too little", True),
-        (sight(-FLAT.abs()), 0.6, "no certain ground", True),
-        (sight(rows=(4, 12), columns=(2, 8)), 1.4, "too much", False),
-        (sight(rows=(4, 12), columns=(2, 8)), 3.0, "too much", True),
-        (sight(rows=(4, 12), columns=(2, 8)), 0.003, "too little", True),
-        (sight(rows=(4, 15), columns=(1, 15)), 0.2, "no free ground", True),
-        (sight(-FLAT.abs(), rows=(4, 12), columns=(2, 8)), 0.5, "no certain ground", True),
+        (estimate(), 0.5, "", False),
+        (estimate(), 0.07, "too little", False),
+        (estimate(), 0.03, "too little", True),
+        (estimate(-FLAT.abs()), 0.6, "no certain ground", True),
+        (estimate(rows=(4, 12), columns=(2, 8)), 1.4, "too much", False),
+        (estimate(rows=(4, 12), columns=(2, 8)), 3.0, "too much", True),
+        (estimate(rows=(4, 12), columns=(2, 8)), 0.003, "too little", True),
+        (estimate(rows=(4, 15), columns=(1, 15)), 0.2, "no free ground", True),
+        (estimate(-FLAT.abs(), rows=(4, 12), columns=(2, 8)), 0.5, "no certain ground", True),
     ],
 )
 def test_a_subject_is_large_enough_to_be_seen_and_a_doubt_is_said(
@@ -74,8 +74,8 @@ def test_a_subject_is_large_enough_to_be_seen_and_a_doubt_is_said(
 
 
 def test_a_portrait_needs_ground_at_the_lower_border():
-    assert not placed(sight(), (1.0, 2.0), 0.6, is_cut=True)[1]
-    assert "no certain ground" in placed(sight(-FLAT.abs()), (1.0, 2.0), 0.6, is_cut=True)[1]
+    assert not placed(estimate(), (1.0, 2.0), 0.6, is_cut=True)[1]
+    assert "no certain ground" in placed(estimate(-FLAT.abs()), (1.0, 2.0), 0.6, is_cut=True)[1]
 
 
 @pytest.mark.parametrize("is_cut", [False, True])
@@ -91,12 +91,12 @@ def test_ground_is_sure_where_its_mean_score_under_the_feet_is_above_zero(beside
     strip = FLAT.clone()
     strip[0, CELLS // 2 :] = beside  # and 1 in a strip that is narrower than the subject
     strip[0, CELLS // 2 :, 4:12] = 1.0
-    _, doubt, _ = placed(sight(strip), (8.0, 1.0), 6.0)
+    _, doubt, _ = placed(estimate(strip), (8.0, 1.0), 6.0)
     assert ("no certain ground" not in doubt) == is_sure
 
 
 def test_a_subject_hides_little_of_what_is_far_away():
-    (left, top, *_), doubt, _ = placed(sight(rows=(8, 10), columns=(4, 10)), (1.0, 4.0), 1.75)
+    (left, top, *_), doubt, _ = placed(estimate(rows=(8, 10), columns=(4, 10)), (1.0, 4.0), 1.75)
     assert not doubt
     assert top < 8 / CELLS
     assert left > 9 / CELLS
@@ -107,7 +107,7 @@ def test_a_subject_hides_little_of_what_is_far_away():
     [((2, 8), 0.5 * 1.1**5, 0.5 * 1.1**2), ((8, 14), 0.3, 0.3), ((2, 8), 0.1, LEAST_SEEN)],
 )
 def test_beside_a_near_thing_a_subject_is_on_its_line_and_as_large(columns, height_m, height):
-    shown = sight(-0.2 * FLAT.abs(), rows=(4, 12), columns=columns, thing_m=SHOWN_M / 2)
+    shown = estimate(-0.2 * FLAT.abs(), rows=(4, 12), columns=columns, thing_m=SHOWN_M / 2)
     shown = shown._replace(scores=shown.scores.clone().index_fill_(0, torch.tensor([1]), 1.0))
     (left, top, right, foot), doubt, _ = placed(shown, (0.5, 1.0), height_m * SHOWN_M)
     assert not doubt
@@ -117,12 +117,12 @@ def test_beside_a_near_thing_a_subject_is_on_its_line_and_as_large(columns, heig
 
 
 def test_a_subject_that_is_too_large_stands_beside_a_thing_and_not_over_it():
-    (left, *_), doubt, _ = placed(sight(rows=(4, 12), columns=(1, 12)), (1.0, 1.0), 2.0)
+    (left, *_), doubt, _ = placed(estimate(rows=(4, 12), columns=(1, 12)), (1.0, 1.0), 2.0)
     assert (left > 11 / CELLS, "too much" in doubt) == (True, True)
 
 
 def test_a_subject_without_room_beside_a_thing_stands_before_it():
-    shown = sight(rows=(2, 12), columns=(1, 15), thing_m=1.0)
+    shown = estimate(rows=(2, 12), columns=(1, 15), thing_m=1.0)
     (_, top, _, foot), doubt, _ = placed(shown, (1.6, 1.0), 0.1)
     assert not doubt
     assert foot > 12 / CELLS
@@ -131,7 +131,7 @@ def test_a_subject_without_room_beside_a_thing_stands_before_it():
 
 def test_the_height_of_a_thing_is_estimated():
     sheep, hedgehog = (load_image(PHOTOS / f"{name}.jpg") for name in ("sheep", "hedgehog"))
-    assert sight_of(sheep).thing_m > 1.2 * sight_of(hedgehog).thing_m
+    assert ground_in(sheep).thing_m > 1.2 * ground_in(hedgehog).thing_m
 
 
 def test_a_portrait_is_cut_by_the_lower_border_beside_what_is_seen_from_near(caplog):
@@ -171,7 +171,7 @@ def test_feet_are_on_the_ground_of_the_packaged_photographs():
         if ground is None or ground.is_near:
             continue
         count += 1
-        (left, _, right, foot), doubt, _ = placed(sight_of(known.image(name)), PHOTOGRAPH_PX, 1.0)
+        (left, _, right, foot), doubt, _ = placed(ground_in(known.image(name)), PHOTOGRAPH_PX, 1.0)
         if doubt:
             continue
         first, last = ground.span_at(foot)

@@ -200,9 +200,14 @@ def at_borders(box: Box, cut_at: str, *, ground: Ground | None = None) -> Box:
 
 def box_on(foot: float, x: float, size: tuple[float, float]) -> Box:
     """Return a box of width and height on `foot`, its middle as near to `x` as the sides let it."""
+    return boxes_on(foot, (x,), size)[0]
+
+
+def boxes_on(foot: float, xs: Sequence[float], size: tuple[float, float]) -> list[Box]:
+    """Return a box for each of `xs`; see `box_on`."""
     width, height = size
-    centre = min(1 - MARGIN - width / 2, max(MARGIN + width / 2, x))
-    return (centre - width / 2, foot - height, centre + width / 2, foot)
+    centres = [min(1 - MARGIN - width / 2, max(MARGIN + width / 2, x)) for x in xs]
+    return [(x - width / 2, foot - height, x + width / 2, foot) for x in centres]
 
 
 def times_larger(ground: Ground, height_m: float, *, share: float) -> float:

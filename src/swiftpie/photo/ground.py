@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.errors import InputError, warn
-from swiftpie.geometry.ground import ASSETS, BELOW, BUST, MARGIN, SMALL_M, Ground, box_on, fitting
+from swiftpie.geometry.ground import ASSETS, BELOW, BUST, MARGIN, SMALL_M, Ground, boxes_on, fitting
 from swiftpie.imageio.images import bounding_box, to_tensor
 from swiftpie.masks import HALF, Box, resize_mask
 from swiftpie.photo.cutout import cutout_network
@@ -66,8 +66,8 @@ UNSURE = "The photograph shows no certain ground for the subject to stand on."
 NO_ROOM = "Next to the close-up object there is no free ground as wide as the subject."
 
 
-class Sight(NamedTuple):
-    """What a photograph shows of where things stand; lengths are shares of its sides."""
+class GroundEstimate(NamedTuple):
+    """Where things stand in a photograph; lengths are shares of its sides."""
 
     scores: Tensor  # (3, 16, 16), above 0 where things stand, below the horizon, and seen from near
     thing: Tensor  # (h, w) in [0, 1], its own subject
@@ -122,7 +122,8 @@ def box_on_ground(
     left, top = across * photograph.width, down * photograph.height
     picture = photograph.crop((left, top, photograph.width - left, photograph.height - top))
     shape = (extent[0] / picture.width, extent[1] / picture.height)
-    box, doubt, is_hopeless = placed(sight_of(picture), shape, height_m, lean=lean, is_cut=is_cut)
+    estimate = ground_in(picture)
+    box, doubt, is_hopeless = placed(estimate, shape, height_m, lean=lean, is_cut=is_cut)
     small = to_tensor(picture.convert("RGB").resize((COARSE_PX, COARSE_PX), reducing_gap=3.0))
     steps = torch.cat([small.diff(dim=axis).abs().flatten() for axis in (2, 3)])
     if doubt and steps.quantile(MOST_STEPS) > STEP:  # before a plain backdrop anything stands
@@ -145,7 +146,7 @@ def bars_of(photograph: Image.Image) -> tuple[float, float]:
 
 
 def placed(
-    sight: Sight,
+    estimate: GroundEstimate,
     extent: tuple[float, float],
     height_m: float,
     *,
@@ -157,39 +158,38 @@ def placed(
     `extent` is its width and height as shares of those of the photograph, up to a factor.
     For other arguments see `box_on_ground`.
     """
-    near_box, subject_mask = sight.near_thing, (sight.thing > HALF).float()
-    area = subject_mask.mean().item() + 1e-6
-    ground = _measured(sight, near_box, height_m)
+    near_box, thing = estimate.near_thing, (estimate.thing > HALF).float()
+    area = thing.mean().item() + 1e-6
+    ground = _measured(estimate, near_box, height_m)
     flat = 1.0 if lean is None else ground.depth_at(LOWEST, lean)
     extent, wide = (extent[0], flat * extent[1]), max(1.0, extent[0] / extent[1])
     least_seen = flat * LEAST_SEEN / math.sqrt(wide)  # what is wide is seen as well
     tall = (BUST if is_cut else flat) * height_m
-    stands = F.avg_pool2d(sight.scores[None, :1], 3, 1, 1, count_include_pad=False)[0, 0]
+    stands = F.avg_pool2d(estimate.scores[None, :1], 3, 1, 1, count_include_pad=False)[0, 0]
     rows = [] if is_cut else _far_rows(stands, ground, tall)
     if near_box is not None:
         lower = _mean_in(stands, (0.0, near_box[3], 1.0, 1.0))
-        is_bare = lower < BARE and sight.scores[2, -NEAR_ROWS:].mean() > CLOSE
-        rows = [] if is_bare or stands.max() < LEAST_GROUND else _near_rows(stands, near_box)
+        is_bare = lower < BARE and estimate.scores[2, -NEAR_ROWS:].mean() > CLOSE
+        has_ground = not is_bare and stands.max() >= LEAST_GROUND
+        rows = _near_rows(stands, near_box, ground, tall) if has_ground else []
     xs = sorted((x / PLACES for x in range(PLACES + 1)), key=lambda x: abs(x - 0.5))
     large = LARGE * min(1.0, extent[1] / extent[0])
     sizes = [(*smaller, math.inf) for smaller in SMALLER]
     sizes += [(1.0, 0.0, part * large) for part in PARTS if near_box is not None]
     for (smaller, gap, most), row in product(sizes, rows):
-        usual = tall * ground.metre_at(row.y)
-        size = fitting(min(smaller * max(usual, least_seen), row.y - MARGIN, most), extent)
+        height = min(smaller * max(row.usual, least_seen), row.y - MARGIN, most)
+        size = fitting(height, extent)
         foot, middle = 1 + BELOW * size[1] if is_cut else row.y, row.x + row.side * size[0] / 2
-        for x in sorted(xs, key=lambda x: abs(x - middle)):
-            box = box_on(foot, x, size)
+        for box in boxes_on(foot, sorted(xs, key=lambda x: abs(x - middle)), size):
             below = (box[0], foot - (DEEP if lean is None else 1.0) * size[1], box[2], foot)
-            hides = _mean_in(subject_mask, box, aside=gap) * max(1.0, size[0] * size[1] / area)
+            hides = _mean_in(thing, box, aside=gap) * max(1.0, size[0] * size[1] / area)
             if hides <= (TOUCHES if gap else row.hides) and _mean_in(stands, below) >= row.least:
-                return box, *_size_doubt(usual, size[1])
+                return box, *_size_doubt(row.usual, size[1])
     size = fitting(large, extent)
     foot = 1 + BELOW * size[1] if is_cut else FLOOR
-    box = min((box_on(foot, x, size) for x in xs), key=lambda box: _mean_in(subject_mask, box))
-    is_on = (
-        is_cut and near_box is None and _mean_in(stands, (box[0], FLOOR, box[2], 1)) >= LEAST_GROUND
-    )
+    box = min(boxes_on(foot, xs, size), key=lambda box: _mean_in(thing, box))
+    below = (box[0], FLOOR, box[2], 1.0)
+    is_on = is_cut and near_box is None and _mean_in(stands, below) >= LEAST_GROUND
     return box, "" if is_on else NO_ROOM if rows and near_box is not None else UNSURE, not is_on
 
 
@@ -197,20 +197,22 @@ class Row(NamedTuple):
     """Where feet may be at a height `y`, from the best place on."""
 
     y: float
+    usual: float  # height of the subject there
     x: float  # best place of the left side, the middle or the right side of the subject,
     side: int  # which is 1, 0 or -1
     least: float  # mean score under its feet at least
-    hides: float  # share of its box, or of what is seen if that is smaller, that may overlap
+    hides: float  # share of its box, or of the near thing if that is smaller, that may overlap
 
 
-def _measured(sight: Sight, near_box: Box | None, height_m: float) -> Ground:
+def _measured(estimate: GroundEstimate, near_box: Box | None, height_m: float) -> Ground:
     """Return a ground without an area, which tells how tall a metre is, for what is so tall."""
-    top, camera = sight.horizon, CAMERA_M
+    top, camera = estimate.horizon, CAMERA_M
     if near_box is not None:
         likely_m = min(max(SHOWN_M, 2 * height_m), MOST_M)
-        shown_m = likely_m**USUALLY * (sight.thing_m / (near_box[3] - near_box[1])) ** (1 - USUALLY)
+        thing_height = near_box[3] - near_box[1]
+        shown_m = likely_m**USUALLY * (estimate.thing_m / thing_height) ** (1 - USUALLY)
         camera = shown_m * (near_box[3] - top)
-    elif sight.is_near and (height_m < SMALL_M or top >= LOOKS_DOWN):
+    elif estimate.is_near and (height_m < SMALL_M or top >= LOOKS_DOWN):
         top, camera = NEAR_HORIZON, NEAR_CAMERA_M
     return Ground((), ((top, 0.0), (top + camera, 1.0)), is_near=False)
 
@@ -220,17 +222,22 @@ def _far_rows(stands: Tensor, ground: Ground, tall: float) -> list[Row]:
     ahead = stands.clamp_min(0)
     middles = (ahead * torch.arange(0.5, CELLS)).sum(1) / CELLS / (ahead.sum(1) + 1e-3)
     ys = [FLOOR - row / CELLS for row in range(CELLS - 1)]
-    ys.sort(key=lambda y: abs(WANTED - tall * ground.metre_at(y)))
     first = ground.horizon + BELOW_HORIZON
-    return [Row(y, middles[int(y * CELLS)].item(), 0, SURE, HIDES) for y in ys if y > first]
+    rows = [
+        Row(y, tall * ground.metre_at(y), middles[int(y * CELLS)].item(), 0, SURE, HIDES)
+        for y in ys
+        if y > first
+    ]
+    return sorted(rows, key=lambda row: abs(WANTED - row.usual))
 
 
-def _near_rows(stands: Tensor, near_box: Box) -> list[Row]:
+def _near_rows(stands: Tensor, near_box: Box, ground: Ground, tall: float) -> list[Row]:
     """Return rows on and before the line of what is seen from near, on its wider side."""
     left, _, right, foot = near_box
     x, side = (right + APART, 1) if left < 1 - right else (left - APART, -1)
     line = _mean_in(stands, (left, foot, right, foot)) - LESS_SURE
-    rows = [Row(min(1 - MARGIN, foot + way), x, side, line, HIDES) for way in FORWARD]
+    ys = [min(1 - MARGIN, foot + way) for way in FORWARD]
+    rows = [Row(y, tall * ground.metre_at(y), x, side, line, HIDES) for y in ys]
     rows[0] = rows[0]._replace(least=-math.inf, hides=TOUCHES)
     # If the border cuts off where the thing stands, nothing tells of its line.
     return rows if foot <= 1 - MARGIN else [row._replace(least=SURE) for row in rows]
@@ -254,11 +261,11 @@ def _mean_in(values: Tensor, box: Box, *, aside: float = 0.0) -> float:
     return values[top : max(top + 1, round(high * box[3])), left : right + 1].mean().item()
 
 
-def sight_of(photograph: Image.Image) -> Sight:
-    """Return what a photograph shows, by linear layers over features of the cut-out network."""
+def ground_in(photograph: Image.Image) -> GroundEstimate:
+    """Estimate where things stand, by linear layers over features of the cut-out network."""
     features, thing = features_of(photograph)
     scores = F.conv2d(features, _weights()["weight"][..., None, None], _weights()["bias"])
-    return Sight(scores[0], thing[0, 0], height_of(features, thing))
+    return GroundEstimate(scores[0], thing[0, 0], height_of(features, thing))
 
 
 def features_of(photograph: Image.Image) -> tuple[Tensor, Tensor]:
