@@ -26,8 +26,8 @@ from swiftpie.photo.stance import laid_flat, turned_upright
 from swiftpie.pipelines.choose import Technique, resolved_scales
 from swiftpie.pipelines.denoise import Clock, Plan, Prepared
 from swiftpie.pipelines.insertion import (
+    InsertedSubject,
     Insertion,
-    extent_in_frame,
     insertion_of,
     noise_of,
     pasted,
@@ -54,6 +54,14 @@ GREY, VARIED = 0.005, 0.2  # greatest and least deviation of black and white pho
 SMALL_PX = 64  # longer side of a photograph whose light is measured
 
 
+class PlacedSubject(NamedTuple):
+    """A subject that is drawn where a picture changes."""
+
+    identity: Identity
+    layout: Layout  # a row for each of the batch
+    lighting: Lighting | None = None  # a row for each; None keeps the light of the reference
+
+
 @torch.no_grad()
 def prepare_insert(
     components: Components, request: RepaintRequest, clock: Clock, *, side_px: int = CANVAS_PX
@@ -67,12 +75,9 @@ def prepare_insert(
         InputError: The subject is cut off where it would not end at a border of the photograph.
     """
     insertion = insertion_of(components, request, clock, side_px=side_px)
-    _check_borders(insertion)
     noise, text = noise_of(components, insertion), components.text.encode([insertion.prompt, ""])
     latents = components.schedule.initial_latents(noise[0]).expand(2, -1, -1, -1)
-    insertion = insertion._replace(light=_light_in(components, insertion, latents, text))
-    layout = layout_of(insertion)
-    layout = Layout(*(values.to(latents).expand(2, *values.shape[1:]) for values in layout))
+    placed = _placed(components, insertion, latents, text)
     start = Prepared(
         *(components, latents, text),
         read_null_text(components, request.negative_prompt, guidance=request.guidance, rows=2),
@@ -80,41 +85,46 @@ def prepare_insert(
             components,
             insertion.pixels,
             insertion.changes,
-            subject=PlacedSubject(insertion.identity, layout, insertion.light),
+            subject=placed,
             shows=(1.0, 0.0),
             class_tokens=components.text.find_words(insertion.prompt, ["", ""]),
             scales=resolved_scales(components.preset, request),
         ),
         fresh=noise[1:].expand(-1, 2, -1, -1, -1),
-        layouts=(layout,),
     )
     clock.end_stage("prepare")
-    finish = partial(_finish, insertion=insertion, start=start, clock=clock)
+    finish = partial(_finish, components, insertion, placed, clock)
     return Plan(insertion.request, finish, start, region=insertion.region)
 
 
-def _light_in(
+def _placed(
     components: Components, insertion: Insertion, latents: Tensor, text: TextCondition
-) -> Lighting:
-    """Return the light on the subject and in the photograph, two rows."""
+) -> PlacedSubject:
+    """Return the subject in its place on the canvas and in the light there, two rows of each."""
+    subject, photograph = insertion.subject, insertion.original
+    assert subject is not None, "one comes"
+    if insertion.request.box is None and insertion.request.mask is not None:
+        _check_borders(subject)
+    layout = layout_of(insertion, subject)
+    layout = Layout(*(values.to(latents).expand(2, *values.shape[1:]) for values in layout))
     given = unchanged_frame(components, insertion.pixels, insertion.changes)
     scene = components.own.layout_predictor.light_there(latents, text.pooled, given=given)
-    photograph = insertion.original
     size = shrunk_to(SMALL_PX, (photograph.height, photograph.width))[::-1]
     small = to_tensor(photograph.resize(size, Image.Resampling.BOX, reducing_gap=2.0))
-    scene = as_dark_as(scene, small.to(insertion.pixels), insertion.subject_box)
-    return Lighting(own_light(components, insertion.identity).expand(2), scene)
+    scene = as_dark_as(scene, small.to(latents), subject.box)
+    lighting = Lighting(own_light(components, subject.identity).expand(2), scene)
+    return PlacedSubject(subject.identity, layout, lighting)
 
 
-def layout_of(insertion: Insertion) -> Layout:
+def layout_of(insertion: Insertion, subject: InsertedSubject) -> Layout:
     """Return the layout on the canvas of a subject that fits into its box, feet at the bottom.
 
     What replaces a thing is larger where one side has room. What lies is squeezed to the box.
     """
-    canvas, request, (stance, lean) = insertion.canvas, insertion.request, insertion.posture
-    box, (height, width) = insertion.subject_box, canvas.full
-    left, right, top, bottom = box[0] * width, box[2] * width, box[1] * height, box[3] * height
-    wide, tall = extent_in_frame(insertion.identity, insertion.posture)
+    canvas, request, (stance, lean) = insertion.canvas, insertion.request, subject.posture
+    (height, width), (wide, tall) = canvas.full, subject.extent
+    left, right = subject.box[0] * width, subject.box[2] * width
+    top, bottom = subject.box[1] * height, subject.box[3] * height
     side, high = (right - left) / wide, (bottom - top) / tall  # of the frame in pixels
     replaces = isinstance(request.mask, Search) and request.box is None
     fits = min(max(side, high), (LARGER if replaces else 1.0) * min(side, high))
@@ -128,11 +138,9 @@ def layout_of(insertion: Insertion) -> Layout:
     return layout if lean is None else laid_flat(layout, foot=foot, share=share)
 
 
-def _check_borders(insertion: Insertion) -> None:
+def _check_borders(subject: InsertedSubject) -> None:
     """Refuse what a border of its photograph cuts off where what it replaces ends at none."""
-    identity, box = insertion.identity, insertion.subject_box
-    if insertion.request.box is not None or insertion.request.mask is None:
-        return
+    identity, box = subject.identity, subject.box
     away = {"left": box[0], "top": box[1], "right": 1 - box[2], "bottom": 1 - box[3]}
     cuts = [*identity.cut_at.split(), *["bottom"][: identity.is_cut]]
     if hangs := " ".join(border for border in cuts if away[border] > AT_BORDER):
@@ -143,22 +151,35 @@ def _check_borders(insertion: Insertion) -> None:
 
 
 def _finish(
-    drawn: DecodedImages, *, insertion: Insertion, start: Prepared, clock: Clock
+    components: Components,
+    insertion: Insertion,
+    placed: PlacedSubject,
+    clock: Clock,
+    drawn: DecodedImages,
 ) -> EditedImage:
-    """Return the photograph with the subject in it, grey all over if it was."""
-    composite = _composite(drawn, insertion, start, clock)
+    """Return the photograph with the subject in it."""
+    composite = _composite(components, insertion, placed, clock, drawn)
     return pasted(insertion, composite, clock, branches=drawn.branches)
 
 
-def _composite(drawn: DecodedImages, insertion: Insertion, start: Prepared, clock: Clock) -> Tensor:
-    """Return the patch with the subject's own pixels in the light of the drawing."""
-    patch, light = patch_of(insertion, clock), insertion.light
-    assert light is not None, "it was measured"
+def _composite(
+    components: Components,
+    insertion: Insertion,
+    placed: PlacedSubject,
+    clock: Clock,
+    drawn: DecodedImages,
+) -> Tensor:
+    """Return the patch with the subject's own pixels in the light of the drawing.
+
+    It is grey all over if the photograph is.
+    """
+    patch, lighting = patch_of(insertion, clock), placed.lighting
+    assert lighting is not None, "it was measured"
     after, alone = in_unit(drawn.pixels.float().cpu()).split(1)
-    layout = Layout(*(value[:1].float().cpu() for value in start.layouts[0]))
-    light, (left, top, right, bottom) = light.select(slice(1)), patch.place
+    layout = Layout(*(value[:1].float().cpu() for value in placed.layout))
+    light, (left, top, right, bottom) = lighting.select(slice(1)), patch.place
     height, width = patch.pixels.shape[2:]
-    own = own_pixels(start.components, insertion.identity, light.own)
+    own = own_pixels(components, placed.identity, light.own)
     picture_px = round(max(height / (bottom - top), width / (right - left)))
     masks = [mask.float().cpu() for mask in (insertion.changes, drawn.subject_mask[:1])]
     composite = composite_patch(
@@ -175,14 +196,6 @@ def _composite(drawn: DecodedImages, insertion: Insertion, start: Prepared, cloc
     colours = to_tensor(points)
     is_grey = colours.std(dim=1).max() < GREY and colours.std() > VARIED
     return composite.mean(dim=1, keepdim=True).expand_as(composite) if is_grey else composite
-
-
-class PlacedSubject(NamedTuple):
-    """A subject that is drawn where a picture changes."""
-
-    identity: Identity
-    layout: Layout  # a row for each of the batch
-    lighting: Lighting | None = None  # a row for each; None keeps the light of the reference
 
 
 def insertion_condition(

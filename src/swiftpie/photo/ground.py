@@ -180,7 +180,8 @@ def placed(
         height = min(smaller * max(row.usual, least_seen), row.y - MARGIN, most)
         size = fitting(height, extent)
         foot, middle = 1 + BELOW * size[1] if is_cut else row.y, row.x + row.side * size[0] / 2
-        for box in boxes_on(foot, sorted(xs, key=lambda x: abs(x - middle)), size):
+        boxes = zip(xs, boxes_on(foot, xs, size), strict=True)
+        for _, box in sorted(boxes, key=lambda pair: abs(pair[0] - middle)):
             below = (box[0], foot - (DEEP if lean is None else 1.0) * size[1], box[2], foot)
             hides = _mean_in(thing, box, aside=gap) * max(1.0, size[0] * size[1] / area)
             if hides <= (TOUCHES if gap else row.hides) and _mean_in(stands, below) >= row.least:

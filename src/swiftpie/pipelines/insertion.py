@@ -12,7 +12,6 @@ from torch import Tensor
 from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
 from swiftpie.geometry.ground import LEANS, at_borders, height_seen, thing_in
-from swiftpie.geometry.shading import Lighting
 from swiftpie.imageio.images import as_rgb, bounding_box, in_unit, mask_to_pil, to_pil, to_tensor
 from swiftpie.library import subject_library
 from swiftpie.masks import Box, hole_of, resize_mask, subject_extent
@@ -57,38 +56,37 @@ class Posture(NamedTuple):
 AS_SHOWN = Posture()
 
 
+class InsertedSubject(NamedTuple):
+    """What comes into a photograph, where, and how."""
+
+    identity: Identity
+    box: Box
+    posture: Posture = AS_SHOWN
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """Width and height as shares of its frame, in which it may be turned."""
+        return extent_in_frame(self.identity, self.posture)
+
+
 class Insertion(NamedTuple):
-    """A change of a photograph: what goes, where a subject comes, and what the networks see."""
+    """A change of a photograph: what goes, what comes, and what the networks see of it."""
 
     request: RepaintRequest
     original: Image.Image  # in RGB
     gone: Tensor  # (1, 1, H, W) of bytes: what is removed
-    box: Box | None  # where a subject comes
-    posture: Posture
+    subject: InsertedSubject | None
     room: Tensor  # (1, 1, H, W) of bytes where pixels of the original may change
     canvas: Canvas
     pixels: Tensor  # (1, 3, h, w) in [-1, 1], the window on the canvas
     changes: Tensor  # (1, 1, h, w) in [0, 1], the room on the canvas
     cells: Size  # rows and columns of the canvas in latents
     patch: PixelBox  # the part of the photograph that is pasted back
-    light: Lighting | None = None  # on the subject and its place, where networks predict it
 
     @property
     def prompt(self) -> str:
         """What is drawn, in words that every model knows."""
-        return self.request.prompt or ("" if self.request.identity is None else DEFAULT_PROMPT)
-
-    @property
-    def identity(self) -> Identity:
-        """The subject that comes."""
-        assert self.request.identity is not None, "a subject comes"
-        return self.request.identity
-
-    @property
-    def subject_box(self) -> Box:
-        """Where it comes."""
-        assert self.box is not None, "a subject has a box"
-        return self.box
+        return self.request.prompt or ("" if self.subject is None else DEFAULT_PROMPT)
 
     def region(self) -> Image.Image:
         """Return what may change, white in mode L."""
@@ -103,23 +101,17 @@ def insertion_of(
     None is the side of the pictures that the networks were trained on.
     """
     request = in_hole(request)
-    original, identity, box = as_rgb(request.picture), request.identity, request.box
-    size, posture = (original.height, original.width), AS_SHOWN
+    original = as_rgb(request.picture)
+    size, thing_box = (original.height, original.width), None
     gone = torch.zeros(1, 1, *size, dtype=torch.uint8)
     if request.mask is not None:
         clock.check()
         gone, thing_box = _removed(request, original, clock.check)
-        box = box or thing_box
-    if identity is None:
-        box = None
-    elif box is None:
-        if request.view is None:
-            posture = posture_of(identity, request.prompt)
-        box = proposed_box(original, identity, request.prompt, posture)
+    subject = _inserted(request, original, request.box or thing_box)
     room = gone.clone()
     clock.check()
-    if box is not None:
-        left, top, right, bottom = _room_for(box, size)
+    if subject is not None:
+        left, top, right, bottom = _room_for(subject.box, size)
         room[..., top:bottom, left:right] = 255
     side_px = side_px or components.preset.image_size_px
     window = square_around(touched(room), size, least_px=side_px)
@@ -132,11 +124,24 @@ def insertion_of(
     changes = canvas.enter_mask(room).to(pixels)
     clock.end_stage("window")
     return Insertion(
-        *(request, original, gone, box, posture, room, canvas, pixels, changes),
+        *(request, original, gone, subject, room, canvas, pixels, changes),
         cells=cells_of(components.preset, canvas.padded),
         # What goes is filled from all around.
         patch=window if gone.any() else _around(touched(room), window),
     )
+
+
+def _inserted(
+    request: RepaintRequest, original: Image.Image, box: Box | None
+) -> InsertedSubject | None:
+    """Return the subject that comes, in a box or where it would stand; None if none does."""
+    identity = request.identity
+    if identity is None or box is not None:
+        return None if identity is None or box is None else InsertedSubject(identity, box)
+    is_free = request.view is None
+    posture = posture_of(identity, request.prompt) if is_free else AS_SHOWN
+    box = proposed_box(original, identity, request.prompt, posture)
+    return InsertedSubject(identity, box, posture)
 
 
 def noise_of(components: Components, insertion: Insertion) -> Tensor:
@@ -204,7 +209,7 @@ def pasted(
         *(result, edited, ImageChops.darker(blend, region), region),
         latent_region=resize_mask(insertion.changes, insertion.cells),
         branches=branches,
-        box=insertion.box,
+        box=None if insertion.subject is None else insertion.subject.box,
     )
 
 
