@@ -2,7 +2,8 @@
 
 20 subjects stand in a park: the photographed ones of the package, those of FOLDER, a folder of
 photographs each as of DreamBench, and cut-outs of the library. Pictures are compared with the
-reference frame, warped into its place.
+reference frame, warped into its place; with the place alone, as the same seed shows it, bit for
+bit; and with the same picture by a denoiser that finds no subject, whose light leaves all as it is.
 """
 
 import argparse
@@ -12,10 +13,12 @@ from collections.abc import Iterator
 from importlib.resources import as_file, files
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from statistics import fmean, median
+from typing import NamedTuple, cast
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 import swiftpie
@@ -24,12 +27,14 @@ from swiftpie.geometry.shading import Illumination
 from swiftpie.imageio.images import plane, to_tensor
 from swiftpie.library import subject_library
 from swiftpie.masks import grow
+from swiftpie.models.denoiser import Prediction
 from swiftpie.places.own_pixels import OwnPixels
 from swiftpie.types import Identity
 
 PROMPT, COUNT, RIM_PX = "a thing in a park", 20, 6
 FINEST = 0.03  # a share of the light: less is shading
 OPAQUE, SEEN = 0.95, 0.5  # opacities: of the subject's own pixels, and of those that are not lost
+NIGHT = f"{PROMPT} at night"
 EVEN = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
 
 
@@ -39,6 +44,19 @@ class Kept(NamedTuple):
     lost: float  # share of opaque pixels
     rim: float  # detail in the `RIM_PX` inside of the outline, over that of the own pixels
     middle: float  # the same further inside
+
+
+class Changed(NamedTuple):
+    """What the place and the denoiser have of one picture; levels are of 255, in the mean."""
+
+    place: float  # share of pixels that are the place's own, bit for bit
+    inside: float  # levels by which the denoiser's light changes where the subject is
+    outside: float  # the same beside it
+
+
+def without_subject(_: nn.Module, _inputs: object, drawn: Prediction) -> Prediction:
+    """Return what a denoiser draws as if it showed no subject, for a hook."""
+    return drawn._replace(subject_mask=torch.zeros_like(drawn.subject_mask))
 
 
 def subjects(session: swiftpie.Session, folder: Path | None, seed: int) -> Iterator[Identity]:
@@ -68,6 +86,21 @@ def kept(session: swiftpie.Session, identity: Identity, seed: int) -> Kept:
     sure = solid & (own_detail > FINEST)
     lost = (solid & (mask < SEEN)).sum() / solid.sum()
     return Kept(float(lost), *(_middle(ratio[sure & part]) for part in (solid & ~inner, inner)))
+
+
+def changed(
+    session: swiftpie.Session, dark: swiftpie.Session, identity: Identity, prompt: str, seed: int
+) -> Changed:
+    """Draw one picture, the same without the denoiser's light, and its place without a subject."""
+    drawn = session.personalize(identity, prompt, seed=seed)
+    unlit = dark.personalize(identity, prompt, seed=seed)
+    place = session.personalize((), prompt, seed=seed)
+    pictures = (np.array(result.images[0], dtype=int) for result in (drawn, unlit, place))
+    picture, unlit_picture, place_picture = map(torch.from_numpy, pictures)
+    levels = (picture - unlit_picture).abs().float().mean(-1)
+    is_subject = plane(drawn.subject_masks[0])[0, 0] > SEEN
+    own = (picture == place_picture).all(-1).float().mean()
+    return Changed(*map(float, (own, levels[is_subject].mean(), levels[~is_subject].mean())))
 
 
 def _frame(identity: Identity) -> Tensor:
@@ -104,16 +137,28 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="chooses cut-outs and pictures")
     given = parser.parse_args()
     session = swiftpie.load("mini")
-    found = []
+    dark = swiftpie.load("mini")
+    cast("nn.Module", dark.components.denoiser).register_forward_hook(without_subject)
+    found, by_day, by_night = [], [], []
     for number, identity in enumerate(islice(subjects(session, given.folder, given.seed), COUNT)):
-        found.append(kept(session, identity, given.seed + number))
-        sys.stdout.write(f"{number:3} {found[-1]}\n")
+        seed = given.seed + number
+        found.append(kept(session, identity, seed))
+        by_day.append(changed(session, dark, identity, PROMPT, seed))
+        by_night.append(changed(session, dark, identity, NIGHT, seed))
+        sys.stdout.write(f"{number:3} {found[-1]} day {by_day[-1]} night {by_night[-1]}\n")
     sys.stdout.write(
         f"opaque pixels lost: at most {max(row.lost for row in found):.2%}\n"
         f"detail in the rim: at least {min(row.rim for row in found):.2f}, "
         f"middle of all {sorted(row.rim for row in found)[COUNT // 2]:.2f}\n"
         f"further inside: at least {min(row.middle for row in found):.2f}\n"
     )
+    for when, rows in (("day", by_day), ("night", by_night)):
+        places, inside, outside = zip(*rows, strict=True)
+        sys.stdout.write(
+            f"by {when}: {median(places):.0%} of the pixels are the place's own, bit for bit; the "
+            f"denoiser changes the subject by {fmean(inside):.1f} of 255 levels, from "
+            f"{min(inside):.1f} to {max(inside):.1f}, what is beside it by {fmean(outside):.2f}\n"
+        )
 
 
 if __name__ == "__main__":
