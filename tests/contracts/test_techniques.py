@@ -115,6 +115,7 @@ CASES = {  # by technique: networks, and a request that it draws with them
     "mini 4": (mini, lambda _: removal()),
     "mini 5": (mini, animation),
     "mini 6": (mini, lambda session: drawing(session, prompt="a pencil drawing of a dinosaur")),
+    "mini 7": (mini, lambda session: drawing(session, scene="words")),
 }
 
 
@@ -124,7 +125,10 @@ SILENCED = {
     "panorama": lambda session: drawing(
         session, subjects=(boxed(session),), mask=MaskSource.BOX, size_px=(SIDE_PX, 3 * SIDE_PX)
     ),
-    "mini 6": lambda session: replace(CASES["mini 6"][1](session), without={*ConditionPart}),
+    **{
+        name: lambda session, ask=CASES[name][1]: replace(ask(session), without={*ConditionPart})
+        for name in ("mini 6", "mini 7")
+    },
 }
 UNMARKED = {"animate": lambda session: replace(animation(session), size_px=None)}
 
@@ -141,7 +145,7 @@ NOT_ASKED = {  # by property: of which techniques it is not asked, and why
         "scene": "a scene is drawn for a subject, and refused without one",
         **dict.fromkeys(("insert", "garment"), "without a subject, something is removed"),
         "mini 1": "without a subject, the picture's own look is read",
-        "mini 6": "without a subject, art is refused",
+        **dict.fromkeys(("mini 6", "mini 7"), "without a subject, nothing is drawn from words"),
     },
     "mask of all": {
         **dict.fromkeys(("inversion", "chord", "mini 1"), FOUND),

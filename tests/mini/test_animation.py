@@ -9,6 +9,7 @@ from PIL import Image
 
 from swiftpie import AnimateRequest, CapabilityError, InputError, Subject
 from swiftpie.mini.animation import _rows
+from swiftpie.mini.placing import stage
 from swiftpie.mini.scene import scene_rows
 from swiftpie.pipelines.denoise import mixed_rows
 from swiftpie.pipelines.techniques.personalize import read_prompts
@@ -122,7 +123,7 @@ def test_flakes_do_not_repeat_while_an_animation_lasts(session, robot):
     request = AnimateRequest(
         subjects=(Subject(robot),), prompt=snow, to=(snow,), seeds=(3,), num_frames=24
     )
-    (key,) = scene_rows(session.components, request.states[0])
+    (key,) = scene_rows(session.components, stage(session.components, request.states[0]))
     rows = _rows([key, key], request.shares())
     assert len({row.noise.numpy().tobytes() for row in rows}) == 24
 

@@ -1,55 +1,117 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
-from swiftpie.geometry.layout import whole_frame
-from swiftpie.geometry.shading import relit
-from swiftpie.mini.placing import NUMBERS, LayoutPredictor, illumination
+from swiftpie import InputError, PersonalizeRequest, Subject
+from swiftpie.geometry.ground import Ground
+from swiftpie.mini.placing import RULES, Situation, choose_boxes, postures_of, rule_for, stage
+from swiftpie.photo.stance import Stance
+from swiftpie.pipelines.insertion import AS_SHOWN, Posture
+from swiftpie.places.own_pixels import WHOLE
+from swiftpie.places.scenes import scene_library
+from swiftpie.types import Cutout
+from tests.parity.edit import photograph
 
-ROWS = 3
-
-
-def inputs():
-    generator = torch.Generator().manual_seed(0)
-    mask = torch.zeros(ROWS, 1, 128, 128)
-    mask[..., 32:96, 40:88] = 1
-    noise = torch.randn(ROWS, 32, 16, 16, generator=generator)
-    return noise, (2 * torch.rand(ROWS, 3, 128, 128, generator=generator) - 1) * mask, mask
-
-
-def predictor():
-    torch.manual_seed(0)
-    return LayoutPredictor(text_width=8, hidden=16)
+GROUND = Ground(((0, 0.5), (1, 0.5), (1, 1), (0, 1)), ((0.5, 0.1), (1.0, 0.6)), is_near=False)
+REGION = torch.zeros(1, 1, 128, 128)
+REGION[..., 32:96, 64:] = 1
+BOX = (0.25, 0.5, 0.5, 1.0)
 
 
-def test_an_untrained_reader_leaves_subjects_as_they_are():
-    noise, pixels, mask = inputs()
-    with torch.no_grad():
-        found = predictor().light(noise, torch.zeros(ROWS, 8), pixels=pixels, mask=mask, given=None)
-    assert (relit(pixels, mask, found, whole_frame(pixels)) - pixels).abs().max() < 0.1
+def spot_of(
+    session, identity, prompt="a dog in a park", *, count=1, at=GROUND, view=WHOLE, **asked
+):
+    """Return the situation of a picture whose subjects are a dog and a cat, on a ground or none."""
+    own = {name: asked.pop(name) for name in ("box", "mask") if name in asked}
+    cutout = Cutout("alpha", 1.0, is_cut=asked.pop("is_cut", False), cut_at=asked.pop("cut_at", ""))
+    shown = replace(identity, cutouts=(cutout,))
+    subjects = tuple(Subject(shown, name=name, **own) for name in ("dog", "cat")[:count])
+    request = PersonalizeRequest(subjects=subjects, prompt=prompt, seeds=(1,), **asked)
+    staged = stage(session.components, request)
+    postures = postures_of(session.components, staged)
+    return Situation(staged, staged.prompts[0], postures, at, view, at is None, near=0.5, aside=0.5)
 
 
-def test_only_cells_that_are_given_say_something():
-    noise, pixels, mask = inputs()
-    reader, text = predictor(), torch.zeros(ROWS, 8)
-    with torch.no_grad():
-        reader.light_reader.vote.bias[9] = 5.0  # all are sure
-        reader.light_reader.vote.bias[3] = -0.5  # that it is dark
-        known = torch.zeros(ROWS, 4, 128, 128)
-        hidden = reader.light(noise, text, pixels=pixels, mask=mask, given=known)
-        seen = reader.light(noise, text, pixels=pixels, mask=mask, given=known + 1)
-        none = reader.light(noise, text, pixels=pixels, mask=mask, given=None)
-    assert (hidden.scene.ambient - none.scene.ambient).abs().max() < 0.1
-    assert (hidden.scene.ambient - seen.scene.ambient)[:, 0].min() > 0.1
-    assert torch.equal(hidden.own.ambient, seen.own.ambient)
+def size_of(box):
+    return box[2] - box[0], box[3] - box[1]
 
 
-def test_numbers_say_which_way_light_comes_from_how_bright_it_is_and_its_colour():
-    towards, ambient, tint = (0.0, 0.3, 0.4), (0.4, 0.0, -0.4), (0.5, 0.0, -0.5)
-    found = illumination(torch.tensor([[*towards, *ambient, *tint], [0.0] * NUMBERS]))
-    torch.testing.assert_close(found.direction[0], torch.tensor(towards) / 0.5, atol=1e-2, rtol=0)
-    for values, even in (found.ambient, found.colour):
-        red, green, blue = (values - even.mean()).tolist()
-        assert red - green == pytest.approx(green - blue, abs=1e-6)
-        assert red > green > blue
-    assert found.colour[0].mean() > found.colour[1].mean()
-    assert (found.colour[1] == found.colour[1, 0]).all()
+CASES = [  # prompt, number of subjects, the rest of the request; the rule, whether boxes are known
+    ("a dog in a park", 1, {"box": BOX}, "left to the model", False),
+    ("a dog upside down in a park", 1, {}, "left to the model", False),
+    ("a dog in a park", 1, {"mask": REGION}, "in its region", True),
+    ("a dog", 1, {"scene": scene_library().image("park")}, "inserted", True),
+    ("a dog", 1, {"scene": photograph(128, 96), "at": None}, "each alone", False),
+    ("a dog and a cat", 2, {"scene": photograph(300, 200), "at": None}, "each alone", False),
+    ("a dog and a cat in a park", 2, {}, "in a row", True),
+    ("a dog and a cat in a cave", 2, {"at": None, "cut_at": "left"}, "in a row", True),
+    ("a dog and a cat in a park", 2, {"cut_at": "top"}, "each alone", None),  # no box fits
+    ("a dog in a park", 1, {}, "each alone", True),
+    ("a dog in a cave", 1, {"at": None}, "each alone", True),
+    ("a dog jumping in a cave", 1, {"at": None}, "each alone", False),
+    ("a dog jumping on the left of a cave", 1, {"at": None}, "each alone", True),
+    ("a dog jumping in a cave", 1, {"at": None, "is_cut": True}, "each alone", True),
+]
+
+
+@pytest.mark.parametrize(("prompt", "count", "asked", "rule", "is_known"), CASES)
+def test_the_first_rule_that_holds_places_subjects(
+    session, identity, prompt, count, asked, rule, is_known
+):
+    spot = spot_of(session, identity, prompt, count=count, **asked)
+    assert rule_for(spot) == rule
+    if is_known is None:
+        with pytest.raises(InputError, match="no room"):
+            choose_boxes(spot)
+    else:
+        assert [box is not None for box in choose_boxes(spot)] == [is_known] * count
+
+
+def test_each_rule_has_a_case():
+    assert {rule for _, _, _, rule, _ in CASES} == {*RULES}
+
+
+@pytest.mark.parametrize(
+    ("words", "is_obeyed"),
+    [
+        ("a dog on the left in a park", lambda x, high: x < 0.3 and high == pytest.approx(1)),
+        ("a dog on the right of a park", lambda x, high: x > 0.7 and high == pytest.approx(1)),
+        ("a dog in the middle of a park", lambda x, _: x == pytest.approx(0.5, abs=0.1)),
+        ("a tiny dog in a park", lambda _, high: high == pytest.approx(0.5)),
+        ("a dog on the left of a park, tiny", lambda x, high: x < 0.3 and 0.4 < high < 0.6),
+        ("a tiny dog on the left of a cave", lambda x, _: x < 0.3),
+        ("a gigantic dog in a park", lambda _, high: high > 1.5),
+        ("a close-up of a dog in a park", lambda _, high: high > 1.3),
+        ("a dog in the distance in a park", lambda _, high: high < 0.6),
+    ],
+)
+def test_words_place_a_subject_in_a_photographed_place(session, identity, words, is_obeyed):
+    (plain,), (box,) = (choose_boxes(spot_of(session, identity, each)) for each in ("a dog", words))
+    assert is_obeyed((box[0] + box[2]) / 2, size_of(box)[1] / size_of(plain)[1])
+    request = PersonalizeRequest(subjects=(Subject(identity),), prompt=words, seeds=(1,))
+    assert session.advice_on(request) == []
+
+
+def test_words_place_two_subjects_each(session, identity):
+    prompt = "a huge dog on the right and a tiny cat on the left in a park"
+    dog, cat = choose_boxes(spot_of(session, identity, prompt, count=2))
+    assert dog[0] + dog[2] > 1 > cat[0] + cat[2]
+    assert size_of(dog)[1] > 2 * size_of(cat)[1]
+
+
+@pytest.mark.parametrize(("flip", "border"), [(False, "left"), (True, "right")])
+def test_a_border_that_cuts_a_subject_is_mirrored_with_it(session, identity, flip, border):
+    (box,) = choose_boxes(spot_of(session, identity, cut_at="left", flip=flip))
+    assert (box[0] < 0, box[2] > 1) == (border == "left", border == "right")
+
+
+def test_what_lies_is_as_high_as_the_ground_is_deep_there(session, identity):
+    spot = spot_of(session, identity, "a mug")
+    lies, leans = (
+        choose_boxes(spot._replace(postures=(posture,)))[0]
+        for posture in (Posture(lean=0.0), Posture(Stance(20, (0.8, 0.4), (0, 0))))
+    )
+    (stands,) = choose_boxes(spot._replace(postures=(AS_SHOWN,)))
+    assert size_of(lies)[1] < size_of(stands)[1]
+    assert size_of(leans)[0] / size_of(leans)[1] == pytest.approx(2)

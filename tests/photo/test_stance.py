@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 from swiftpie import PersonalizeRequest, Subject
 from swiftpie.geometry.layout import from_box, to_affine, warp
 from swiftpie.imageio.images import mask_to_pil
-from swiftpie.mini.placing import place_subjects
+from swiftpie.mini.layout_predictor import place_subjects
 from swiftpie.photo.stance import is_flat, laid_flat, stance_of, turned_upright
 from swiftpie.pipelines.insertion import posture_of, proposed_box
 

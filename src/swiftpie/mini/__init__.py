@@ -48,7 +48,7 @@ class Tiny(Family):
     graph_inputs = staticmethod(later("swiftpie.mini.graphs:inputs"))
     graph_place = staticmethod(later("swiftpie.mini.graphs:place"))
     graph_outputs = staticmethod(later("swiftpie.mini.graphs:outputs"))
-    place = staticmethod(later("swiftpie.mini.placing:place_subjects"))
+    place = staticmethod(later("swiftpie.mini.layout_predictor:place_subjects"))
     load = staticmethod(later(f"{NETWORKS}:load"))
     techniques = staticmethod(later(f"{NETWORKS}:techniques"))
     advice = staticmethod(later(f"{NETWORKS}:advice"))

@@ -19,16 +19,14 @@ from swiftpie.errors import InputError
 from swiftpie.geometry.layout import Layout
 from swiftpie.masks import Box
 from swiftpie.mini.facing import facing_of
-from swiftpie.mini.placing import picture_size, place_subjects
+from swiftpie.mini.layout_predictor import place_subjects
+from swiftpie.mini.placing import Staged, stage
 from swiftpie.mini.scene import (
     ScenePlan,
     SceneRow,
     coarse_noise,
     draw_empty,
-    drawn_cells,
-    drawn_size,
     finish_scene,
-    is_empty,
     model_noise,
     scene_rows,
     subjects_alone,
@@ -36,6 +34,7 @@ from swiftpie.mini.scene import (
 from swiftpie.pipelines.animation import AnimateRequest
 from swiftpie.pipelines.choose import Technique
 from swiftpie.pipelines.denoise import Clock, Plan, mixed_rows
+from swiftpie.pipelines.insertion import Posture
 from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest
 from swiftpie.pipelines.settings import MaskSource
 from swiftpie.pipelines.techniques.personalize import (
@@ -54,27 +53,29 @@ BESIDE_CELLS = 12  # shift to the right for each fall, so that they repeat after
 Share = tuple[int, float]  # the state before a frame, and how far the frame is on to the next one
 
 
-def prepare_animation(components: Components, request: AnimateRequest, clock: Clock) -> Plan:
+def prepare_animation(components: Components, staged: Staged, clock: Clock) -> Plan:
     """Light the place of each state once, and prepare the subjects of all frames.
 
     Raises:
         InputError: The states differ in what cannot be drawn in between, or a subject moves from
             no box.
     """
+    request = staged.request
+    assert isinstance(request, AnimateRequest), "it is drawn so"
     _check_changes(request)
-    states, shares = request.states, request.shares()
-    if request.scene == WORDS_ALONE or not is_empty(components, states[0]):
+    states, shares = [stage(components, state) for state in request.states], request.shares()
+    if request.scene == WORDS_ALONE or not states[0].is_empty:
         check_subjects(components, request)
     keys = [scene_rows(components, state)[0] for state in states]
     for state, key in zip(states, keys, strict=True):
-        _check_between(states[0], keys[0], state, key)
+        _check_between(states[0].request, keys[0], state.request, key)
     rows = _rows(keys, shares)
     clock.end_stage("scene")
     facts = {"to": "; ".join(request.to), "frames": str(request.num_frames)}
     if not request.subjects:
-        drawn = partial(draw_empty, components, states[0], rows, clock, facts)
+        drawn = partial(draw_empty, states[0], rows, clock, facts)
         return Plan(request, drawn)
-    boxes, size = _boxes(request, keys[0].boxes), picture_size(components, states[0])
+    boxes = _boxes(request, keys[0].boxes)
     turned = [_is_mirrored(components, request, n, row) for n, row in enumerate(boxes)]
     if any(turned):
         facts["mirrored"] = ", ".join(str(n + 1) for n, is_so in enumerate(turned) if is_so)
@@ -82,7 +83,8 @@ def prepare_animation(components: Components, request: AnimateRequest, clock: Cl
     drawn_at = shares if moves else [(number, 0.0) for number in range(len(states))]
     is_one = not moves or all(key.sun == keys[0].sun for key in keys)  # words light what is between
     suns = [keys[state].sun if is_one else None for state, _ in drawn_at]
-    words, stands = _subjects(components, request, states, drawn_at, boxes, suns, turned)
+    postures = keys[0].postures
+    words, stands = _subjects(components, request, states, drawn_at, boxes, postures, suns, turned)
     start = prepare_subjects(components, words, clock, place=stands)
 
     def finish(drawn: DecodedImages) -> DecodedImages:
@@ -90,7 +92,7 @@ def prepare_animation(components: Components, request: AnimateRequest, clock: Cl
         if not moves:
             drawn, layouts, lights = mixed_rows((drawn, start.layouts, start.lights), shares)
             placed = start._replace(layouts=layouts, lights=lights)
-        return finish_scene(drawn, ScenePlan(states[0], size, rows, placed, facts), clock)
+        return finish_scene(drawn, ScenePlan(states[0], rows, placed, facts), clock)
 
     return Plan(request, finish, start)
 
@@ -150,9 +152,10 @@ def _fallen(noise: Tensor, cells: int) -> Tensor:
 def _subjects(
     components: Components,
     request: AnimateRequest,
-    states: Sequence[PersonalizeRequest],
+    states: Sequence[Staged],
     shares: Sequence[Share],
     boxes: Sequence[Sequence[Box | None]],
+    postures: Sequence[Posture],
     suns: Sequence[Sequence[float] | None],
     mirrored: Sequence[bool],
 ) -> tuple[PersonalizeRequest, Place]:
@@ -161,13 +164,12 @@ def _subjects(
     prompts = tuple(str(words.prompt) for words in alone)
     text = mixed_rows(read_prompts(components, prompts, rows=len(prompts)), shares)
     seeds = request.seeds * len(shares)
-    size = picture_size(components, states[0])
-    whole = model_noise(components, size, seeds)
+    whole = model_noise(components, states[0], seeds)
     still = replace(
         alone[0],
         seeds=seeds,
         size_px=max(words.size_px for words in alone if words.size_px),
-        noise=coarse_noise(whole, max(drawn_cells(components, state) for state in states)),
+        noise=coarse_noise(whole, max(state.drawn_cells for state in states)),
         subjects=tuple(
             # `boxes` has the box, and what had one is not turned onto its base.
             replace(each, box=None, view=each.view or (each.box and (0.0, 0.0)))
@@ -184,8 +186,9 @@ def _subjects(
         placed = {
             flip: place_subjects(
                 *(components, replace(still, flip=flip), noise, first),
+                postures=postures,
                 boxes=rows,
-                size=size,
+                size=states[0].size,
                 lit_by=text,
                 read_noise=whole[0],
                 suns=suns,
@@ -250,4 +253,10 @@ def _turned(layout: Layout, request: AnimateRequest, number: int) -> Layout:
     return layout._replace(pose=torch.cat([pose[:, :2] + share * change, pose[:, 2:]], dim=1))
 
 
-ANIMATE = Technique(AnimateRequest, prepare_animation, draws_by_seed=True, drawn_size=drawn_size)
+ANIMATE = Technique(
+    AnimateRequest,
+    prepare_animation,
+    stage=stage,
+    draws_by_seed=True,
+    drawn_size=lambda _, staged: staged.drawn_px,
+)

@@ -16,7 +16,8 @@ from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting, as_dark_as
 from swiftpie.imageio.images import in_unit, plane, shrunk_to, to_bytes, to_tensor
 from swiftpie.masks import in_frame, resize_mask
-from swiftpie.mini.placing import own_light
+from swiftpie.mini.layout_predictor import own_light
+from swiftpie.mini.placing import stage
 from swiftpie.mini.remove import check_uncertainty
 from swiftpie.mini.scene import SceneRow, facts_of, scene_rows
 from swiftpie.models.denoiser import SubjectCondition, read_references
@@ -282,7 +283,7 @@ def prepare_insertions(components: Components, request: PersonalizeRequest, cloc
             f"{components.preset.name!r} inserts subjects into scenes as into photographs, whose "
             "style stays. Leave one of them out."
         )
-    rows = scene_rows(components, request)
+    rows = scene_rows(components, stage(components, request))
     clock.end_stage("scene")
     return _insert(components, request, rows, clock, [row.place for row in rows])
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from swiftpie.backbones.choices import Choices, schedule_of, with_steps
@@ -30,10 +29,11 @@ from swiftpie.mini.animation import ANIMATE
 from swiftpie.mini.denoiser import TinyDenoiser
 from swiftpie.mini.insert import INSERT
 from swiftpie.mini.inversion import INVERSION, TinyInversion
-from swiftpie.mini.placing import ACROSS, LayoutPredictor, place_named, place_of
-from swiftpie.mini.reading import COLOURLESS, ENGLISH, Reading, names_people, read, read_all
+from swiftpie.mini.layout_predictor import LayoutPredictor
+from swiftpie.mini.placing import ACROSS, Staged, StagedPrompt, stage
+from swiftpie.mini.reading import COLOURLESS, ENGLISH, Reading, names_people, read
 from swiftpie.mini.remove import REMOVE
-from swiftpie.mini.scene import drawn_size, has_scene, is_art, prepare_art, prepare_scene
+from swiftpie.mini.scene import prepare_art, prepare_scene, prepare_words
 from swiftpie.mini.text_encoder import TextEncoder, WordTokenizer, encode_tokens
 from swiftpie.mini.vocabulary import GENERIC, Vocabulary
 from swiftpie.models.autoencoder import PatchAutoencoder
@@ -41,7 +41,7 @@ from swiftpie.models.text import TextTower
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.pipelines.choose import Technique
 from swiftpie.pipelines.request import MAX_SUBJECTS, PersonalizeRequest
-from swiftpie.pipelines.tasks import EditRequest, Request
+from swiftpie.pipelines.tasks import EditRequest, RepaintRequest
 from swiftpie.places.scenes import MOST_ENLARGED, scene_library
 from swiftpie.places.words import FILLERS, HEADS, HOLDERS, OF_PLACES, words_in
 from swiftpie.types import TextCondition
@@ -67,7 +67,12 @@ MODULES: Mapping[str, Callable[[Path], nn.Module]] = {
 
 TECHNIQUES = (
     Technique(
-        PersonalizeRequest, prepare_scene, has_scene, draws_by_seed=True, drawn_size=drawn_size
+        PersonalizeRequest,
+        prepare_scene,
+        lambda _, staged: staged.is_scene,
+        draws_by_seed=True,
+        drawn_size=lambda _, staged: staged.drawn_px,
+        stage=stage,
     ),
     INVERSION,
     Technique(
@@ -79,13 +84,20 @@ TECHNIQUES = (
     INSERT,
     REMOVE,
     ANIMATE,
-    Technique(PersonalizeRequest, prepare_art, is_art, draws_by_seed=True),
+    Technique(
+        PersonalizeRequest,
+        prepare_art,
+        lambda _, staged: staged.is_art,
+        draws_by_seed=True,
+        stage=stage,
+    ),
+    Technique(PersonalizeRequest, prepare_words, stage=stage),
 )
 """In the order in which they are tried."""
 
 
 @dataclass(frozen=True)
-class OwnParts:
+class MiniNetworks:
     """What this family alone has."""
 
     layout_predictor: LayoutPredictor
@@ -93,7 +105,7 @@ class OwnParts:
 
 
 @dataclass(frozen=True)
-class TaughtTower(TextTower):
+class VocabularyTextEncoder(TextTower):
     """A tower whose tokenizer holds the words of its training captions."""
 
     @cached_property
@@ -147,7 +159,7 @@ def load(preset: Preset, *, device: str, choices: Choices) -> Components:
     tokenizer = read_tokenizer(folder / "tokenizer", WordTokenizer)
     return _components(
         preset,
-        TaughtTower(tokenizer, networks.pop("text_encoder")),
+        VocabularyTextEncoder(tokenizer, networks.pop("text_encoder")),
         fingerprint=fingerprint_of(folder, without=INVERSION_FOLDER),
         inversion=_ready(load_network(TinyInversion.built, inversion), device)
         if inversion.is_dir()
@@ -161,10 +173,16 @@ def techniques() -> Sequence[Technique]:
     return TECHNIQUES
 
 
-def advice(components: Components, request: Request) -> Iterator[str]:
+def advice(components: Components, staged: Staged | EditRequest | RepaintRequest) -> Iterator[str]:
     """Yield warnings of words that the model was not taught, and of what it leaves out."""
-    if (vocabulary := components.own.vocabulary) is not None:
-        yield from _advice(components, vocabulary, request)
+    vocabulary, name = components.own.vocabulary, components.preset.name
+    if vocabulary is None:
+        return
+    match staged:
+        case Staged():
+            yield from _advice_on_drawing(name, vocabulary, staged)
+        case RepaintRequest(prompt=prompt):  # edits are drawn as they are read, or refused
+            yield from _advice_on_insertion(name, vocabulary, read(prompt, vocabulary))
 
 
 def check_dtype(preset: Preset, dtype: torch.dtype) -> None:
@@ -178,7 +196,7 @@ def check_dtype(preset: Preset, dtype: torch.dtype) -> None:
 
 def to_modules(components: Components) -> dict[str, Any]:
     text = components.text
-    assert isinstance(text, TaughtTower), "this family reads prompts by one tower"
+    assert isinstance(text, VocabularyTextEncoder), "this family reads prompts by one tower"
     ours = {**vars(components), **vars(components.own)}
     own = {NAMES.get(name, name): ours.get(name) for name in NETWORKS}
     own |= {"text_encoder": text.encoder, "tokenizer": text.tokenizer}
@@ -204,7 +222,7 @@ def from_modules(modules: Mapping[str, Any], loaded: Components | None) -> Compo
         )
     return _components(
         preset,
-        TaughtTower(modules["tokenizer"], modules["text_encoder"]),
+        VocabularyTextEncoder(modules["tokenizer"], modules["text_encoder"]),
         inversion=modules["inversion_unet"],
         fingerprint=modules["fingerprint"] if loaded is None else unknown_fingerprint(),
         **{name: modules[NAMES.get(name, name)] for name in NETWORKS if name != "text_encoder"},
@@ -213,7 +231,7 @@ def from_modules(modules: Mapping[str, Any], loaded: Components | None) -> Compo
 
 def _components(
     preset: Preset,
-    text: TaughtTower,
+    text: VocabularyTextEncoder,
     *,
     layout_predictor: LayoutPredictor,
     **parts: Any,  # noqa: ANN401 - the other fields
@@ -222,56 +240,49 @@ def _components(
         preset=preset,
         schedule=schedule_of(preset),
         text=text,
-        own=OwnParts(layout_predictor, text.vocabulary),
+        own=MiniNetworks(layout_predictor, text.vocabulary),
         **parts,
     )
 
 
-def _advice(components: Components, vocabulary: Vocabulary, request: Request) -> Iterator[str]:
-    name = components.preset.name
-    if isinstance(request, PersonalizeRequest):
-        readings, is_scene = read_all(components, request), has_scene(components, request)
-        yield from _advice_on_words(name, vocabulary, request, readings, is_scene=is_scene)
-        for reading in readings if is_scene and isinstance(request.scene, str) else ():
-            yield from _advice_on_place(reading, request)
-        if isinstance(request.scene, Image.Image):
-            yield from _advice_on_size(request.scene.size, (request.size_px or (0, 0))[::-1])
-        for reading in readings if is_scene else ():
-            yield from _advice_on_poses(reading, request)
-            yield from _advice_on_drawings(reading, request)
-        for reading in readings:
-            yield from _missing_subjects(reading, request)
-        named = [subject.identity.named for subject in request.subjects]
-        if any(each is not None and names_people(each.name) for each in named):
-            yield (
-                f"Preset {name!r} draws animals, plants and things. Its people are small figures "
-                "of the library. For a person, give a photograph that shows the whole of them."
-            )
-        return
-    if isinstance(request, EditRequest):  # edits are drawn as they are read, or refused
-        return
-    reading = read(request.prompt, vocabulary)
+def _advice_on_insertion(name: str, vocabulary: Vocabulary, reading: Reading) -> Iterator[str]:
+    """Yield a warning of unknown words; the picture of what is inserted explains its name."""
     if not reading.unknown:
         return
-    # The picture of what is inserted explains its name.
-    shown = {*FILLERS, *HOLDERS, *words_in(" ".join(mention.words for mention in reading.mentions))}
-    means = subject_library().meant_by
-    unknown = [word for word in reading.unknown if word not in shown and not means(word)]
+    mentioned = words_in(" ".join(mention.words for mention in reading.mentions))
+    explained, means = {*FILLERS, *HOLDERS, *mentioned}, subject_library().meant_by
+    unknown = [word for word in reading.unknown if word not in explained and not means(word)]
     if unknown:
         yield vocabulary.advice_on([*dict.fromkeys(unknown)], preset=name)
 
 
-def _advice_on_words(
-    name: str,
-    vocabulary: Vocabulary,
-    request: PersonalizeRequest,
-    readings: Sequence[Reading],
-    *,
-    is_scene: bool,
-) -> Iterator[str]:
+def _advice_on_drawing(name: str, vocabulary: Vocabulary, staged: Staged) -> Iterator[str]:
+    photograph, size = staged.photograph, staged.request.size_px or (0, 0)
+    prompts = staged.prompts if staged.is_scene else ()
+    places = ["" if photograph else prompt.place_shown() for prompt in prompts]
+    yield from _advice_on_words(name, vocabulary, staged)
+    for prompt, place in zip(prompts, filter(None, places), strict=False):
+        yield from _advice_on_place(prompt.reading, place, size)
+    if photograph is not None:
+        yield from _advice_on_size(photograph.size, size[::-1])
+    for prompt, place in zip(prompts, places, strict=True):
+        if not place or scene_library().is_photographed(place):
+            yield from _advice_on_poses(prompt.reading, staged)
+        yield from _advice_on_drawings(staged, prompt, place)
+    for reading in staged.readings:
+        yield from _missing_subjects(reading, staged)
+    library = [identity.named for identity in staged.identities]
+    if any(named is not None and names_people(named.name) for named in library):
+        yield (
+            f"Preset {name!r} draws animals, plants and things. Its people are small figures "
+            "of the library. For a person, give a photograph that shows the whole of them."
+        )
+
+
+def _advice_on_words(name: str, vocabulary: Vocabulary, staged: Staged) -> Iterator[str]:
     """Yield warnings of what preset `name` leaves out of the prompts of a drawing."""
-    lost = dict[str, None]()
-    is_own = is_scene and any(subject.identity.named is None for subject in request.subjects)
+    lost, is_scene, readings = dict[str, None](), staged.is_scene, staged.readings
+    is_own = is_scene and any(identity.named is None for identity in staged.identities)
     for reading in readings:
         lost |= dict.fromkeys(
             word  # others that are unknown are a name, which a picture explains
@@ -280,14 +291,17 @@ def _advice_on_words(
             or vocabulary.knows(word)
             or not {*words_in(word)}.isdisjoint({*reading.unknown} - HOLDERS)
         )
-    names = [(each.name, *(each.identity.named or ())[:2]) for each in request.subjects]
-    shown = {*words_in(" ".join(word for name in names for word in name))}
-    said = [word for word in lost if word not in shown]  # a subject that is named again is shown
+    left_out = [*lost]
+    if lost:  # what is named again is shown
+        names = [subject.name for subject in staged.request.subjects]
+        names += [name for one in staged.identities for name in (one.named or ())[:2]]
+        shown = {*words_in(" ".join(names))}
+        left_out = [word for word in lost if word not in shown]
     means = subject_library().meant_by  # a noun of the library was taught, wherever it stands
-    known = [w for w in said if w not in OF_PLACES and (vocabulary.knows(w) or means(w))]
-    if unknown := [word for word in said if word not in known]:
+    taught = [w for w in left_out if w not in OF_PLACES and (vocabulary.knows(w) or means(w))]
+    if unknown := [word for word in left_out if word not in taught]:
         yield vocabulary.advice_on(unknown, preset=name)
-    if apart := [repr(word) for word in known]:
+    if apart := [repr(word) for word in taught]:
         yield (
             f"The words {', '.join(apart)} have no effect at their place in the prompt. Write "
             "subjects first or after 'and', and places after a preposition, as in 'a dog and a cat "
@@ -301,28 +315,30 @@ def _advice_on_words(
         )
     foreign = [ENGLISH for reading in readings if reading.is_foreign]
     yield from foreign[:1]
-    for reading in readings if is_scene and request.scene == "" and (said or foreign) else ():
-        if reading.place is None:
-            alike = scene_library().near(said[-1]) if said else ["on a beach"]
+    is_open = is_scene and staged.request.scene == "" and bool(left_out or foreign)
+    for prompt in staged.prompts if is_open else ():
+        if prompt.reading.place is None:
+            alike = scene_library().near(left_out[-1]) if left_out else ["on a beach"]
             near = " or ".join(map(repr, alike))
             yield (
                 "The prompt names no place of the library, so the picture shows a "
-                f"{place_of(request, reading).split()[-1]}. Name one, as {near}, or give a picture "
-                "of the place by `scene=`."
+                f"{prompt.place_shown().split()[-1]}. Name one, as {near}, or give a picture of "
+                "the place by `scene=`."
             )
     if any(reading.art == COLOURLESS for reading in readings):
         yield f"Preset {name!r} draws in colour, so {COLOURLESS!r} is left out."
 
 
-def _advice_on_place(reading: Reading, request: PersonalizeRequest) -> Iterator[str]:
-    if reading.shown_at(place := place_of(request, reading)) != reading:
+def _advice_on_place(reading: Reading, place: str, size: tuple[int, int]) -> Iterator[str]:
+    """Yield warnings of weather and sizes that a place does not show; of height and width."""
+    if reading.shown_at(place) != reading:
         yield (
             f"Weather and season do not enter a {place}: it shows at most the light of a cloudy "
             "day. Name a place outdoors for rain or snow."
         )
-    known, (high, wide) = scene_library(), request.size_px or (0, 0)
-    yield from _advice_on_size(known.size_of(place), (wide, high))
-    if wide and known.is_cut(place, (wide, high)):
+    library, (high, wide) = scene_library(), size
+    yield from _advice_on_size(library.size_of(place), (wide, high))
+    if wide and library.is_cut(place, (wide, high)):
         yield (
             f"A picture of {wide}x{high} px is too wide for all of a {place}, so its top is cut "
             "off. Ask for a narrower picture, as 1024x768, or give a wider picture of a place."
@@ -341,36 +357,38 @@ def _advice_on_size(scene: tuple[int, int], size: tuple[int, int]) -> Iterator[s
         )
 
 
-def _advice_on_drawings(reading: Reading, request: PersonalizeRequest) -> Iterator[str]:
-    """Yield warnings of subjects of the library, which are drawings, some of them without legs."""
-    named = [each.identity.named for each in request.subjects]
-    names = dict.fromkeys(repr(each.word) for each in named if each is not None)
-    heads = dict.fromkeys(repr(each.word) for each in named if each and each.name in HEADS)
+def _advice_on_drawings(staged: Staged, prompt: StagedPrompt, shown: str) -> Iterator[str]:
+    """Yield warnings of subjects of the library, which are drawings, some of them without legs.
+
+    `shown` is the place of the library that the picture shows, or "".
+    """
+    library = [identity.named for identity in staged.identities if identity.named is not None]
+    names = dict.fromkeys(repr(named.word) for named in library)
+    heads = dict.fromkeys(repr(named.word) for named in library if named.name in HEADS)
     wholes = f" The library has only the head or bust of {', '.join(heads)}." if heads else ""
-    place, shown = "", ""
-    if isinstance(request.scene, str):
-        place, shown = place_named(request, reading), place_of(request, reading)
-    if not names or (place and not heads and not scene_library().is_photographed(place)):
+    if not names:
+        return
+    place = shown and prompt.place_named()
+    if place and not heads and not scene_library().is_photographed(place):
         return
     is_drawn = place != shown
     too = f", and so the place ({shown})" if is_drawn else ""
     how = f", or `scene={place!r}` for the place alone" if is_drawn else ""
-    views = max(len(each.identity.pixels) for each in request.subjects)
+    views = max(len(identity.pixels) for identity in staged.identities)
     own = f" as another subject (--also): the {views} given show one" if views > 1 else ""
     yield f"Drawn: {', '.join(names)}{too}.{wholes} For photographs give a picture of it{own}{how}."
 
 
-def _advice_on_poses(reading: Reading, request: PersonalizeRequest) -> Iterator[str]:
+def _advice_on_poses(reading: Reading, staged: Staged) -> Iterator[str]:
     """Yield warnings of poses, views and places that a photographed place does not follow."""
-    is_own = not isinstance(request.scene, str)
-    if not is_own and not scene_library().is_photographed(place_of(request, reading)):
-        return
-    if kept := reading.posed("kept"):
+    request = staged.request
+    if kept := reading.pose_phrases["kept"]:
         yield (
             f"{kept[0]!r} has no effect in a photographed place: the subject keeps the pose of its "
             "picture. Turn it by `view`, or give another picture."
         )
-    yield from _advice_on_borders(reading, request)
+    yield from _advice_on_borders(reading, staged)
+    is_own = not isinstance(request.scene, str)
     if reading.placed and (is_own or any(subject.box for subject in request.subjects)):
         yield (
             f"Words that place a subject, here {reading.placed[0]!r}, have no effect with a box or "
@@ -378,52 +396,54 @@ def _advice_on_poses(reading: Reading, request: PersonalizeRequest) -> Iterator[
         )
 
 
-def _advice_on_borders(reading: Reading, request: PersonalizeRequest) -> Iterator[str]:
+def _advice_on_borders(reading: Reading, staged: Staged) -> Iterator[str]:
     """Yield a warning where a border that cuts a subject wins over words for where it is."""
-    said = {*reading.placed} & {*ACROSS}
-    for subject in request.subjects if said else ():
-        cut = {*subject.identity.cut_at.split()} & {"left", "right"}
+    sides, request = {*reading.placed} & {*ACROSS}, staged.request
+    subjects = zip(request.subjects, staged.identities, strict=True)
+    for subject, identity in subjects if sides else ():
+        cut = {*identity.cut_at.split()} & {"left", "right"}
         if request.flip:
             cut = {"right" if border == "left" else "left" for border in cut}
-        if cut and subject.box is None and said != cut:
+        if cut and subject.box is None and sides != cut:
             yield (
-                f"Words that place a subject, here {min(said)!r}, have no effect: its photograph "
+                f"Words that place a subject, here {min(sides)!r}, have no effect: its photograph "
                 f"cuts it off, so it stands at that border ({' '.join(sorted(cut))}). "
                 "Give a photograph that shows all of it, or a box."
             )
 
 
-def _missing_subjects(reading: Reading, request: PersonalizeRequest) -> Iterator[str]:
+def _missing_subjects(reading: Reading, staged: Staged) -> Iterator[str]:
     """Yield warnings of subjects that a prompt names without a picture."""
-    library = subject_library()
-    given = [each.name or getattr(each.identity.named, "word", "") for each in request.subjects]
-    missing = reading.besides([words_in(name) for name in given])
-    near = {each.words: ", ".join(library.near(each.words)) for each in missing if not each.subject}
+    library, subjects = subject_library(), staged.request.subjects
+    words = [getattr(identity.named, "word", "") for identity in staged.identities]
+    names = [subject.name or word for subject, word in zip(subjects, words, strict=True)]
+    missing = reading.unmatched_subjects([words_in(name) if name else [] for name in names])
+    unknown = [mention.words for mention in missing if not mention.subject]
+    near = {words: ", ".join(library.near(words)) for words in unknown}
     if near:
-        names = (
+        strange = (
             f"{word!r} (spelled like {alike})" if alike else repr(word)
             for word, alike in near.items()
         )
         yield (
-            f"There is no picture of {', '.join(names)}, and the library has no such name. Words "
+            f"There is no picture of {', '.join(strange)}, and the library has no such name. Words "
             "alone mostly draw a blur. Choose a name of the library, or give a picture."
         )
-    listed = ", ".join(repr(each.words) for each in missing if each.subject)
-    if listed and len(given) >= MAX_SUBJECTS:
+    listed = ", ".join(repr(mention.words) for mention in missing if mention.subject)
+    if listed and len(names) >= MAX_SUBJECTS:
         yield f"A picture holds {MAX_SUBJECTS} subjects, and {listed} is left out."
     elif listed:
         yield (
             f"There is no picture of {listed}. Words alone mostly draw a blur. "
             "`session.generate` takes the picture from the library, or give one."
         )
-    if not missing and 0 < len(given) < reading.num_subjects:
+    if not missing and 0 < len(names) < reading.num_subjects:
         yield (
-            f"The prompt asks for {reading.num_subjects} subjects, and {len(given)} is drawn. Give "
+            f"The prompt asks for {reading.num_subjects} subjects, and {len(names)} is drawn. Give "
             "a picture of each."
         )
-    for mention in reading.mentions if HOLDERS.isdisjoint(reading.loose) else ():
-        is_one = mention.number == 1 and mention not in missing
-        if is_one and library.is_plural(mention.words):
+    for mention in reading.lone_plurals if HOLDERS.isdisjoint(reading.loose) else ():
+        if mention not in missing:
             yield (
                 f"{mention.words!r} is drawn once. Say how many there are, up to {MAX_SUBJECTS}, "
                 f"as in 'two {mention.words}'."

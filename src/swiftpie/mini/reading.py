@@ -5,7 +5,7 @@ Only models with a small vocabulary need this. Other models know what words look
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
 from importlib.resources import files
@@ -96,15 +96,21 @@ class Reading:
     unknown: tuple[str, ...] = ()  # words that the model knows in no form; a name may be any
     is_foreign: bool = False  # whether hardly a word is known, as of another language
 
-    @property
-    def said(self) -> tuple[str, ...]:
+    @cached_property
+    def subject_tokens(self) -> tuple[str, ...]:
         """The tokens of subjects, with those before a place that stands alone."""
         return (*self.skipped, *self.others) if self.is_bare else self.others
 
-    @property
+    @cached_property
     def num_subjects(self) -> int:
         """How many subjects it asks for."""
         return sum(mention.number for mention in self.mentions)
+
+    @cached_property
+    def lone_plurals(self) -> list[Mention]:
+        """Mentions by a plural that say no number, of which one is drawn."""
+        is_plural = subject_library().is_plural
+        return [each for each in self.mentions if each.number == 1 and is_plural(each.words)]
 
     @property
     def _is_list(self) -> bool:
@@ -143,15 +149,17 @@ class Reading:
                 looks.append(look_in(f" {' '.join((*before, *held))} ", f" {noun and behind} "))
         return tuple(reversed(looks))
 
-    def besides(self, given: Iterable[Sequence[str]]) -> list[Mention]:
-        """Return the subjects besides those `given` by words for them; see `named_besides`."""
-        names = [{*words} for words in given]
-        names_of = (" ".join((each.words, *(each.subject or ())[1:2])) for each in self.mentions)
-        words = [{*text.lower().split()} for text in names_of]
-        free = [name for name in names if all(map(name.isdisjoint, words))]
-        pairs = zip(self.mentions, words, strict=True)
-        found = [mention for mention, own in pairs if all(map(own.isdisjoint, names))]
-        return found[len(free) :]
+    def unmatched_subjects(self, names: Iterable[Sequence[str]]) -> list[Mention]:
+        """Return the subjects besides those of `names`, words for each; see `named_besides`."""
+        named = [{*words} for words in names]
+        texts = (
+            " ".join((mention.words, *(mention.subject or ())[1:2])) for mention in self.mentions
+        )
+        mentioned = [{*text.lower().split()} for text in texts]
+        free = [words for words in named if all(map(words.isdisjoint, mentioned))]
+        pairs = zip(self.mentions, mentioned, strict=True)
+        unmatched = [mention for mention, words in pairs if all(map(words.isdisjoint, named))]
+        return unmatched[len(free) :]
 
     def place_for(self, share: float, *, is_small: bool = False) -> str:
         """Return the place, or else one where anything may be.
@@ -193,10 +201,14 @@ class Reading:
             said = f" {said}"
         return tuple(sizes)
 
-    def posed(self, kind: str) -> list[str]:
-        """Return the phrases of the prompt for poses and views of a kind, an entry of `POSED`."""
-        said = f" {' '.join(self.tokens)} "
-        return [look.phrase for look in phrases_in(said, {kind: POSED[kind]})]
+    @cached_property
+    def pose_phrases(self) -> Mapping[str, list[str]]:
+        """The phrases of the prompt for poses and views of each kind, an entry of `POSED`."""
+        text = f" {' '.join(self.tokens)} "
+        return {
+            kind: [look.phrase for look in phrases_in(text, {kind: phrases})]
+            for kind, phrases in POSED.items()
+        }
 
     @cached_property
     def sentence(self) -> str:
@@ -278,7 +290,7 @@ def read(text: str, vocabulary: Vocabulary | None = None) -> Reading:
         shown_setting=shown_setting,
         worn=worn,
         texture=texture_in(text),
-        is_turned=not TURNING.isdisjoint(words_in(text)),
+        is_turned=is_turned(text),
         art=rendition or (COLOURLESS if COLOURLESS in spelled else None),
         tokens=tuple(tokens),
         unset=tuple(unset),
@@ -318,6 +330,11 @@ def _with_subjects(reading: Reading, vocabulary: Vocabulary) -> Reading:
     )
 
 
+def is_turned(text: str) -> bool:
+    """Whether a prompt wants a subject that is not upright."""
+    return not TURNING.isdisjoint(words_in(text))
+
+
 def names_people(text: str) -> bool:
     """Whether a text is about a person."""
     return not PEOPLE.isdisjoint(words_in(text))
@@ -338,10 +355,10 @@ def named_besides(
     if reading.vocabulary is None:
         return ()
     reading = reading if given else reading.as_place
-    found = reading.besides([words_in(name) for name in given])
-    subjects = [mention.subject for mention in found for _ in range(mention.number)]
+    mentions = reading.unmatched_subjects([words_in(name) for name in given])
+    subjects = [mention.subject for mention in mentions for _ in range(mention.number)]
     named = [each._replace(name=WHOLE.get(each.name, each.name)) for each in subjects if each]
-    unknown = tuple(mention.words for mention in found if mention.subject is None)
+    unknown = tuple(mention.words for mention in mentions if mention.subject is None)
     if named or given:
         return tuple(named[: max(0, MAX_SUBJECTS - len(given))])
     if unknown or (reading.place is None and reading.setting == PLAIN):

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.backbones.components import MIN_SIDE_PX, Components
+from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.ground import Ground
 from swiftpie.geometry.layout import Layout
@@ -28,27 +28,24 @@ from swiftpie.geometry.shading import FEET, Extent, Part, cast_around, settle, u
 from swiftpie.imageio.credentials import COMPOSITE, SOURCE_TYPE
 from swiftpie.imageio.images import extent_of, from_8_bits, from_bytes, in_bytes, to_bytes, to_pil
 from swiftpie.masks import Box
-from swiftpie.mini.placing import FLOOR, are_small, picture_size, place_of, place_subjects, staged
-from swiftpie.mini.reading import Reading, read, read_all, vocabulary_of
+from swiftpie.mini.layout_predictor import place_subjects
+from swiftpie.mini.placing import FLOOR, OWN_LOOKS, Situation, Staged, choose_boxes, postures_of
+from swiftpie.mini.reading import Reading, read, vocabulary_of
 from swiftpie.noise import draw_noise, draw_step_noise, share_of
 from swiftpie.pipelines.denoise import Clock, Plan, Prepared
-from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, near_size, with_own
+from swiftpie.pipelines.insertion import Posture
+from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, with_own
 from swiftpie.pipelines.techniques.personalize import (
     check_subjects,
     prepare_picture,
     prepare_subjects,
 )
-from swiftpie.places.looks import COLOURS, MATERIALS
 from swiftpie.places.own_pixels import GREY, WHOLE, StandingSubject, gains_between, own_pixels
 from swiftpie.places.relight import DRAWN_WEATHERS, NOISE_SHAPE, relight, weathered
 from swiftpie.places.scenes import OWN_PICTURE, WINTRY, cut_to, scene_library
 from swiftpie.places.words import FOG, NIGHT, PLAIN, WINTER
 from swiftpie.types import NO_FACTS, DecodedImages
 
-# What is drawn has so many times fewer cells across and down than the model's own size. Light is
-# soft; colours of a look are not. Chosen by eye on 32 pictures; `evaluate world` finds a lighting
-# error of 8.1 levels in place of 7.5 for light at half of the size.
-FOR_LOOKS, FOR_LIGHT, LEAST_CELLS = 2, 4, 4
 UNSHADED = 1 - 1 / 1024  # share of its light that a picture of 8 bits shows as all of it
 AROUND_CELLS = 2  # cells, at half size, between a subject and the end of its patch
 # Light that a drawn subject keeps by night; at 1 it has 15 % more than its place.
@@ -61,8 +58,6 @@ EDGES, BEHIND = 48, 0.04  # parts of a far end, and the height over which shadow
 CLEARER = 0.6  # share of the fog that is not before subjects, which stand near, but behind them
 # Arts that the model's drawings do not show.
 UNSEEN_ARTS = frozenset(("oil", "pixel art", "paper cut"))
-# Looks of a subject's own pixels. The drawing shows others, as wood, on a subject that is grey.
-OWN_LOOKS = COLOURS.keys() | MATERIALS.keys()
 MOST_COVER = 63 / 576  # share of its height by which what grows is seen before its foot at most
 # Chosen by eye on 14 pictures: how steeply the ground behind a foot rises in a picture, and over
 # what part of its height what is as far away as the foot fades.
@@ -82,6 +77,7 @@ class SceneRow(NamedTuple):
     is_ground: bool  # whether subjects stand on it, and cast shadows
     noise: Tensor  # (1, 32, 32, 32); the weather follows it
     boxes: tuple[Box | None, ...]  # boxes where subjects stand; None: the model places them
+    postures: tuple[Posture, ...]  # how they are turned there
     ground: Ground | None = None  # what they stand on, where a place says so
     cover: Tensor | None = None  # (1, 1, H, W), rows by which what grows is seen before its foot
     # Of a frame: what is in the air in the next state, and how far the frame is on to it.
@@ -130,60 +126,36 @@ Known = dict[tuple[int, str], StandingSubject]
 class ScenePlan(NamedTuple):
     """What remains of the preparation until the subjects are drawn."""
 
-    request: PersonalizeRequest  # the request of the caller
-    size: tuple[int, int]  # height and width of its pictures
+    staged: Staged  # the request of the caller
     rows: tuple[SceneRow, ...]
     start: Prepared
     facts: Mapping[str, str] = NO_FACTS  # facts of an animation
 
 
-def has_scene(components: Components, request: PersonalizeRequest) -> bool:
-    """Whether the pictures of a request show scenes.
-
-    By default they do. From noise, from encoded prompts and for latents a model draws everything
-    from words, and so it draws arts.
-    """
-    if isinstance(request.scene, str) and request.scene == WORDS_ALONE:
-        return False
-    is_free = request.noise is None and request.output is not Output.LATENTS
-    has_words = is_free and bool(request.texts) and not is_art(components, request)
-    return bool(request.scene) or has_words
-
-
-def is_art(components: Components, request: PersonalizeRequest) -> bool:
-    """Whether all prompts ask for a drawing or a painting, at no place that is given."""
-    arts = [reading.rendition for reading in read_all(components, request)]
-    return request.scene == "" and bool(arts) and None not in arts
-
-
-def prepare_art(components: Components, request: PersonalizeRequest, clock: Clock) -> Plan:
+def prepare_art(components: Components, staged: Staged, clock: Clock) -> Plan:
     """Prepare art, which the denoiser draws from words, or raise CapabilityError."""
-    readings, name = read_all(components, request), components.preset.name
-    unseen = [each.rendition for each in readings if each.rendition in UNSEEN_ARTS]
-    if unseen or not request.subjects:
-        what = f"{unseen[0]!r}" if unseen else "places without a subject as art"
+    request, readings = staged.request, staged.readings
+    arts = [reading.rendition for reading in readings if reading.rendition in UNSEEN_ARTS]
+    if arts or not request.subjects:
+        what = f"{arts[0]!r}" if arts else "places without a subject as art"
         raise CapabilityError(
-            f"Preset {name!r} does not draw {what}. Ask for a subject in another art, as in "
-            "'a watercolour of a cat on a beach', or use a larger model."
+            f"Preset {components.preset.name!r} does not draw {what}. Ask for a subject in "
+            "another art, as in 'a watercolour of a cat on a beach', or use a larger model."
         )
     prompts = tuple(reading.sentence for reading in readings)
     prompt = prompts[0] if isinstance(request.prompt, str) else prompts
-    return prepare_picture(components, replace(request, prompt=prompt, scene=WORDS_ALONE), clock)
+    words = replace(request, prompt=prompt, scene=WORDS_ALONE)
+    return prepare_words(components, replace(staged, request=words), clock)
 
 
-def is_empty(components: Components, request: PersonalizeRequest) -> bool:
-    """Whether prompts ask for a scene without a subject, which no denoiser draws."""
-    if request.subjects or vocabulary_of(components) is None:
-        return False
-    return not any(reading.mentions for reading in read_all(components, request))
+def prepare_words(components: Components, staged: Staged, clock: Clock) -> Plan:
+    """Prepare a picture that the denoiser draws from words, all of it."""
+    place = partial(place_subjects, postures=postures_of(components, staged))
+    return prepare_picture(components, staged.request, clock, place=place)
 
 
 def draw_empty(
-    components: Components,
-    request: PersonalizeRequest,
-    rows: Sequence[SceneRow],
-    clock: Clock,
-    facts: Mapping[str, str] = NO_FACTS,
+    staged: Staged, rows: Sequence[SceneRow], clock: Clock, facts: Mapping[str, str] = NO_FACTS
 ) -> DecodedImages:
     """Return scenes without a subject, a picture a row."""
     pictures = torch.cat([row.finished(to_bytes(row.place)) for row in rows])
@@ -191,46 +163,51 @@ def draw_empty(
     return DecodedImages(
         pictures,
         torch.zeros_like(pictures[:, :1]),
-        regions=torch.zeros(len(rows), 1, *drawn_cells(components, request)),
+        regions=torch.zeros(len(rows), 1, *staged.drawn_cells),
         facts={**facts_of(rows), **facts},
     )
 
 
-def prepare_scene(components: Components, request: PersonalizeRequest, clock: Clock) -> Plan:
+def prepare_scene(components: Components, staged: Staged, clock: Clock) -> Plan:
     """Choose and light the scenes of a request, and prepare the subjects that are put before them.
 
     The errors are those of `scene_rows`.
     """
-    if not (empty := is_empty(components, request)):
+    request, size = staged.request, staged.size
+    if not staged.is_empty:
         check_subjects(components, request)
-    rows = tuple(scene_rows(components, request))
+    rows = tuple(scene_rows(components, staged))
     clock.end_stage("scene")
-    if empty:
-        return Plan(request, partial(draw_empty, components, request, rows, clock))
+    if staged.is_empty:
+        return Plan(request, partial(draw_empty, staged, rows, clock))
     boxes = tuple(zip(*(row.boxes for row in rows), strict=True))
-    size = picture_size(components, request)
-    found = boxes if any(map(any, boxes)) else None
-    noise = model_noise(components, size, request.seeds)
-    suns = [row.sun for row in rows]
-    stands = partial(place_subjects, boxes=found, size=size, read_noise=noise[0], suns=suns)
-    coarse = coarse_noise(noise, drawn_cells(components, request))
-    words = subjects_alone(components, request, coarse)
+    noise = model_noise(components, staged, request.seeds)
+    stands = partial(
+        place_subjects,
+        postures=rows[0].postures,
+        boxes=boxes if any(map(any, boxes)) else None,
+        size=size,
+        read_noise=noise[0],
+        suns=[row.sun for row in rows],
+    )
+    words = subjects_alone(components, staged, coarse_noise(noise, staged.drawn_cells))
     start = prepare_subjects(components, words, clock, place=stands)
-    finish = partial(finish_scene, plan=ScenePlan(request, size, rows, start), clock=clock)
+    finish = partial(finish_scene, plan=ScenePlan(staged, rows, start), clock=clock)
     return Plan(request, finish, start)
 
 
 def subjects_alone(
-    components: Components, request: PersonalizeRequest, noise: Tensor | None = None
+    components: Components, staged: Staged, noise: Tensor | None = None
 ) -> PersonalizeRequest:
     """Return the request for the drawing, from that noise, whose subjects come before the scene.
 
     What falls in the air is drawn later, over the whole picture.
     """
-    named = [subject.identity.named for subject in request.subjects]
-    names = {each.word: each.name for each in named if each is not None and " " in each.word}
+    request = staged.request
+    library = [identity.named for identity in staged.identities if identity.named is not None]
+    names = {named.word: named.name for named in library if " " in named.word}
     prompts = []
-    for reading in read_all(components, request):
+    for reading in staged.readings:
         text = reading.sentence if request.scene else reading.placed_sentence
         for look in filter(None, reading.looks):  # their own pixels show it
             if look.name in OWN_LOOKS:
@@ -239,36 +216,17 @@ def subjects_alone(
             text = re.sub(rf"\b{re.escape(word)}\b", name, text, count=1, flags=re.IGNORECASE)
         prompts.append(read(text, vocabulary_of(components)).photo_prompt)
     prompt = prompts[0] if isinstance(request.prompt, str) else tuple(prompts)
-    size_px = drawn_size(components, request)
+    size_px = staged.drawn_px
     return with_own(request, prompt=prompt, scene=WORDS_ALONE, size_px=size_px, noise=noise)
 
 
-def drawn_size(components: Components, request: PersonalizeRequest) -> tuple[int, int]:
-    """Return height and width of what the model itself draws before a scene."""
-    rows, columns = drawn_cells(components, request)
-    return rows * components.preset.latent_cell_px, columns * components.preset.latent_cell_px
-
-
-def drawn_cells(components: Components, request: PersonalizeRequest) -> tuple[int, int]:
-    """Return latent rows and columns of what the model draws before a scene, even numbers."""
-    looks = [look for reading in read_all(components, request) for look in reading.looks]
-    is_dyed = any(look is not None and look.name not in OWN_LOOKS for look in looks)
-    is_small = components.preset.image_size_px < FOR_LIGHT * MIN_SIDE_PX
-    coarser = FOR_LOOKS if is_dyed or is_small else FOR_LIGHT
-    rows, columns = (
-        max(LEAST_CELLS, 2 * math.floor(side / coarser / 2 + 0.5))
-        for side in _model_cells(components, picture_size(components, request))
-    )
-    return rows, columns
-
-
-def model_noise(components: Components, size: tuple[int, int], seeds: Sequence[int]) -> Tensor:
+def model_noise(components: Components, staged: Staged, seeds: Sequence[int]) -> Tensor:
     """Return the noise of pictures of the size that the model was trained on, (n, B, C, h, w).
 
-    They have the shape of pictures of that height and width. The layout predictor reads from it
-    where subjects stand and where the light comes from.
+    They have the shape of the request's pictures. The layout predictor reads from it where subjects
+    stand and where the light comes from.
     """
-    shape = (components.preset.latent_channels, *_model_cells(components, size))
+    shape = (components.preset.latent_channels, *staged.model_cells)
     return draw_step_noise(seeds, shape, count=components.schedule.num_draws)
 
 
@@ -281,15 +239,8 @@ def coarse_noise(noise: Tensor, cells: tuple[int, int]) -> Tensor:
     return shares[0].T @ noise @ shares[1]
 
 
-def _model_cells(components: Components, size: tuple[int, int]) -> tuple[int, int]:
-    """Return latent rows and columns, multiples of 4, of the model's own size in a shape."""
-    preset, cell_px = components.preset, components.preset.latent_cell_px
-    height, width = near_size(size, side_px=preset.image_size_px, unit_px=4 * cell_px)
-    return height // cell_px, width // cell_px
-
-
 @torch.no_grad()
-def scene_rows(components: Components, request: PersonalizeRequest) -> list[SceneRow]:
+def scene_rows(components: Components, staged: Staged) -> list[SceneRow]:
     """Return the scene of each picture as its prompt says.
 
     Raises:
@@ -297,9 +248,9 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
             art at a place that is given.
         InputError: There is no such scene, or it is combined with noise or encoded prompts.
     """
+    request, readings = staged.request, staged.readings
     if request.output is Output.LATENTS:
         raise CapabilityError("A scene is drawn in pixels and has no latents. Ask for pictures.")
-    readings = read_all(components, request)
     if request.noise is not None or not readings:
         raise InputError(
             "`scene` cannot be combined with noise or an encoded prompt: seed and words choose and "
@@ -316,38 +267,37 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
             f"{components.preset.name!r} draws art from words alone, in still pictures. Leave the "
             "scene out, and draw photographs in another call."
         )
-    rows, size, known = [], picture_size(components, request)[::-1], scene_library()
+    size, postures = staged.size[::-1], postures_of(components, staged)
+    rows, library = [], scene_library()
     for index, seed in enumerate(request.seeds):
-        reading, noise = readings[index % len(readings)], draw_noise([seed], NOISE_SHAPE)
+        prompt, noise = staged.prompts[index % len(readings)], draw_noise([seed], NOISE_SHAPE)
         share = share_of(noise)
         if isinstance(request.scene, Image.Image):
             name, view = None, WHOLE
             picture, ground, cover = cut_to(request.scene, size), None, None
         else:
-            name = place_of(request, reading, share)
-            share = known.share_for(name, share, is_small=are_small(request, reading))
+            name = prompt.place_shown(share)
+            share = library.share_for(name, share, is_small=prompt.is_small)
             view = _part_drawn(name, size)
             picture, ground, cover = _place_shown(components, name, share, size)
-        is_ground = name is None or known.is_ground(name)
-        boxes = staged(
-            components, request, reading, noise, ground, size, view=view, is_ground=is_ground
-        )
-        reading = reading.shown_at(name)
-        is_photo = name is None or known.is_photographed(name)
-        if is_photo and (torn := reading.posed("torn")):
+        is_ground = name is None or library.is_ground(name)
+        near, aside = share_of(noise, 1), share_of(noise, 2)
+        spot = Situation(staged, prompt, postures, ground, view, is_ground, near, aside)
+        boxes = choose_boxes(spot)
+        is_photo = name is None or library.is_photographed(name)
+        if is_photo and (torn := prompt.reading.pose_phrases["torn"]):
             raise CapabilityError(
                 f"The place is a photograph, in which {torn[0]!r} would tear the subject. Leave "
                 "it out, give a picture of the subject in that pose, turn it by `tilt`, or draw "
                 f"all of it from words by `scene='{WORDS_ALONE}'`."
             )
-        row = SceneRow(reading, seed, picture, name, is_photo, is_ground, noise, boxes)
+        reading = prompt.reading.shown_at(name)
+        row = SceneRow(reading, seed, picture, name, is_photo, is_ground, noise, boxes, postures)
         lit = _lit(components, row, share)
-        is_cut = [each.identity.is_cut for each in request.subjects]
-        if name and is_cut and all((*boxes, *is_cut)):  # a portrait
-            what, horizon = (
-                sha256(lit.tobytes()).hexdigest(),
-                (ground or FLOOR.seen_in(view)).horizon,
-            )
+        are_cut = [identity.is_cut for identity in staged.identities]
+        if name and are_cut and all((*boxes, *are_cut)):  # a portrait
+            horizon = (ground or FLOOR.seen_in(view)).horizon
+            what = sha256(lit.tobytes()).hexdigest()
             lit = components.keep("portrait", what, partial(_out_of_focus, lit, horizon))
             row = row._replace(is_ground=False)  # shadows lie beside feet, below the border
         rows.append(row._replace(place=lit, ground=ground, cover=cover))
@@ -456,13 +406,13 @@ def _standing(plan: ScenePlan, number: int, row: int, look: str, known: Known) -
     assert light is not None, "the layout predictor reads it"
     layout = Layout(*(values[rows].float().cpu() for values in plan.start.layouts[number]))
     own_light, scene = (each.on_cpu() for each in light.select(rows))
-    identity = plan.request.subjects[number].identity
+    identity = plan.staged.identities[number]
     grey = NIGHT_GREY * plan.rows[row].how_far(NIGHT)
     before = known.get((number, look))
     if before is not None and all(map(torch.equal, before.layout, layout)):
         return before.in_light(scene)._replace(grey=grey)
     own = own_pixels(plan.start.components, identity, own_light, look=look)
-    standing = own.standing(layout, scene, picture_px=max(plan.size))
+    standing = own.standing(layout, scene, picture_px=max(plan.staged.size))
     if len(plan.rows) > 1:
         standing = known[number, look] = standing._replace(patches={})
     return standing._replace(grey=grey)
@@ -476,7 +426,7 @@ def _with_subjects(
     They have their own pixels and outlines, and their shadows lie on the ground. The `drawing`
     (1, 3, h, w) gives its light.
     """
-    looks = [_look_of(plan, row, number) for number in range(len(plan.request.subjects))]
+    looks = [_look_of(plan, row, number) for number in range(len(plan.staged.identities))]
     subjects = [_standing(plan, number, row, look, known) for number, look in enumerate(looks)]
     # The prompt of the drawing leaves these looks out.
     in_drawing = [
@@ -491,7 +441,10 @@ def _with_subjects(
     light = gains_between(own, drawing, drawn_mask, by_day=by_day)
     whole = F.pad(to_bytes(plan.rows[row].place), (0, 0, 0, 0, 0, 1))
     picture, alpha = whole.split((3, 1), dim=1)
-    seen = [each.seen(((plan.size[0] + 1) // 2, (plan.size[1] + 1) // 2)) for each in subjects]
+    seen = [
+        each.seen(((plan.staged.size[0] + 1) // 2, (plan.staged.size[1] + 1) // 2))
+        for each in subjects
+    ]
     ground, cover = plan.rows[row].ground, plan.rows[row].cover
     light *= torch.tensor(ground.light if ground else 1.0).view(-1, 1, 1)
     if plan.rows[row].is_ground:
@@ -499,8 +452,8 @@ def _with_subjects(
         _darken(picture, _light_on_ground(seen, subjects, ground), cover, clear)
     for each, (opacity, extent) in zip(subjects, seen, strict=True):
         if extent is not None:
-            patch = _patch_around(extent, plan.size)
-            (height, width), (_, rows, columns) = plan.size, patch
+            patch = _patch_around(extent, plan.staged.size)
+            (height, width), (_, rows, columns) = plan.staged.size, patch
             start = (columns.start / width, rows.start / height)
             place = (*start, columns.stop / width, rows.stop / height)
             size = (rows.stop - rows.start, columns.stop - columns.start)
@@ -517,7 +470,7 @@ def _with_subjects(
 
 def _look_of(plan: ScenePlan, row: int, number: int) -> str:
     """Return the look that a subject's own pixels have before the light, as of `own_pixels`."""
-    named = plan.request.subjects[number].identity.named
+    named = plan.staged.identities[number].named
     look = next(iter(plan.rows[row].reading.looks[number:]), None)
     if look is None or (named is not None and look.phrase in named.name.split()):
         return ""  # a "black cat" of the library is black

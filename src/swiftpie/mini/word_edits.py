@@ -328,17 +328,17 @@ def read_edit(
             return NotDrawn.OTHER
         prompt = f"{shown} made of {remade[1].lower()}"
     verb, _, rest = prompt.strip().partition(" ")
-    if verb.lower() in COMES and not _without(read(rest, vocabulary).said, ()):
+    if verb.lower() in COMES and not _without(read(rest, vocabulary).subject_tokens, ()):
         prompt = rest  # "add some fog"
     before, after = read(shown, vocabulary), read(prompt, vocabulary)
     if (more := _more_than_words(before, after)) is not None:
         return more
     is_described = bool(shown.strip())
     new, look = _looking(_new_words(before, after, is_described=is_described))
-    old, faded = _looking(_without(before.said, after.said))
+    old, faded = _looking(_without(before.subject_tokens, after.subject_tokens))
     is_lost = bool(new or old or (faded and not look))  # how it looks without is unknown
     added = [mention for mention in after.mentions if not mention.is_in(before.mentions)]
-    if is_lost and added and (before.mentions or after.said[0] in TURNS):
+    if is_lost and added and (before.mentions or after.subject_tokens[0] in TURNS):
         return NotDrawn.SUBJECT
     is_of_several = bool(look) and before.num_subjects > 1
     if is_lost or is_of_several or (not is_described and _is_of_another(after)):
@@ -353,7 +353,9 @@ def read_edit(
     comes = SceneSetting(*(plain if new == old else new for old, new, plain in changes))
     setting = comes if is_said else None
     is_season = setting is not None and setting._replace(season=PLAIN.season) == PLAIN != setting
-    return EditReading(setting, look, is_season and bool(is_described or _without(after.said, ())))
+    return EditReading(
+        setting, look, is_season and bool(is_described or _without(after.subject_tokens, ()))
+    )
 
 
 def _more_than_words(before: Reading, after: Reading) -> NotDrawn | None:
@@ -362,7 +364,9 @@ def _more_than_words(before: Reading, after: Reading) -> NotDrawn | None:
         return NotDrawn.ART
     if before.worn != after.worn:
         return NotDrawn.WORN
-    if BRINGS.intersection(after.said[:1]) or NO_SUBJECT.intersection(after.said):
+    if BRINGS.intersection(after.subject_tokens[:1]) or NO_SUBJECT.intersection(
+        after.subject_tokens
+    ):
         return NotDrawn.SUBJECT
     # "In the snow" is winter.
     place = {*_without(after.tokens, after.others)} - SETTING_WORDS - PREPOSITIONS - ARTICLES
@@ -372,9 +376,9 @@ def _more_than_words(before: Reading, after: Reading) -> NotDrawn | None:
 
 def _new_words(before: Reading, after: Reading, *, is_described: bool) -> list[str]:
     """Return the words that come; what a picture shows that nothing tells is no news."""
-    said = after.said
+    said = after.subject_tokens
     if is_described:
-        return _without(said, before.said)
+        return _without(said, before.subject_tokens)
     if TURNS.intersection(said[:1]) and not INTO.isdisjoint(said):
         return _without([*dropwhile(lambda word: word not in INTO, said)][1:], ())
     assert after.vocabulary is not None, "it was read by one"
@@ -393,7 +397,7 @@ def _is_of_another(after: Reading) -> bool:
     is_compound = any(
         word in COMPOUNDING and noun not in others for word, noun in pairwise(after.tokens)
     )
-    return is_compound or after.num_subjects > 1 or not SCENERY.isdisjoint(after.said)
+    return is_compound or after.num_subjects > 1 or not SCENERY.isdisjoint(after.subject_tokens)
 
 
 def _looking(words: Sequence[str]) -> tuple[list[str], str | None]:

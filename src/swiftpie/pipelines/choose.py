@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -53,6 +53,7 @@ class Technique:
     A technique for edits with a `name` is what users choose by `method`; no other is asked then.
     It is one file, of which importing loads no tensor library: `prepare` imports one, or is
     `later(...)` of another module.
+    With `stage`, the other functions get what that returns in place of the request.
     With `options`, a frozen dataclass whose fields are annotated with `Option`, every surface
     offers these; `request.settings.of(options)` holds what was given.
     """
@@ -70,6 +71,8 @@ class Technique:
     drawn_size: "Callable[[Components, Any], tuple[int, int] | None]" = (
         lambda _components, request: request.size_px
     )
+    # Returns what a request stands on, made once: what was read in its words, its size.
+    stage: "Callable[[Components, Any], Any]" = lambda _components, request: request
     name: str = ""  # by which users choose it as the method of an edit; "": they do not
     about: str = ""  # what edits so, in a few words
     options: type | None = None  # Its own options.
@@ -81,11 +84,11 @@ class Technique:
         if self.options is not None and not hasattr(vars(self.options)["__init__"], "__wrapped__"):
             checked(self.options)  # limits hold for those of other distributions as well
 
-    def suits(self, components: "Components", request: Request) -> bool:
+    def suits(self, components: "Components", request: Request, staged: Any = None) -> bool:  # noqa: ANN401 - what `stage` returns
         """Whether it draws a request of its kind: what it needs is given, and it claims it."""
         if self.claims is None or (self.needs and not getattr(request, self.needs)):
             return False
-        return self.claims(components, request)
+        return self.claims(components, staged or self.stage(components, request))
 
 
 TECHNIQUES: Registry[Technique] = Registry(
@@ -104,17 +107,23 @@ class Choice:
     technique: Technique
     request: Request  # with the guidance of its name, and all seeds of a new picture
     num_kept: int = 0  # pictures, the best of which are kept; 0: all
-    tries: tuple[Request, ...] = ()  # what is drawn: of a change, a request for each seed
+    # What is drawn, by the technique's `stage`: of a change, a request for each seed.
+    tries: tuple[Any, ...] = ()
+
+    @property
+    def staged(self) -> Any:  # noqa: ANN401 - what the technique reads
+        """What the request stands on; see `Technique.stage`."""
+        return self.tries[0]
 
     @cached_property
     def follows_seed(self) -> bool:
         """Whether another seed gives another picture."""
-        return self.technique.follows_seed(self.components, self.request)
+        return self.technique.follows_seed(self.components, self.staged)
 
     @cached_property
     def drawn_size(self) -> tuple[int, int] | None:
         """Height and width of what a network draws; None: the preset's."""
-        return self.technique.drawn_size(self.components, self.request)
+        return self.technique.drawn_size(self.components, self.staged)
 
 
 def choose(components: "Components", request: Request) -> Choice:
@@ -139,15 +148,19 @@ def choose(components: "Components", request: Request) -> Choice:
         steered = tries[0]
     is_change = hasattr(steered, "image")
     method = None if settings is None else settings.method
+    staged_by = cache(lambda stage: stage(components, steered))  # some techniques share it
     for technique in _in_turn(components.family):
         if type(steered) is not technique.draws:
             continue
-        if technique.suits(components, steered) if method is None else technique.name == method:
+        staged = staged_by(technique.stage)
+        is_chosen = technique.name == method
+        if technique.suits(components, steered, staged) if method is None else is_chosen:
             if technique.name and settings is not None:
                 _check_options(technique, settings)
             if is_change and steered.has_style and not technique.draws_style:
                 raise CapabilityError(NO_STYLE.format(preset=components.preset.name))
-            choice = Choice(components, technique, steered, num_kept, tries)
+            others = map(partial(technique.stage, components), tries[1:])
+            choice = Choice(components, technique, steered, num_kept, (staged, *others))
             if best_of is not None and not choice.follows_seed:
                 raise InputError(
                     f"`best_of={best_of}` has no effect: this drawing is deterministic, so all "
@@ -275,7 +288,7 @@ def _advice(choice: Choice) -> Iterator[str]:
     components, request = choice.components, choice.request
     preset, own_advice = components.preset, components.family.advice
     if own_advice is not None:
-        yield from own_advice(components, request)
+        yield from own_advice(components, choice.staged)
     side = preset.image_size_px
     height, width = _size_of(choice) or (side, side)
     is_other = height != width or height not in {side, *preset.more_sizes_px}
@@ -301,7 +314,10 @@ def _advice(choice: Choice) -> Iterator[str]:
             "formats hold one. Give another last prompt, box or view, as in `to=`, `to_box=` or "
             "`to_view=`."
         )
-    yield from (choice.technique.advice or usual_advice)(components, request)
+    if choice.technique.advice is None:
+        yield from usual_advice(components, request)
+    else:
+        yield from choice.technique.advice(components, choice.staged)
     yield from _idle_steering(components, request)
 
 

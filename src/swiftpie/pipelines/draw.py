@@ -112,7 +112,7 @@ def find_region(components: Components, request: EditRequest | RepaintRequest) -
     """
     with explaining_out_of_memory():
         choice = choose(components, request)
-        plan = choice.technique.prepare(components, choice.request, Clock())
+        plan = choice.technique.prepare(components, choice.staged, Clock())
         assert plan.region is not None, "every edit has a region"
         return plan.region()
 
@@ -137,9 +137,9 @@ def draw_together(
     with explaining_out_of_memory():
         plans, said = [], []
         for choice in choices:
-            for request in choice.tries:
+            for staged in choice.tries:
                 with hearing() as heard:
-                    plans.append(choice.technique.prepare(components, request, clock))
+                    plans.append(choice.technique.prepare(components, staged, clock))
                 said.append(heard)
         made = _carry_out(plans, clock, on_step, split)
         results = []

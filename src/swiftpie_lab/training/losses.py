@@ -19,7 +19,7 @@ from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import Layout, pixel_grid
 from swiftpie.geometry.shading import Illumination, Lighting, brightness
 from swiftpie.masks import resize_mask
-from swiftpie.mini.placing import LayoutScores, LightVotes, illumination
+from swiftpie.mini.layout_predictor import LayoutScores, LightVotes, illumination
 from swiftpie.models.autoencoder import LatentAutoencoder, PatchAutoencoder
 from swiftpie.noise import TRAIN_TIMESTEPS, scaled_linear_step
 

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from swiftpie import WeightsError
 from swiftpie.backbones.load.weights import ALIGNMENT_BYTES, fingerprint_of, load_network
-from swiftpie.mini.placing import LayoutPredictor
+from swiftpie.mini.layout_predictor import LayoutPredictor
 from swiftpie.models.vision import ConvImageEncoder
 
 NAME = "diffusion_pytorch_model.safetensors"

@@ -8,7 +8,7 @@ import torch
 
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.shading import Illumination, Lighting
-from swiftpie.mini.placing import LayoutScores, LightVotes, illumination
+from swiftpie.mini.layout_predictor import LayoutScores, LightVotes, illumination
 from swiftpie.noise import draw_noise
 from swiftpie_lab.training import losses
 

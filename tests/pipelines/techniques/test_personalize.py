@@ -8,7 +8,7 @@ from swiftpie import MaskSource, Scales, Subject
 from swiftpie.attention.condition import silent_condition
 from swiftpie.geometry.layout import seen_view, to_affine
 from swiftpie.imageio.images import to_pil
-from swiftpie.mini.placing import side_by_side
+from swiftpie.mini.layout_predictor import side_by_side
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.denoise import Clock, decode

@@ -44,7 +44,7 @@ def prepare_garment(components: Components, request: RepaintRequest, clock: Cloc
     if choice.technique.options is InversionOptions:
         settings = EditSettings(mode=EditMode.PAPER, scales=scales)
         choice = choose(components, _as_edit(request, settings))
-    return choice.technique.prepare(components, choice.request, clock)
+    return choice.technique.prepare(components, choice.staged, clock)
 
 
 def _as_edit(request: RepaintRequest, settings: EditSettings) -> EditRequest:

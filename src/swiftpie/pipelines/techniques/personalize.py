@@ -52,10 +52,13 @@ def claims(components: Components, request: PersonalizeRequest) -> bool:
     return request.scene in ("", WORDS_ALONE)
 
 
-def prepare_picture(components: Components, request: PersonalizeRequest, clock: Clock) -> Plan:
-    """Read the prompts and place the subjects."""
+def prepare_picture(
+    components: Components, request: PersonalizeRequest, clock: Clock, *, place: Place | None = None
+) -> Plan:
+    """Read the prompts and place the subjects, by default as the family does."""
     check_subjects(components, request)
-    return Plan(request, lambda drawn: drawn, prepare_subjects(components, request, clock))
+    start = prepare_subjects(components, request, clock, place=place)
+    return Plan(request, lambda drawn: drawn, start)
 
 
 def in_boxes(subjects: Sequence[Subject], noise: Tensor) -> Placement:

@@ -12,7 +12,7 @@ from torch import Tensor
 from swiftpie.geometry.shading import Lighting
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import subject_extent
-from swiftpie.mini.placing import LayoutPredictor, LayoutScores
+from swiftpie.mini.layout_predictor import LayoutPredictor, LayoutScores
 from swiftpie_lab.training.context import VALIDATION_SEED, Context
 from swiftpie_lab.training.losses import layout_loss, light_loss, vote_loss
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage, fast_precision

@@ -21,8 +21,8 @@ from swiftpie.geometry.layout import cell_positions, to_reference
 from swiftpie.masks import resize_mask
 from swiftpie.mini import MINI
 from swiftpie.mini.denoiser import TinyDenoiser
-from swiftpie.mini.networks import TaughtTower
-from swiftpie.mini.placing import LayoutPredictor
+from swiftpie.mini.layout_predictor import LayoutPredictor
+from swiftpie.mini.networks import VocabularyTextEncoder
 from swiftpie.mini.text_encoder import TAUGHT, TextEncoder, WordTokenizer
 from swiftpie.mini.vocabulary import Vocabulary, runs_between
 from swiftpie.models.autoencoder import PatchAutoencoder
@@ -108,7 +108,7 @@ def new_networks(tokenizer: WordTokenizer, sizes: Sizes) -> OneStepNetworks:
 def load_trained(folder: Path | None, *, device: str) -> tuple[OneStepNetworks, PatchAutoencoder]:
     """Read an export, by default the weights inside the package; WeightsError if it is none."""
     loaded = load_components(MINI, device=device, weights=folder)
-    assert isinstance(loaded.text, TaughtTower)
+    assert isinstance(loaded.text, VocabularyTextEncoder)
     assert isinstance(loaded.text.tokenizer, WordTokenizer)
     assert isinstance(loaded.image_encoder, ConvImageEncoder)
     assert isinstance(loaded.own.layout_predictor, LayoutPredictor)

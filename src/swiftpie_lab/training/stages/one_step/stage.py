@@ -17,7 +17,7 @@ from swiftpie.geometry.layout import Layout, whole_frame
 from swiftpie.geometry.shading import Illumination, Lighting
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import iou, resize_mask, subject_extent
-from swiftpie.mini.placing import LayoutPredictor
+from swiftpie.mini.layout_predictor import LayoutPredictor
 from swiftpie.mini.text_encoder import encode_tokens
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.denoiser import ReferenceFeatures, SubjectCondition, read_references

@@ -16,7 +16,7 @@ from swiftpie.geometry.shading import Lighting, relit
 from swiftpie.imageio.images import bounding_box
 from swiftpie.masks import grow, resize_mask
 from swiftpie.mini.denoiser import CELL_PX, align
-from swiftpie.mini.placing import LayoutScores
+from swiftpie.mini.layout_predictor import LayoutScores
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.denoiser import Prediction, ReferenceFeatures, SubjectCondition
 from swiftpie.noise import COUPLED_CHANNELS, add_noise, scaled_linear_step
