@@ -24,7 +24,7 @@ from torch import Tensor
 from benchmarks.cutout import GOOD_IOU, HINTS, hint_of, summary, warnings
 from swiftpie.imageio.images import plane
 from swiftpie.masks import iou
-from swiftpie.photo.cutout import cutout_network, find_surely
+from swiftpie.photo.cutout import cutout_network, find_with_prior
 from swiftpie.photo.cutout_net import CutoutNet
 from swiftpie.places.scenes import ASSETS, PLACES_INDEX, scene_library
 from swiftpie_lab.data.photographs import photos_of
@@ -154,7 +154,7 @@ def main() -> None:
     for has_rivals in (False, True):
         drawn = [draw(subjects, places, n, has_rivals=has_rivals) for n in range(options.count)]
         found = [
-            find_surely(network, one.photo, hint_of(one.mask, options.hint, seed=n))
+            find_with_prior(network, one.photo, hint_of(one.mask, options.hint, seed=n))
             for n, one in enumerate(drawn)
         ]
         scores = [float(iou(f.mask, one.mask)) for f, one in zip(found, drawn, strict=True)]

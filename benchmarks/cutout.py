@@ -23,7 +23,7 @@ from swiftpie.imageio.atomic import write_file
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import bounding_box, plane
 from swiftpie.masks import grow, iou
-from swiftpie.photo.cutout import cutout_network, find_surely
+from swiftpie.photo.cutout import cutout_network, find_with_prior
 from swiftpie.photo.cutout_net import CutoutNet
 from swiftpie.photo.search import Search
 from swiftpie.types import DOUBTFUL
@@ -160,7 +160,7 @@ def main() -> None:
         photo = open_photo(options.folder, outline)
         search = hint_of(outline.mask(), options.hint, seed=int(outline.sha256[:8], 16))
         started = time.perf_counter()
-        found = find_surely(network, photo, search)
+        found = find_with_prior(network, photo, search)
         times_ms.append(1000 * (time.perf_counter() - started))
         scores[outline.file] = float(iou(found.mask, outline.mask()))
         confidences[outline.file] = found.how.confidence or 0.0

@@ -32,7 +32,7 @@ from benchmarks.composites import photographs
 from benchmarks.cutout import open_photo, read_outlines
 from swiftpie.imageio.images import sample_pictures, to_pil, to_tensor
 from swiftpie.masks import HALF, grow
-from swiftpie.photo.cutout import cutout_network, find_surely
+from swiftpie.photo.cutout import cutout_network, find_with_prior
 from swiftpie.photo.matte import own_colours, unmixed
 
 COUNT, OWN, SIDE_PX, FINER = 18, 6, 640, 3
@@ -182,7 +182,7 @@ def photographed(folder: Path, seed: int) -> Iterator[tuple[str, Image.Image, Te
             yield "outline given", photo, mask, mask
             rough = _drawn(mask[0, 0].numpy() > HALF, random)
             yield "rough outline given", photo, mask, _tensor(rough)
-            yield "found", photo, mask, find_surely(network, photo).mask
+            yield "found", photo, mask, find_with_prior(network, photo).mask
 
 
 def _mean_in_band(values: Tensor, alpha: Tensor) -> float:

@@ -52,7 +52,7 @@ def _drawn(maps: Tensor, numbers: Tensor) -> Tensor:
     ground = (1 - lost).expand(-1, 3, -1, -1).clone()
     normal = F.interpolate(shading.soften(maps[:, 8:11]), size, mode="bilinear")
     thing = shading.brightness(normal, light)
-    shading.settle(thing, ground, opacity, layout, DRAWN_PX)
+    shading.contact_shadow(thing, ground, opacity, layout, DRAWN_PX)
     gains = F.interpolate(torch.cat([ground, thing], 1), maps.shape[2:], mode="area")
     return torch.cat([gains.clamp_min(1 / 16).log(), torch.zeros_like(gains[:, :1])], 1)
 

@@ -21,6 +21,7 @@ MAX_SHOWN = 40  # letters of a size in messages
 SIZE = re.compile(r"(\d{1,9})x(\d{1,9})", re.ASCII)  # int() refuses thousands of digits
 
 Box = tuple[float, float, float, float]  # left, top, right and bottom in [0, 1]
+PixelBox = tuple[int, int, int, int]  # the same in pixels
 Size = tuple[int, int]  # height and width in pixels
 
 JOINERS = "\u200c\u200d" + "".join(map(chr, range(0x1F3FB, 0x1F400)))  # in words and emoji

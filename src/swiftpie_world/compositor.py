@@ -8,7 +8,7 @@ from torch import Tensor
 
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.relief import normals, turn
-from swiftpie.geometry.shading import footing_of
+from swiftpie.geometry.shading import contact_points
 from swiftpie.places.looks import recolour, remake
 from swiftpie_world.accessories import Wardrobe, wear
 from swiftpie_world.air import Setting, veil
@@ -140,8 +140,8 @@ def composite(
     turned = turn(surface, subject.relief, layout.pose)
     gloss = surface.new_tensor([GLOSS[name] for name in made])
     sprite = draw_frames(shaded(turned, light.illumination(), layout, gloss), layout, size_px=side)
-    footing = footing_of(sprite[:, 3:], layout.scale, base_of(turned.frame, layout))
-    shadow = cast_shadow(footing, light.cast())
+    contacts = contact_points(sprite[:, 3:], layout.scale, base_of(turned.frame, layout))
+    shadow = cast_shadow(contacts, light.cast())
     picture, whole = picture * (1 - shadow), sprite
     kinds = [None if spec.accessory == NONE else spec.accessory for spec in specs]
     pieces = wear(subject.frames, subject.relief, layout, kinds, wardrobe)

@@ -10,7 +10,7 @@ from benchmarks.composites import area_under_curve, draw, photographs
 from swiftpie.imageio.images import bounding_box
 from swiftpie.library import ASSETS
 from swiftpie.masks import iou
-from swiftpie.photo.cutout import cutout_network, find_surely, find_with
+from swiftpie.photo.cutout import cutout_network, find_with, find_with_prior
 from tests.lab.collages import collection_of
 
 
@@ -37,7 +37,7 @@ def test_a_subject_in_doubt_is_found_beside_rivals_that_it_was_taken_together_wi
     for number in (25, 31, 40):
         drawn = draw(subjects, places, number, has_rivals=True)
         first = find_with(cutout_network(), drawn.photo)
-        found = find_surely(cutout_network(), drawn.photo)
+        found = find_with_prior(cutout_network(), drawn.photo)
         assert iou(first.mask, drawn.mask) < 0.8
         assert iou(found.mask, drawn.mask) > 0.9
         assert found.how.confidence > 0.6

@@ -11,7 +11,7 @@ from PIL import Image
 from benchmarks import cutout
 from swiftpie.errors import InputError
 from swiftpie.masks import box_mask
-from swiftpie.photo.cutout import cutout_network, find_surely
+from swiftpie.photo.cutout import cutout_network, find_with_prior
 from swiftpie.photo.search import Search
 from swiftpie.types import DOUBTFUL
 
@@ -79,7 +79,7 @@ def test_warnings_are_counted_for_bad_and_good_outlines():
 def test_the_network_finds_most_subjects():
     network = cutout_network()
     found = cutout.agreement(
-        Path(os.environ[FOLDER]), lambda photo: find_surely(network, photo).mask
+        Path(os.environ[FOLDER]), lambda photo: find_with_prior(network, photo).mask
     )
     scores = [*found.values()]
     assert statistics.median(scores) > 0.8

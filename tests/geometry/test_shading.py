@@ -9,12 +9,12 @@ from swiftpie.geometry.relief import Turned, height, normals, turn
 from swiftpie.geometry.shading import (
     Illumination,
     Lighting,
-    as_dark_as,
     cast_around,
     cast_on_ground,
-    footing_of,
+    contact_points,
+    contact_shadow,
+    match_exposure,
     relit,
-    settle,
     thrown,
     usual_shadow,
     without_bounce,
@@ -98,15 +98,17 @@ def test_a_subject_and_the_ground_lose_light_where_they_touch():
     alpha[..., 52:180, 104:152] = 1
     alpha[..., 168:180, 128:152] = 0  # a foot that is further away
     colours, ground = torch.ones(1, 3, 256, 256), torch.full((1, 3, 256, 256), 200).byte()
-    settle(colours, ground, alpha, layout, 256)
+    contact_shadow(colours, ground, alpha, layout, 256)
     assert ground[0, 0, (181, 169), (112, 144)].max() < 160
     assert ground[0, 0, 195:].min() > 190
     assert colours[0, 0, (179, 167), (112, 144)].max() < 0.9
-    settle(cut := torch.ones(1, 3, 180, 256), ground, alpha[..., :180, :], layout, 256)
+    contact_shadow(cut := torch.ones(1, 3, 180, 256), ground, alpha[..., :180, :], layout, 256)
     assert (cut == 1).all()  # its feet are below the picture
-    footing = footing_of(alpha, layout.scale, torch.full((1, 1, 1, 1), 180 / 256))
-    assert cast_shadow(footing, usual_shadow(FROM_LEFT))[0, 0, (180, 168), (112, 144)].min() > 0.3
-    assert not cast_shadow(footing, usual_shadow(FROM_LEFT)._replace(darkness=torch.zeros(1))).any()
+    contacts = contact_points(alpha, layout.scale, torch.full((1, 1, 1, 1), 180 / 256))
+    assert cast_shadow(contacts, usual_shadow(FROM_LEFT))[0, 0, (180, 168), (112, 144)].min() > 0.3
+    assert not cast_shadow(
+        contacts, usual_shadow(FROM_LEFT)._replace(darkness=torch.zeros(1))
+    ).any()
 
 
 def test_the_shadow_of_a_foot_that_stands_further_back_begins_there():
@@ -115,7 +117,7 @@ def test_the_shadow_of_a_foot_that_stands_further_back_begins_there():
     alpha[..., 52:168, 130:170] = 1
     feet = torch.cat([alpha, alpha.flip(3)])  # the nearer foot is on the left, then on the right
     base, wide = torch.full((2, 1, 1, 1), 180 / 256), torch.full((2,), 0.5)
-    shades = F.interpolate(thrown(footing_of(feet, wide, base), cast), 256, mode="bilinear")
+    shades = F.interpolate(thrown(contact_points(feet, wide, base), cast), 256, mode="bilinear")
     begins = [int((shade > shade.max() / 2).nonzero()[-1]) for shade in shades[:, 0, :, 180]]
     assert begins[1] - begins[0] == pytest.approx(12, abs=3)
 
@@ -199,15 +201,15 @@ def test_light_is_as_dim_and_as_blue_as_a_photograph_by_night():
     night = torch.tensor([-0.6, -0.6, -0.4]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
     thing = torch.where(torch.arange(8) < 3, torch.tensor([1, 1, -0.4]).view(1, 3, 1, 1), 0.5)
     for photo in (day, thing.expand(1, 3, 8, 8)):  # nor is a yellow thing before grey
-        torch.testing.assert_close(as_dark_as(FROM_LEFT, photo, LOW).colour, FROM_LEFT.colour)
-    ambient, colour = (as_dark_as(FROM_LEFT, night, LOW)[k] / FROM_LEFT[k] for k in (0, 1))
+        torch.testing.assert_close(match_exposure(FROM_LEFT, photo, LOW).colour, FROM_LEFT.colour)
+    ambient, colour = (match_exposure(FROM_LEFT, night, LOW)[k] / FROM_LEFT[k] for k in (0, 1))
     torch.testing.assert_close(ambient, colour)
     assert 1.05 * colour[0, 0] < colour[0, 2] < 0.5
 
 
 def test_black_ground_below_a_bright_sky_leaves_a_quarter_of_the_light():
     dusk = torch.cat([torch.full((1, 3, 24, 32), 0.8), torch.full((1, 3, 8, 32), -1.0)], dim=2)
-    factors = as_dark_as(FROM_LEFT, dusk, LOW).ambient / FROM_LEFT.ambient
+    factors = match_exposure(FROM_LEFT, dusk, LOW).ambient / FROM_LEFT.ambient
     assert 0.2 < factors.mean() < 0.3
-    assert torch.equal(as_dark_as(FROM_LEFT, dusk, (0.4, 0.2, 0.6, 0.5))[0], FROM_LEFT.ambient)
-    assert usual_shadow(as_dark_as(FROM_LEFT, -torch.ones_like(dusk), LOW)).darkness.isfinite()
+    assert torch.equal(match_exposure(FROM_LEFT, dusk, (0.4, 0.2, 0.6, 0.5))[0], FROM_LEFT.ambient)
+    assert usual_shadow(match_exposure(FROM_LEFT, -torch.ones_like(dusk), LOW)).darkness.isfinite()

@@ -6,7 +6,7 @@ import torch
 from swiftpie import InputError, PersonalizeRequest, Subject
 from swiftpie.geometry.ground import Ground
 from swiftpie.mini.placing import RULES, Situation, choose_boxes, postures_of, rule_for, stage
-from swiftpie.photo.stance import Stance
+from swiftpie.photo.stance import Orientation
 from swiftpie.pipelines.insertion import AS_SHOWN, Posture
 from swiftpie.places.own_pixels import WHOLE
 from swiftpie.places.scenes import scene_library
@@ -110,7 +110,7 @@ def test_what_lies_is_as_high_as_the_ground_is_deep_there(session, identity):
     spot = spot_of(session, identity, "a mug")
     lies, leans = (
         choose_boxes(spot._replace(postures=(posture,)))[0]
-        for posture in (Posture(lean=0.0), Posture(Stance(20, (0.8, 0.4), (0, 0))))
+        for posture in (Posture(lean=0.0), Posture(Orientation(20, (0.8, 0.4), (0, 0))))
     )
     (stands,) = choose_boxes(spot._replace(postures=(AS_SHOWN,)))
     assert size_of(lies)[1] < size_of(stands)[1]

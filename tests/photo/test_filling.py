@@ -15,8 +15,8 @@ from swiftpie.photo.filling import (
     in_pieces,
     inpaint,
     match_border,
+    neighbours,
     steps_at_border,
-    things_beside,
 )
 
 SIDE = 160
@@ -205,7 +205,7 @@ def test_a_thing_beside_is_not_copied_and_one_behind_goes_on(place, is_left_out)
     photo = (to_tensor(load_image(path).resize((384, 288))) + 1) / 2
     gone = torch.zeros(1, 1, 288, 384)
     gone[..., 120:230, round(384 * place[0]) : round(384 * place[1])] = 1
-    assert (float(things_beside(photo, gone).mean()) > 0.15) == is_left_out
+    assert (float(neighbours(photo, gone).mean()) > 0.15) == is_left_out
 
 
 def test_a_thin_line_goes_on_through_a_gap_with_its_grain_and_noise_draws_none():

@@ -18,9 +18,9 @@ from swiftpie.photo.removal import (
     close_gaps,
     ends_with_thing,
     removal_of,
-    resting_on,
     shadow_of,
-    sticking_out,
+    supported_objects,
+    thin_parts,
 )
 from swiftpie.photo.search import Search
 from tests import shapes
@@ -102,7 +102,7 @@ def test_a_shadow_that_is_cut_off_is_named(ground, thing, caplog):
 def test_what_sticks_out_goes_and_what_goes_on_stays(ground, thing):
     antenna, wire, post = box(45, 12, 47, 30), box(0, 33, 36, 35), box(70, 20, 74, 60)
     marked = torch.maximum(torch.maximum(antenna, wire), post)
-    found = sticking_out(torch.lerp(ground, 0.2 * ground, marked), thing)
+    found = thin_parts(torch.lerp(ground, 0.2 * ground, marked), thing)
     assert bool(found[antenna > 0].all())
     assert not bool(found[..., :32].any())
     assert not bool(found[post > 0].any())
@@ -154,7 +154,7 @@ def test_what_rests_on_a_thing_is_found_and_what_stands_beside_is_not(photo, pla
     ImageDraw.Draw(thing).ellipse((60, 80, 130, 170), fill=255)
     plain.paste((30, 60, 200), mask=load)
     plain.paste((200, 30, 40), mask=thing)
-    found, there = resting_on(plain, plane(thing) > 0.5), plane(load) > 0.5
+    found, there = supported_objects(plain, plane(thing) > 0.5), plane(load) > 0.5
     assert float((found & there).sum() / there.sum()) == pytest.approx(rests, abs=0.3)
     assert not bool((found & (grow(there.float(), 2) <= 0)).any())
 

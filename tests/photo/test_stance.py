@@ -9,7 +9,7 @@ from swiftpie import PersonalizeRequest, Subject
 from swiftpie.geometry.layout import from_box, to_affine, warp
 from swiftpie.imageio.images import mask_to_pil
 from swiftpie.mini.layout_predictor import place_subjects
-from swiftpie.photo.stance import is_flat, laid_flat, stance_of, turned_upright
+from swiftpie.photo.stance import is_flat, lay_on_ground, stance_of, turned_upright
 from swiftpie.pipelines.insertion import posture_of, proposed_box
 
 BOX = (0.2, 0.3, 0.8, 0.9)
@@ -93,7 +93,7 @@ def test_a_round_thing_from_above_lies_and_is_squeezed_onto_its_foot():
     disc = [(64 + (x - 64) * 57.6 / 45, 64 + (y - 64) * 57.6 / 45) for x, y in BALL]
     plate, extent = frame(disc, 0), (0.9, 0.9)
     assert (is_flat(plate, extent), is_flat(frame(BAG, 0), (40 / 128, 88 / 128))) == (True, False)
-    layout = laid_flat(from_box(BOX, extent=torch.tensor([extent])), foot=0.9, share=0.4)
+    layout = lay_on_ground(from_box(BOX, extent=torch.tensor([extent])), foot=0.9, share=0.4)
     shown = warp(plate, to_affine(layout), (200, 200))[0, 0] > 0.5
     rows, columns = shown.any(1).nonzero(), shown.any(0).nonzero()
     assert int(rows[-1]) == pytest.approx(180, abs=3)

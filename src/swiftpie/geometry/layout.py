@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Size = tuple[int, int]  # height and width
+from swiftpie.validation import Size
+
 SQUARE: Size = (1, 1)
 POSE_NUMBERS = 4  # numbers in a row of `Layout.pose`
 SHARED_PX = 2**14  # least number of pixels for which several cores share the rows

@@ -253,16 +253,16 @@ def _paint(
         return (places if deform is None else deform(places)).to(frame.dtype)
 
     place = onto(rays.at(z))
-    seen = _sample(frame, place)
+    sampled = _sample(frame, place)
     # Where front and back meet, the frame fades out, but rays go on into the solid: such a ray is
     # as opaque as the frame is at its deepest point.
     has_colours = _is_traced() or frame.shape[1] > 1
     last = 3 if has_colours else 0
-    lacking = (_sample(frame[:, last:], onto(rays.at(deepest))) - seen[:, last:]).clamp_min(0)
+    lacking = (_sample(frame[:, last:], onto(rays.at(deepest))) - sampled[:, last:]).clamp_min(0)
     if has_colours:
         around = _sample(_continued(frame), place, padding="border")
         lacking = lacking * torch.cat([around, torch.ones_like(lacking)], dim=1)
-    filled = seen + lacking
+    filled = sampled + lacking
     steepness = _slopes(depth, padding="replicate").norm(dim=1, keepdim=True) / (depth.shape[3] / 2)
     pixels_inside = depth / steepness.clamp_min(1e-3 * squared_peak)
     return filled * (1 + pixels_inside).clamp(0, 1)
@@ -276,7 +276,7 @@ def _continued(frame: Tensor) -> Tensor:
     return sums[:, :3] / sums[:, 3:].clamp_min(1e-4)
 
 
-class Bow(NamedTuple):
+class BendProfile(NamedTuple):
     """How stretch and bend move the points of each subject, (B,) each."""
 
     zoom: Tensor  # at most 1, so that it all stays in the frame
@@ -285,7 +285,7 @@ class Bow(NamedTuple):
     feet: Tensor  # the height that stays
 
 
-def bows(height: Tensor, pose: Tensor) -> Bow:
+def bows(height: Tensor, pose: Tensor) -> BendProfile:
     """Return how subjects of a relief (B, 1, h, w) are bent by a pose of `turn`, (B, 4)."""
     half, top, feet = _extent(height)
     factor = (pose[:, 2] / 2).exp()
@@ -301,12 +301,12 @@ def bows(height: Tensor, pose: Tensor) -> Bow:
     x = (1 - radii[:, :, None] * turns.cos()[:, None]) / bow[:, None, None]
     up = radii[:, :, None] * turns.sin()[:, None] / bow[:, None, None]
     zoom = torch.minimum(_REACH / x.abs().amax((1, 2)), (feet + _REACH) / up.amax((1, 2)))
-    return Bow(zoom.clamp_max(1), bow, factor, feet)
+    return BendProfile(zoom.clamp_max(1), bow, factor, feet)
 
 
 def _deformation(height: Tensor, pose: Tensor) -> Deformation:
     """Return what undoes stretch and bend."""
-    zoom, bow, factor, feet = (each[:, None, None] for each in bows(height, pose))
+    zoom, bow, factor, feet = (number[:, None, None] for number in bows(height, pose))
 
     def deform(places: Tensor) -> Tensor:
         x, y = places.unbind(1)

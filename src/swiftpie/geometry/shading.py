@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from swiftpie.geometry.layout import Layout, rotation_of, sample
 from swiftpie.geometry.relief import height, normals
-from swiftpie.validation import Box
+from swiftpie.validation import Box, PixelBox
 
 WRAP = 0.5  # light reaches this far round the edge, as it does on soft and furry things
 LEVEL = 0.5  # n·l of a front that is lit as bright as the sprite
@@ -60,11 +60,7 @@ _MOST_TINT = 0.15  # greatest tint of the light; a stronger colour belongs to th
 _DARK = 1e-3  # brightness without a tint
 
 
-Part = tuple[EllipsisType, slice, slice]
-"""Rows and columns of a picture."""
-
-Extent = tuple[int, int, int, int]
-"""Left, top, right and bottom of something in a picture, in its pixels."""
+Part = tuple[EllipsisType, slice, slice]  # rows and columns of a picture
 
 
 class Illumination(NamedTuple):
@@ -103,7 +99,7 @@ class Shadow(NamedTuple):
     fade: float = 0.6  # share of its darkness that a soft one loses at its far end
 
 
-class Footing(NamedTuple):
+class ContactPoints(NamedTuple):
     """What the shadows of subjects that stand in a square have in common in any light.
 
     Fields are at half of the size: shadows are soft, so it shows all of them.
@@ -118,7 +114,7 @@ class Footing(NamedTuple):
     lift: Tensor  # (B, 1, 1, h) how far above the base, in sides of the square, the next feet are
 
 
-class Unlit(NamedTuple):
+class Albedo(NamedTuple):
     """Subjects without the light that they were photographed in."""
 
     plain: Tensor  # (B, 3, H, W) premultiplied, in [0, 1]
@@ -140,12 +136,12 @@ def in_sun(light: Illumination, suns: Sequence[Sequence[float] | None]) -> Illum
         if sun is not None:
             turned[row], share[row] = turned.new_tensor(sun[:3]), sun[3]
     viewer, there = turned.new_tensor([0.0, 0.0, 1.0]), Illumination(1 - share, share, turned)
-    front, whole = (brightness(viewer.view(1, 3, 1, 1), each)[..., 0, 0] for each in (light, there))
+    front, whole = (brightness(viewer.view(1, 3, 1, 1), side)[..., 0, 0] for side in (light, there))
     times = front / whole.clamp_min(_BACKLIT)
     return Illumination((1 - share) * times, share * times, turned)
 
 
-def as_dark_as(light: Illumination, photo: Tensor, box: Box) -> Illumination:
+def match_exposure(light: Illumination, photo: Tensor, box: Box) -> Illumination:
     """Return a light as dim as a photograph shows it, and of the hue of the light there.
 
     The brightest tenth shows the light, as in the white balance of a camera: of all of the picture
@@ -163,7 +159,7 @@ def as_dark_as(light: Illumination, photo: Tensor, box: Box) -> Illumination:
     below = _brightest(ground).mean() / _FULL_LIGHT_BELOW
     share = torch.minimum(in_all, torch.maximum(below, in_all * _LEAST_BELOW)).clamp(max=1)
     whites = (_brightest(part, torch.amin) for part in (sky, ground))
-    hue, near = (each / each.mean().clamp_min(_DARK) - 1 for each in whites)
+    hue, near = (white / white.mean().clamp_min(_DARK) - 1 for white in whites)
     tint = hue.clamp(near.clamp(max=0), near.clamp(min=0)).clamp(-_MOST_TINT, _MOST_TINT)
     gain = share * (1 + tint * F.cosine_similarity(hue, near).clamp_min(0))
     return light._replace(ambient=light.ambient * gain, colour=light.colour * gain)
@@ -222,7 +218,7 @@ def relit(pixels: Tensor, mask: Tensor, lighting: Lighting, layout: Layout) -> T
     return 2 * lit(subject, lighting.scene, layout) - mask
 
 
-def without_light(pixels: Tensor, mask: Tensor, own: Illumination | None) -> Unlit:
+def without_light(pixels: Tensor, mask: Tensor, own: Illumination | None) -> Albedo:
     """Return reference frames without their `own` light; None leaves it on. Others as `relit`."""
     normal, shown = soften(normals(height(mask))), (pixels + mask) / 2
     if own is not None:
@@ -230,13 +226,13 @@ def without_light(pixels: Tensor, mask: Tensor, own: Illumination | None) -> Unl
         factor, lift = _enlarged(gains(received), shown)
         shown = (shown - mask * lift) / factor.clamp_min(_DARKEST)
         shown = torch.minimum(shown.clamp_min(0), mask)
-    return Unlit(shown, mask, normal)
+    return Albedo(shown, mask, normal)
 
 
 def _least_received(shown: Tensor, mask: Tensor, like: Tensor) -> Tensor:
     """Return the least light (B, 1, h, w) that premultiplied colours prove: none is whiter."""
-    seen = F.adaptive_avg_pool2d(torch.cat([shown.amax(1, True), mask], dim=1), 4 * like.shape[2])
-    bright = F.max_pool2d(seen[:, :1] / seen[:, 1:].clamp_min(FEET), 4)
+    cells = F.adaptive_avg_pool2d(torch.cat([shown.amax(1, True), mask], dim=1), 4 * like.shape[2])
+    bright = F.max_pool2d(cells[:, :1] / cells[:, 1:].clamp_min(FEET), 4)
     return F.avg_pool2d(bright, 3, 1, 1, count_include_pad=False).clamp(max=_WHITEST) / _WHITEST
 
 
@@ -264,7 +260,7 @@ def without_bounce(pixels: Tensor, mask: Tensor) -> Tensor:
     along = (colours.clamp_min(_BLACK).log() * hue).sum(dim=1, keepdim=True)
     usual = F.pad(along[(cover > FEET) & (above < 0.5)], (0, 1)).quantile(_USUAL).clamp_min(0)
     excess = (along - usual).clamp_min(0).minimum((most * hue).sum()) * (cover > FEET)
-    lent = _lent(colours, cover > 1 - _MIXED, most, down)
+    lent = bounce_light(colours, cover > 1 - _MIXED, most, down)
     light = light * (excess * _eased(above) * hue + lent).exp()
     light = F.interpolate(light, (mask.shape[2], mask.shape[3]), mode="bilinear").pow(1 / _GAMMA)
     plain = shown / light
@@ -272,9 +268,9 @@ def without_bounce(pixels: Tensor, mask: Tensor) -> Tensor:
     return 2 * (plain * kept).clamp(0, 1) - 1
 
 
-def _lent(colours: Tensor, solid: Tensor, most: Tensor, down: Tensor) -> Tensor:
+def bounce_light(colours: Tensor, solid: Tensor, most: Tensor, down: Tensor) -> Tensor:
     """Return the logarithm of the hue (1, 3, h, w) that light lends `solid` white `colours`."""
-    hues, near = (each - each.mean(1, True) for each in (colours.clamp_min(_BLACK).log(), most))
+    hues, near = (logs - logs.mean(1, True) for logs in (colours.clamp_min(_BLACK).log(), most))
     white = solid / (1 + (hues.norm(dim=1, keepdim=True) / _WHITISH) ** 4)
     bright = solid * colours.mean(dim=1, keepdim=True) ** 6
     hue = (bright * white * hues).sum((2, 3), keepdim=True) / bright.sum().clamp_min(_DARK)
@@ -288,7 +284,7 @@ def _lent(colours: Tensor, solid: Tensor, most: Tensor, down: Tensor) -> Tensor:
     return lent + is_sky * slope * down
 
 
-def lit(subject: Unlit, scene: Illumination, layout: Layout) -> Tensor:
+def lit(subject: Albedo, scene: Illumination, layout: Layout) -> Tensor:
     """Return subjects in the light of their new place, (B, 3, H, W) premultiplied, in [0, 1]."""
     direction = in_frame(scene.direction, layout)
     # Turning the subject under a light equals turning the light around the subject.
@@ -299,45 +295,45 @@ def lit(subject: Unlit, scene: Illumination, layout: Layout) -> Tensor:
 
 
 def _enlarged(light: Sequence[Tensor], like: Tensor) -> Iterator[Tensor]:
-    return (F.interpolate(each, like.shape[2:], mode="bilinear") for each in light)
+    return (F.interpolate(part, like.shape[2:], mode="bilinear") for part in light)
 
 
 def cast_on_ground(opacity: Tensor, layout: Layout, cast: Shadow) -> Tensor:
     """Return the share of its light that ground loses by a subject of `opacity`, (1, 1, H, W)."""
-    footing, sky = _footing(opacity, layout.scale.view(-1)[:1] * opacity.shape[3])
-    return _cast(footing, sky, cast)[..., : opacity.shape[2], : opacity.shape[3]]
+    contacts, sky = _contacts_in(opacity, layout.scale.view(-1)[:1] * opacity.shape[3])
+    return _cast(contacts, sky, cast)[..., : opacity.shape[2], : opacity.shape[3]]
 
 
-def _footing(opacity: Tensor, wide_px: Tensor) -> tuple[Footing, Tensor]:
-    """Return the footing of one subject in a picture, which becomes a square, and `_hidden_sky`."""
+def _contacts_in(opacity: Tensor, wide_px: Tensor) -> tuple[ContactPoints, Tensor]:
+    """Return where one subject touches a picture, made a square, and the sky that it hides."""
     side = max(opacity.shape[2:])
     square = F.pad(opacity, (0, side - opacity.shape[3], 0, side - opacity.shape[2]))
     numbers = torch.arange(1, side + 1, device=opacity.device).view(1, 1, -1)
     base = ((square > FEET).to(opacity).amax(dim=3) * numbers).amax(dim=2) / side
-    footing = footing_of(square, wide_px / side, base.view(1, 1, 1, 1))
-    return footing, _hidden_sky(footing)
+    contacts = contact_points(square, wide_px / side, base.view(1, 1, 1, 1))
+    return contacts, _hidden_sky(contacts)
 
 
-def _cast(footing: Footing, sky: Tensor, cast: Shadow) -> Tensor:
-    lost = 1 - (1 - thrown(footing, cast)) * (1 - sky)
-    return F.interpolate(lost, size=(footing.side, footing.side), mode="bilinear")
+def _cast(contacts: ContactPoints, sky: Tensor, cast: Shadow) -> Tensor:
+    lost = 1 - (1 - thrown(contacts, cast)) * (1 - sky)
+    return F.interpolate(lost, size=(contacts.side, contacts.side), mode="bilinear")
 
 
-def _hidden_sky(footing: Footing) -> Tensor:
+def _hidden_sky(contacts: ContactPoints) -> Tensor:
     """Return the light that ground loses as a subject hides the sky from it, (1, 1, h, h).
 
     It is an upright screen at its feet and one behind its depth. Over each azimuth a screen hides
     the difference of sin² of its upper and lower elevation (Nusselt's analogue).
     """
-    outline, cells = footing.outlines[:, :1], _SKY_CELLS
+    outline, cells = contacts.outlines[:, :1], _SKY_CELLS
     cover = F.interpolate(outline, (cells, cells), mode="bilinear")[0, 0] > FEET
     at = (torch.arange(cells, device=cover.device) + 0.5) / cells
-    feet = (footing.base - F.interpolate(footing.lift, (1, cells), mode="bilinear")).view(-1)
+    feet = (contacts.base - F.interpolate(contacts.lift, (1, cells), mode="bilinear")).view(-1)
     upper = (feet - torch.where(cover, at[:, None], 2.0).amin(dim=0)).clamp_min(0).square()
     lowest = (at[:, None] * cover).amax(dim=0) + 2 / cells  # a foot may be so far off its row
     lower = (feet - lowest).clamp_min(0).square().minimum(upper)
     aside, way = (at - at[:, None]).square(), at[:, None] - feet
-    depth, hidden = _DEPTH * footing.wide.view(()), torch.zeros_like(way)
+    depth, hidden = _DEPTH * contacts.wide.view(()), torch.zeros_like(way)
     for screen, sees in ((way, way > -depth), (way + depth, way < 0)):
         far = (screen.abs() / _FLATTEN).clamp_min(0.5 / cells)[..., None]
         near = far.square() + aside
@@ -349,7 +345,7 @@ def _hidden_sky(footing: Footing) -> Tensor:
 
 def cast_around(
     opacity: Tensor,
-    extent: Extent,
+    extent: PixelBox,
     layout: Layout,
     cast: Shadow,
     *,
@@ -375,14 +371,14 @@ def cast_around(
         ends += [first, min(count, math.ceil(high / _MEAN_OF + 3) * _MEAN_OF)]
     top, bottom, left, right = ends
     part = (..., slice(top, bottom), slice(left, right))
-    kept, key = {} if kept is None else kept, ("footing", *ends)
+    kept, key = {} if kept is None else kept, ("contacts", *ends)
     if key not in kept:
-        kept[key] = _footing(opacity[part], layout.scale.view(-1)[:1] * size[1])
-    footing, sky = kept[key]
-    return part, _cast(footing, sky, cast)[..., : bottom - top, : right - left]
+        kept[key] = _contacts_in(opacity[part], layout.scale.view(-1)[:1] * size[1])
+    contacts, sky = kept[key]
+    return part, _cast(contacts, sky, cast)[..., : bottom - top, : right - left]
 
 
-def footing_of(alpha: Tensor, wide: Tensor, base: Tensor) -> Footing:
+def contact_points(alpha: Tensor, wide: Tensor, base: Tensor) -> ContactPoints:
     """Return what the shadows of subjects of coverage (B, 1, R, R) in squares have in common.
 
     `wide` (B,) are the widths of their frames, `base` (B, 1, 1, 1) the heights of their lowest
@@ -397,10 +393,12 @@ def footing_of(alpha: Tensor, wide: Tensor, base: Tensor) -> Footing:
     lowest, stands = _feet(sharp, base, wide, y)
     near = torch.exp((x[:, None] - x).abs() / (-_BESIDE * float(wide.max()) * half))
     lift = ((base - lowest) * stands) @ near / (stands @ near).clamp_min(1e-9)
-    return Footing(alpha.shape[-1], base, wide, outlines, lowest, stands, lift)
+    return ContactPoints(alpha.shape[-1], base, wide, outlines, lowest, stands, lift)
 
 
-def settle(colours: Tensor, ground: Tensor, opacity: Tensor, layout: Layout, width: float) -> None:
+def contact_shadow(
+    colours: Tensor, ground: Tensor, opacity: Tensor, layout: Layout, width: float
+) -> None:
     """Darken a subject's `colours` (1, 3, H, W) and the `ground`, in place, where they touch.
 
     Both are a part of a picture of that width in pixels, in any unit, the ground also bytes.
@@ -448,12 +446,12 @@ def softened(shade: Tensor, cells: float) -> Tensor:
     return shade
 
 
-def thrown(footing: Footing, cast: Shadow) -> Tensor:
+def thrown(contacts: ContactPoints, cast: Shadow) -> Tensor:
     """Return the light that ground loses by outlines that are laid on it, (B, 1, h, h).
 
     A height above the feet is a way along the ground, away from the light.
     """
-    base, outlines = footing.base, footing.outlines
+    base, outlines = contacts.base, contacts.outlines
     x_way, _, z_way = (-cast.direction).view(-1, 3, 1, 1, 1).unbind(1)
     long = cast.length.view(-1, 1, 1, 1) / torch.hypot(x_way, z_way).clamp_min(1e-3)
     down = long * z_way * _FLATTEN
@@ -462,10 +460,10 @@ def thrown(footing: Footing, cast: Shadow) -> Tensor:
     y, lift = x.view(1, 1, -1, 1) - base, torch.zeros_like(base)
     for _ in range(2):  # which foot shades a point of the ground depends on where that stands
         column = x - long * x_way / down * (y + lift)
-        lift = _at_points(footing.lift, column, torch.full_like(column, 0.5))
+        lift = _at_points(contacts.lift, column, torch.full_like(column, 0.5))
     height = (y + lift) / down
     outlines = _at_points(outlines, x - long * x_way * height, base - lift - height)
-    share = height / footing.wide
+    share = height / contacts.wide
     on_ground, share = _eased((share / _BEGINS + 1) / 2), share.clamp(0, 1)
     # Where a row of low ground shows many of an outline, the soft one has mixed them.
     low = (1.4 - 2 * down.abs()).clamp(0, 1)
@@ -473,7 +471,7 @@ def thrown(footing: Footing, cast: Shadow) -> Tensor:
     outline = torch.lerp(outlines[:, :1], outlines[:, 1:], soft)
     shade = outline * on_ground * (1 - cast.softness * cast.fade * share)
     shade = shade * cast.darkness.view(-1, 1, 1, 1)
-    cells = float(footing.wide.max()) * shade.shape[2]
+    cells = float(contacts.wide.max()) * shade.shape[2]
     rows, up = round(cast.depth * cells), 1
     while rows > 0:  # what is deep shades so many rows more behind its feet
         up = min(up, rows)

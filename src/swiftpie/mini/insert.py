@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
-from swiftpie.geometry.shading import Lighting, as_dark_as
+from swiftpie.geometry.shading import Lighting, match_exposure
 from swiftpie.imageio.images import in_unit, plane, shrunk_to, to_bytes, to_tensor
 from swiftpie.masks import in_frame, resize_mask
 from swiftpie.mini.layout_predictor import own_light
@@ -23,12 +23,13 @@ from swiftpie.mini.scene import SceneRow, facts_of, scene_rows
 from swiftpie.models.denoiser import SubjectCondition, read_references
 from swiftpie.photo.filling import CanvasDrawing
 from swiftpie.photo.search import Search
-from swiftpie.photo.stance import laid_flat, turned_upright
+from swiftpie.photo.stance import lay_on_ground, turned_upright
 from swiftpie.pipelines.choose import Technique, resolved_scales
 from swiftpie.pipelines.denoise import Clock, Plan, Prepared
 from swiftpie.pipelines.insertion import (
     InsertedSubject,
     Insertion,
+    extent_in_frame,
     insertion_of,
     noise_of,
     pasted,
@@ -53,6 +54,7 @@ LARGER = 1.1
 AT_BORDER = 0.02  # What ends so near to a border, as a share of the picture's side, ends at it.
 GREY, VARIED = 0.005, 0.2  # greatest and least deviation of black and white photographs, in [-1, 1]
 SMALL_PX = 64  # longer side of a photograph whose light is measured
+KEPT_SCALES = ("identity_scale", "text_scale", "balance", "energy_cap")  # in scenes
 
 
 class PlacedSubject(NamedTuple):
@@ -93,8 +95,12 @@ def prepare_insert(
         ),
         fresh=noise[1:].expand(-1, 2, -1, -1, -1),
     )
+
+    def finish(drawn: DecodedImages) -> EditedImage:
+        composite = partial(_composite, components, insertion, placed, clock)
+        return pasted(insertion, composite(drawn), clock, branches=drawn.branches)
+
     clock.end_stage("prepare")
-    finish = partial(_finish, components, insertion, placed, clock)
     return Plan(insertion.request, finish, start, region=insertion.region)
 
 
@@ -112,7 +118,7 @@ def _placed(
     scene = components.own.layout_predictor.light_there(latents, text.pooled, given=given)
     size = shrunk_to(SMALL_PX, (photograph.height, photograph.width))[::-1]
     small = to_tensor(photograph.resize(size, Image.Resampling.BOX, reducing_gap=2.0))
-    scene = as_dark_as(scene, small.to(latents), subject.box)
+    scene = match_exposure(scene, small.to(latents), subject.box)
     lighting = Lighting(own_light(components, subject.identity).expand(2), scene)
     return PlacedSubject(subject.identity, layout, lighting)
 
@@ -123,7 +129,7 @@ def layout_of(insertion: Insertion, subject: InsertedSubject) -> Layout:
     What replaces a thing is larger where one side has room. What lies is squeezed to the box.
     """
     canvas, request, (stance, lean) = insertion.canvas, insertion.request, subject.posture
-    (height, width), (wide, tall) = canvas.full, subject.extent
+    (height, width), (wide, tall) = canvas.full, extent_in_frame(subject.identity, subject.posture)
     left, right = subject.box[0] * width, subject.box[2] * width
     top, bottom = subject.box[1] * height, subject.box[3] * height
     side, high = (right - left) / wide, (bottom - top) / tall  # of the frame in pixels
@@ -136,7 +142,7 @@ def layout_of(insertion: Insertion, subject: InsertedSubject) -> Layout:
     layout = from_box(around, view=request.view or (0.0, 0.0))
     layout = layout if stance is None else turned_upright(layout, stance)
     foot = canvas.shares_of((left, top, right, bottom))[3]
-    return layout if lean is None else laid_flat(layout, foot=foot, share=share)
+    return layout if lean is None else lay_on_ground(layout, foot=foot, share=share)
 
 
 def _check_borders(subject: InsertedSubject) -> None:
@@ -149,18 +155,6 @@ def _check_borders(subject: InsertedSubject) -> None:
             f"The subject is cut off in its photograph (border: {hangs}), but the replaced object "
             "does not end there. Give a picture of the whole subject, or a mask up to that border."
         )
-
-
-def _finish(
-    components: Components,
-    insertion: Insertion,
-    placed: PlacedSubject,
-    clock: Clock,
-    drawn: DecodedImages,
-) -> EditedImage:
-    """Return the photograph with the subject in it."""
-    composite = _composite(components, insertion, placed, clock, drawn)
-    return pasted(insertion, composite, clock, branches=drawn.branches)
 
 
 def _composite(
@@ -193,9 +187,8 @@ def _composite(
         on_band=clock.check,
         on_doubt=partial(check_uncertainty, insertion.request),
     )
-    points = insertion.original.resize((SMALL_PX, SMALL_PX), Image.Resampling.NEAREST)
-    colours = to_tensor(points)
-    is_grey = colours.std(dim=1).max() < GREY and colours.std() > VARIED
+    points = to_tensor(insertion.original.resize((SMALL_PX,) * 2, Image.Resampling.NEAREST))
+    is_grey = points.std(dim=1).max() < GREY and points.std() > VARIED
     return composite.mean(dim=1, keepdim=True).expand_as(composite) if is_grey else composite
 
 
@@ -228,7 +221,7 @@ def insertion_condition(
     cells = (pixels.shape[2] // cell, pixels.shape[3] // cell)
     region = resize_mask(changes, cells)
     first = [] if subject is None else [subject]
-    text = components.text.encode([""]) if any(each.identity.keys for each in first) else None
+    text = components.text.encode([""]) if any(placed.identity.keys for placed in first) else None
     square, stays = unchanged_frame(components, pixels, changes).split((3, 1), dim=1)
     networks = components.denoiser, components.image_encoder, components.autoencoder
     read = read_references(*networks, pixels=square, mask=stays, empty_text=text)
@@ -236,10 +229,10 @@ def insertion_condition(
     rows = region.new_tensor(shows).view(-1, 1, 1, 1)
     return subject_condition(
         components,
-        [*(each.identity for each in first), read.as_identity(square, stays, **by)],
-        [*(each.layout for each in first), whole_frame(rows)],
+        [*(placed.identity for placed in first), read.as_identity(square, stays, **by)],
+        [*(placed.layout for placed in first), whole_frame(rows)],
         regions=[*(region * rows for _ in first), (1 - region).expand(len(rows), -1, -1, -1)],
-        lights=[*(each.lighting for each in first), None],
+        lights=[*(placed.lighting for placed in first), None],
         class_tokens=class_tokens,
         scales=replace(
             scales,
@@ -297,7 +290,7 @@ def _insert(
     number: int = 0,
 ) -> Plan:
     """Return the plan that puts subjects, from a `number` on, into the places of all pictures."""
-    subject, scales = request.subjects[number], request.scales
+    subject = request.subjects[number]
 
     def finish(*changes: EditedImage) -> DecodedImages | Plan:
         clock.end_stage("insert")
@@ -314,12 +307,7 @@ def _insert(
             prompt=row.reading.photo_prompt,
             box=in_frame(row.boxes[number]) if subject.box is None else subject.box,
             view=subject.view,
-            scales=Scales(
-                identity_scale=scales.identity_scale,
-                text_scale=scales.text_scale,
-                balance=scales.balance,
-                energy_cap=scales.energy_cap,
-            ),
+            scales=Scales(**{name: getattr(request.scales, name) for name in KEPT_SCALES}),
             guidance=request.guidance,
             shaping=request.shaping,
             negative_prompt=request.negative_prompt,
@@ -332,11 +320,11 @@ def _insert(
 
 def _behind_weather(rows: Sequence[SceneRow], changes: Sequence[EditedImage]) -> DecodedImages:
     """Return the pictures that were changed last, with rain, flakes and fog before everything."""
-    pictures = [row.finished(to_bytes(each.image)) for row, each in zip(rows, changes, strict=True)]
+    pictures = (to_bytes(change.image) for change in changes)
     return DecodedImages(
-        torch.cat(pictures),
-        torch.cat([plane(each.region) for each in changes]),
-        regions=torch.cat([each.latent_region for each in changes]),
+        torch.cat([row.finished(picture) for row, picture in zip(rows, pictures, strict=True)]),
+        torch.cat([plane(change.region) for change in changes]),
+        regions=torch.cat([change.latent_region for change in changes]),
         branches=changes[0].branches,
         facts=facts_of(rows),
     )

@@ -19,7 +19,7 @@ from swiftpie.mini.placing import postures_of, stage
 from swiftpie.mini.reading import is_turned
 from swiftpie.models.network import Network, keep_settings
 from swiftpie.noise import NUM_STATISTICS, noise_statistics
-from swiftpie.photo.stance import laid_flat, turned_upright
+from swiftpie.photo.stance import lay_on_ground, turned_upright
 from swiftpie.pipelines.insertion import AS_SHOWN, Posture
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.types import Identity, TextCondition
@@ -138,7 +138,8 @@ def _placed(
             row = from_box(place, size=size, view=turned, extent=extent)
             row = upright(row, flip=request.flip, tilt=request.tilt)
             row = row if stance is None else turned_upright(row, stance)
-            row = row if lean is None else laid_flat(row, foot=foot, share=(foot - box[1]) / high)
+            if lean is not None:
+                row = lay_on_ground(row, foot=foot, share=(foot - box[1]) / high)
             if is_drawn and predicted is not None:
                 turned_by = predicted.pose[index : index + 1, :2].to(row.pose)
                 row = row._replace(pose=torch.cat([turned_by, row.pose[:, 2:]], dim=1))

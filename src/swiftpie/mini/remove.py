@@ -14,7 +14,6 @@ from swiftpie.pipelines.choose import Technique
 from swiftpie.pipelines.denoise import Clock, Plan
 from swiftpie.pipelines.insertion import Insertion, insertion_of, pasted, patch_of
 from swiftpie.pipelines.tasks import RepaintRequest
-from swiftpie.types import EditedImage
 
 logger = logging.getLogger(__name__)
 
@@ -40,13 +39,11 @@ def prepare_remove(components: Components, request: RepaintRequest, clock: Clock
             "be filled from the rest. Mark less by a mask or a box, or take a picture that shows "
             "more around the object."
         )
-    finish = partial(_finish, removal=removal, clock=clock)
-    return Plan(removal.request, finish, region=removal.region)
-
-
-def _finish(*, removal: Insertion, clock: Clock) -> EditedImage:
-    """Return the photograph without what goes."""
-    return pasted(removal, _filled(removal, clock), clock)
+    return Plan(
+        removal.request,
+        lambda: pasted(removal, _filled(removal, clock), clock),
+        region=removal.region,
+    )
 
 
 def _filled(removal: Insertion, clock: Clock) -> Tensor:

@@ -24,7 +24,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.ground import Ground
 from swiftpie.geometry.layout import Layout
-from swiftpie.geometry.shading import FEET, Extent, Part, cast_around, settle, usual_shadow
+from swiftpie.geometry.shading import FEET, Part, cast_around, contact_shadow, usual_shadow
 from swiftpie.imageio.credentials import COMPOSITE, SOURCE_TYPE
 from swiftpie.imageio.images import extent_of, from_8_bits, from_bytes, in_bytes, to_bytes, to_pil
 from swiftpie.masks import Box
@@ -45,6 +45,7 @@ from swiftpie.places.relight import DRAWN_WEATHERS, NOISE_SHAPE, relight, weathe
 from swiftpie.places.scenes import OWN_PICTURE, WINTRY, cut_to, scene_library
 from swiftpie.places.words import FOG, NIGHT, PLAIN, WINTER
 from swiftpie.types import NO_FACTS, DecodedImages
+from swiftpie.validation import PixelBox
 
 UNSHADED = 1 - 1 / 1024  # share of its light that a picture of 8 bits shows as all of it
 AROUND_CELLS = 2  # cells, at half size, between a subject and the end of its patch
@@ -463,7 +464,7 @@ def _with_subjects(
                 subject *= 1 - blades * (1 - alpha[patch] / 255)
             shows = 1 - subject[:, 3:] / 255
             if plan.rows[row].is_ground:
-                settle(subject[:, :3], picture[patch], 1 - shows, each.layout, width)
+                contact_shadow(subject[:, :3], picture[patch], 1 - shows, each.layout, width)
             whole[patch] = torch.addcmul(subject, whole[patch].contiguous(), shows).round_()
     return picture, alpha
 
@@ -504,7 +505,7 @@ def _darken(picture: Tensor, light: Tensor, cover: Tensor | None, clear: Tensor)
 
 
 def _light_on_ground(
-    seen: Sequence[tuple[Tensor, Extent | None]],
+    seen: Sequence[tuple[Tensor, PixelBox | None]],
     subjects: Sequence[StandingSubject],
     ground: Ground | None,
 ) -> Tensor:
@@ -550,7 +551,7 @@ def _grown_before(opacity: Tensor, patch: Part, cover: Tensor) -> Tensor:
     return ((foot - base[: foot.shape[3]]) / (SOFT * cover.shape[2]) + 0.5).clamp(0, 1)
 
 
-def _patch_around(extent: Extent, size: tuple[int, int]) -> Part:
+def _patch_around(extent: PixelBox, size: tuple[int, int]) -> Part:
     """Return rows and columns of a picture around an extent in a copy of half of its size."""
     left, top, right, bottom = (2 * (end - AROUND_CELLS) for end in extent)
     rows = slice(max(0, top), min(size[0], bottom + 4 * AROUND_CELLS + (bottom - top) // 16))

@@ -36,7 +36,7 @@ from swiftpie.masks import grow, resize_mask
 from swiftpie.mini.reading import Reading, read
 from swiftpie.mini.vocabulary import Vocabulary, subjects_in
 from swiftpie.noise import draw_noise
-from swiftpie.photo.cutout import cutout_network, find_against_odds, find_inside, find_with
+from swiftpie.photo.cutout import cutout_network, find_inside, find_verified, find_with
 from swiftpie.photo.search import Search
 from swiftpie.pipelines.denoise import Clock, Plan
 from swiftpie.pipelines.edit_region import UNCHANGED, blend_mask, given_mask, in_hole, where_changed
@@ -202,7 +202,7 @@ def _outline(request: EditRequest, original: Image.Image) -> Tensor:
         box = mask if isinstance(mask, tuple) else None  # `Session.resolved` opens files
         found = find_with(cutout_network(), original, Search(box=box))
         if box is None and (found.how.confidence or 0) < UNSURE:
-            found = find_against_odds(cutout_network(), original)
+            found = find_verified(cutout_network(), original)
             assert found.how.confidence is not None, "the network for cut-outs is"
             fault = "its outline is uncertain" * (found.how.confidence < AGREED)
         opacity = found.mask

@@ -28,7 +28,6 @@ from swiftpie.photo.outline import (
     MIN_SHARE,
     SMALL_PART,
     WORK_SIDE_PX,
-    Area,
     area_of,
     around,
     averaged,
@@ -39,6 +38,7 @@ from swiftpie.photo.outline import (
 )
 from swiftpie.photo.search import ANYWHERE, Search, search_of
 from swiftpie.types import DOUBTFUL, REMEDY, Cutout, CutoutMethod
+from swiftpie.validation import PixelBox
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def cut_out(image: Image.Image, search: str | Search = ANYWHERE, *, name: str = 
         if not alpha.any():
             raise NoSubject(*_not_found(alpha))
         return CutOut(alpha, Cutout(CutoutMethod.TRANSPARENCY, 1.0))
-    subject = find_surely(cutout_network(), image, search)
+    subject = find_with_prior(cutout_network(), image, search)
     if _share(subject.mask, search) <= MIN_SHARE:
         subject = CutOut(_by_colour(image, search), Cutout(CutoutMethod.COLOUR, None))
     if not _is_usable(subject.mask, search):
@@ -109,7 +109,7 @@ def cut_out(image: Image.Image, search: str | Search = ANYWHERE, *, name: str = 
 
 
 @torch.no_grad()
-def find_surely(network: CutoutNet, image: Image.Image, search: Search = ANYWHERE) -> CutOut:
+def find_with_prior(network: CutoutNet, image: Image.Image, search: Search = ANYWHERE) -> CutOut:
     """Return what `find_with` finds, and how likely that is right, as `confidence_of` tells.
 
     Where it is unlikely, the network looks as if a user had given one of several boxes and points.
@@ -273,7 +273,7 @@ def _thing_in(network: CutoutNet, image: Image.Image, part: Tensor) -> Tensor | 
 
 
 @torch.no_grad()
-def find_against_odds(network: CutoutNet, image: Image.Image) -> CutOut:
+def find_verified(network: CutoutNet, image: Image.Image) -> CutOut:
     """Return what `network` finds where a subject is unlikely everywhere, and how sure that is.
 
     The confidence is the soft intersection over union of the network's own mask and of this one.
@@ -285,7 +285,7 @@ def find_against_odds(network: CutoutNet, image: Image.Image) -> CutOut:
     return CutOut(mask, Cutout(CutoutMethod.NETWORK, round(_agreement(logits, mask, whole), 4)))
 
 
-def _part(field: NDArray[np.float32], area: Area, size: tuple[int, int]) -> NDArray[np.float32]:
+def _part(field: NDArray[np.float32], area: PixelBox, size: tuple[int, int]) -> NDArray[np.float32]:
     """Return what a field over a photo of (width, height) says about an area, as a guess (n, n)."""
     whole = Image.fromarray(field)
     across, down = whole.width / size[0], whole.height / size[1]
@@ -294,7 +294,9 @@ def _part(field: NDArray[np.float32], area: Area, size: tuple[int, int]) -> NDAr
 
 
 @torch.no_grad()
-def guesses(network: CutoutNet, photo: Image.Image, views: Sequence[Area]) -> NDArray[np.float32]:
+def guesses(
+    network: CutoutNet, photo: Image.Image, views: Sequence[PixelBox]
+) -> NDArray[np.float32]:
     """Return the log-odds (V, n, n) of the subject in each view."""
     # Each view squeezed to a square: what lies at its edges tells what the subject is.
     squares = [photo.resize((CUTOUT_PX,) * 2, Image.Resampling.BOX, box=view) for view in views]
@@ -317,7 +319,7 @@ def _is_in_the_middle(logits: NDArray[np.float32]) -> bool:
     return bool(share[low:high, low:high].sum() >= MOSTLY * share.sum())
 
 
-def _agreement(logits: NDArray[np.float32], mask: Tensor, area: Area) -> float:
+def _agreement(logits: NDArray[np.float32], mask: Tensor, area: PixelBox) -> float:
     """Return the soft intersection over union of a guess about `area` and a mask, in [0, 1]."""
     left, top, right, bottom = area
     guess = torch.from_numpy(logits).sigmoid()
@@ -336,7 +338,7 @@ def _by_colour(image: Image.Image, search: Search) -> Tensor:
 
 
 def _outlined(
-    photo: Image.Image, area: Area, logits: NDArray[np.float32], search: Search
+    photo: Image.Image, area: PixelBox, logits: NDArray[np.float32], search: Search
 ) -> Tensor:
     """Return the mask (1, 1, H, W) that colours and edges of `area` make of a guess about it."""
     view = photo if area == (0, 0, *photo.size) else photo.crop(area)
@@ -349,7 +351,7 @@ def _outlined(
     return F.pad(mask, (left, photo.width - right, top, photo.height - bottom))
 
 
-def _views(size: tuple[int, int], search: Search) -> list[Area]:
+def _views(size: tuple[int, int], search: Search) -> list[PixelBox]:
     """Return what of a photo of (width, height) the network shall look at, in pixels."""
     width, height = size
     if search.box is not None:
@@ -365,7 +367,7 @@ def _views(size: tuple[int, int], search: Search) -> list[Area]:
 
 
 def _seeds(
-    photo: tuple[int, int], area: Area, size: tuple[int, int], search: Search
+    photo: tuple[int, int], area: PixelBox, size: tuple[int, int], search: Search
 ) -> NDArray[np.float32]:
     """Return what is known of each pixel of `area` at `size`: 1 subject, -1 not, 0 to be found."""
     left, top, right, bottom = area

@@ -23,6 +23,7 @@ from swiftpie.noise import generator_of
 from swiftpie.photo.completion import complete, lines_through
 from swiftpie.photo.cutout import thing_odds
 from swiftpie.photo.outline import connected_parts, to_lab
+from swiftpie.validation import Box, Size
 
 FINEST_PX = 2048  # longer side of what anything is looked for in; what is larger is enlarged
 TONE_PX = 128  # longer side of what tones and shifts are found in
@@ -54,14 +55,10 @@ LINES_PX = 320  # longer side at which thin lines are continued
 UNFIT = 2.0  # what a shift costs where it leads to nothing known
 BAND_PX = 256  # rows, or columns, that are enlarged at once
 
-Area = tuple[float, float, float, float]
-"""Left, top, right and bottom of a patch as shares of a canvas."""
-
 OnBand = Callable[[], object]
 """Called after each part of the work, as a band of rows of a large picture; may raise to stop."""
 
 OnDoubt = Callable[[float], object]  # gets how doubtful a filling is, and may raise to stop
-Size = tuple[int, int]
 Part = tuple[slice, slice]  # rows and columns of a picture
 DARKEST = 0.03  # added to both colours of a ratio, so that black gives no infinity
 SHADE_PX, FAULT_PX = 1.2, 4.0  # deviations of blurs, on the canvas
@@ -77,7 +74,7 @@ def inpaint(
 ) -> Tensor:
     """Return a `patch` of a photograph with the part that is `gone` inpainted; some must remain.
 
-    A larger patch than `FINEST_PX` is inpainted at that size, and what is found enlarged.
+    A larger patch than `FINEST_PX` is inpainted at that size, and the filling enlarged.
     """
     size = shrunk_to(FINEST_PX, _size(patch))
     if size != _size(patch):
@@ -85,12 +82,12 @@ def inpaint(
         on_band()
         if not bool(goes.all()):
             less = resized(patch, size)
-            found, there = inpaint(less, goes, on_band=on_band, on_doubt=on_doubt), _near(gone)
+            filled, there = inpaint(less, goes, on_band=on_band, on_doubt=on_doubt), _near(gone)
             result, missing = patch.clone(), gone[..., *there] > 0
-            found = enlarged(found, _size(patch), there, on_band=on_band)
-            torch.where(missing, found, result[..., *there], out=result[..., *there])
+            filled = enlarged(filled, _size(patch), there, on_band=on_band)
+            torch.where(missing, filled, result[..., *there], out=result[..., *there])
             return result
-    alike = things_beside(patch, gone)
+    alike = neighbours(patch, gone)
     on_band()
     small, known = _shrunk(patch, torch.maximum(gone, alike), TONE_PX)
     if not bool(known.any()):
@@ -98,19 +95,21 @@ def inpaint(
     step = slice(None, None, max(1, max(_size(patch)) // (SAMPLED * TONE_PX)))
     coarse, even = (blurred_within(small, known, reach) for reach in (FINE_PX, EVEN_PX))
     few, left = patch[..., step, step], 1 - gone[..., step, step]
-    seen = luma((few - resized(coarse, _size(few), mode="bilinear")) * left).abs()
-    seen = resized(seen, _size(coarse)) * known
+    strength = luma((few - resized(coarse, _size(few), mode="bilinear")) * left).abs()
+    strength = resized(strength, _size(coarse)) * known
     uneven = blurred_within(luma(coarse - even).abs(), known, EVEN_PX) + UNSEEN
-    rough = extrapolate((blurred_within(seen, known, EVEN_PX) / uneven - ROUGH).clamp(0, 1), known)
+    rough = extrapolate(
+        (blurred_within(strength, known, EVEN_PX) / uneven - ROUGH).clamp(0, 1), known
+    )
     on_band()
     coarse = torch.lerp(coarse, even, rough)
     fine = (patch - resized(coarse, _size(patch), mode="bilinear")) * (1 - gone)
     on_band()
-    few = torch.cat([small, DIFFERS * seen], dim=1)
+    few = torch.cat([small, DIFFERS * strength], dim=1)
     completed = complete(few, known, on_round=on_band)
     few, usual, lines = completed or (extrapolate(few, known), gone.new_zeros(0, 2).long(), None)
     shown = few[:, :3]
-    doubt = 0.0 if lines is None else doubt_of(shown, known, lines)
+    doubt = 0.0 if lines is None else uncertainty(shown, known, lines)
     shifts, shares = _shifts(few, known, usual)
     on_band()
     inner, there = patch.clone(), _near(gone)
@@ -119,8 +118,8 @@ def inpaint(
     texture = _copied_texture(fine, gone, there, shifts, shares)
     less, known = _shrunk(fine, torch.maximum(gone, alike), LINES_PX)
     lines, share = (
-        resized(each, _size(patch), mode="bilinear")[..., *there]
-        for each in lines_through(less, known)
+        resized(part, _size(patch), mode="bilinear")[..., *there]
+        for part in lines_through(less, known)
     )
     inner[..., *there] = tone + (1 - share) * texture + lines
     filled = meet_border(inner, patch, gone, alike, rough)
@@ -128,16 +127,16 @@ def inpaint(
     return filled
 
 
-def doubt_of(shown: Tensor, known: Tensor, lines: Tensor) -> float:
+def uncertainty(shown: Tensor, known: Tensor, lines: Tensor) -> float:
     """Return how far gaps are from smaller `lines`, over how uneven ground around is, in Lab."""
     size = _size(lines)
     gap = (resized(known, size) < 1 - SURE).to(known)
-    told, straight = (
-        torch.from_numpy(to_lab(each[0].movedim(0, -1).clamp(0, 1).numpy())).movedim(-1, 0)[None]
-        for each in (resized(shown, size), lines)
+    tone, straight = (
+        torch.from_numpy(to_lab(part[0].movedim(0, -1).clamp(0, 1).numpy())).movedim(-1, 0)[None]
+        for part in (resized(shown, size), lines)
     )
-    apart = (told - straight).norm(dim=1, keepdim=True)[gap > 0].mean()
-    uneven = (told - blurred_within(told, 1 - gap, 2.0)).norm(dim=1, keepdim=True)
+    apart = (tone - straight).norm(dim=1, keepdim=True)[gap > 0].mean()
+    uneven = (tone - blurred_within(tone, 1 - gap, 2.0)).norm(dim=1, keepdim=True)
     near = uneven[grow(gap, AROUND_PX) > gap]
     return float(apart / (near.median() + 1)) if len(near) else math.inf
 
@@ -147,7 +146,7 @@ def steps_at_border(filled: Tensor, gone: Tensor) -> float:
     size = shrunk_to(BORDER_PX, _size(filled))
     pixels, mask = resized(filled, size), (resized(gone, size) > HALF).to(gone)
     masks = mask, grow(mask, APART_PX), -grow(-mask, APART_PX)
-    steps, *others = (steps_along(pixels, each) for each in masks)
+    steps, *others = (steps_along(pixels, rim) for rim in masks)
     usual = torch.cat([*others, steps.new_zeros(1)]).quantile(MOSTLY)
     return float((steps > MORE * (usual + FAINT)).sum() / max(1, len(steps)))
 
@@ -159,15 +158,15 @@ def steps_along(pixels: Tensor, mask: Tensor) -> Tensor:
     return (inside - outside).abs().amax(dim=1, keepdim=True)[grow(mask, 1) > mask]
 
 
-def things_beside(patch: Tensor, gone: Tensor) -> Tensor:
+def neighbours(patch: Tensor, gone: Tensor) -> Tensor:
     """Return what stands out beside what is `gone`, (1, 1, H, W), 0 or 1: it would be copied.
 
     What is partly hidden is no such thing, as it goes on, nor is what is thin, as a joint.
     """
     pixels, known = _shrunk(patch, gone, SEEN_PX)
     without = torch.where(known > 0, pixels, extrapolate(pixels, known))
-    found = (thing_odds(without) > 0) & (known > 0)
-    solid = grow(-grow(-found.float(), THICK_PX), THICK_PX)
+    likely = (thing_odds(without) > 0) & (known > 0)
+    solid = grow(-grow(-likely.float(), THICK_PX), THICK_PX)
     parts = torch.from_numpy(connected_parts(solid[0, 0].numpy() > 0)).long()
     sizes, border = parts.flatten().bincount(), grow(1 - known, 2)[0, 0] > 0
     touching = parts[border].bincount(minlength=len(sizes))
@@ -187,9 +186,9 @@ def meet_border(inner: Tensor, patch: Tensor, gone: Tensor, alike: Tensor, rough
     near = (..., *_near(gone))
     result, inner, around = patch.clone(), inner[near], patch[near]
     gap, rough = torch.maximum(gone, alike)[near], resized(rough, _size(patch))[near].clamp(0, 1)
-    apart, told = _shrunk(around - inner, gap, TONE_PX)
-    apart = extrapolate(blurred_within(apart, told, FINE_PX), told)
-    apart *= (blurred(told, MEETS_PX) / HALF).clamp_max(1)
+    apart, known = _shrunk(around - inner, gap, TONE_PX)
+    apart = extrapolate(blurred_within(apart, known, FINE_PX), known)
+    apart *= (blurred(known, MEETS_PX) / HALF).clamp_max(1)
     inner += torch.lerp(extrapolate(around - inner, 1 - gap), resized(apart, _size(gap)), rough)
     result[near] = torch.where(gone[near] > 0, inner, around)
     return result
@@ -250,7 +249,7 @@ def weighted(values: Tensor, down: Tensor, across: Tensor, *, on_band: OnBand = 
 
 
 def enlarged_part(
-    canvas: Tensor, place: Area, size: tuple[int, int], *, on_band: OnBand = int
+    canvas: Tensor, place: Box, size: tuple[int, int], *, on_band: OnBand = int
 ) -> Tensor:
     """Return the part of a canvas at `place`, smooth, in `size`; sampling by a grid is slower."""
     left, top, right, bottom = place
@@ -283,13 +282,13 @@ def _shrunk(patch: Tensor, gone: Tensor, side: int) -> tuple[Tensor, Tensor]:
     return pixels, (weight > 1 - SURE).to(weight)
 
 
-def _shifts(seen: Tensor, known: Tensor, usual: Tensor) -> tuple[Tensor, Tensor]:
+def _shifts(tone: Tensor, known: Tensor, usual: Tensor) -> tuple[Tensor, Tensor]:
     """Return shifts (K, 2) in shares of the sides, and masks of where each applies (1, K, h, w).
 
     They are the most frequent of the `usual` ones (N, 2), or of a grid. A shift costs the
     difference of colours, texture strength and standing out between a place and its source.
     """
-    size = _size(seen)
+    size = _size(tone)
     reach = torch.arange(-FARTHEST, FARTHEST + 1, STEP)
     every = torch.cartesian_prod(reach, reach)
     every = every[every.square().sum(dim=1) >= NEAREST**2]
@@ -297,7 +296,7 @@ def _shifts(seen: Tensor, known: Tensor, usual: Tensor) -> tuple[Tensor, Tensor]
     every = torch.cat([_most_frequent(usual[far]), every])
     left, top, right, bottom = extent_of(1 - known) or (0, 0, size[1], size[0])
     here = (0, slice(None), slice(top, bottom), slice(left, right))
-    wide = F.pad(torch.cat([seen, known, standing_out(seen)], dim=1), (TONE_PX,) * 4)
+    wide = F.pad(torch.cat([tone, known, salient(tone)], dim=1), (TONE_PX,) * 4)
 
     def source_of(shift: Tensor) -> Tensor:
         down, across = (shift + TONE_PX).tolist()
@@ -306,22 +305,22 @@ def _shifts(seen: Tensor, known: Tensor, usual: Tensor) -> tuple[Tensor, Tensor]
     costs = known.new_empty(1, len(every), bottom - top, right - left)
     for cost, shift in zip(costs[0], every, strict=True):
         source = source_of(shift)
-        apart = (source[:4] - seen[here]).abs()
+        apart = (source[:4] - tone[here]).abs()
         apart = torch.where(source[4] > 0, apart[:3].mean(dim=0) + apart[3], UNFIT)
         apart += UNLEVEL * shift[0].abs() / TONE_PX
         torch.mul(apart, 1 - known[here][0], out=cost)
-    less, gaps = (F.avg_pool2d(each, 2, ceil_mode=True) for each in (costs, 1 - known[here]))
+    less, gaps = (F.avg_pool2d(field, 2, ceil_mode=True) for field in (costs, 1 - known[here]))
     best = _best_shifts(blurred(less, SMOOTH_PX / 2)[0, :, gaps[0] > 0])
-    costs, shares = blurred(costs[:, best], SMOOTH_PX), seen.new_zeros(1, len(best), *size)
+    costs, shares = blurred(costs[:, best], SMOOTH_PX), tone.new_zeros(1, len(best), *size)
     odd = torch.stack([source_of(shift)[5] for shift in every[best]])
     costs += OUTSTANDING * (odd - source_of(torch.zeros(2).long())[5]).clamp_min(0)
     shares[here] = in_pieces(costs, every[best], gone=1 - known[here])[0]
     return every[best] / torch.tensor(size), shares
 
 
-def standing_out(seen: Tensor) -> Tensor:
+def salient(tone: Tensor) -> Tensor:
     """Return how far places stand out of the texture around them, (1, 1, h, w) in [0, 1]."""
-    apart = (seen - blurred(seen, MEAN_PX)).abs().amax(dim=1, keepdim=True)
+    apart = (tone - blurred(tone, MEAN_PX)).abs().amax(dim=1, keepdim=True)
     usual = blurred(apart.clamp_max(MEDIANS * float(apart.median())), 2 * MEAN_PX) + 2 * UNSEEN
     return F.max_pool2d((apart / (OUT * usual) - 1).clamp(0, 1), 3, 1, 1)
 
@@ -419,7 +418,7 @@ class CanvasDrawing(NamedTuple):
 
 
 def draw_over(
-    patch: Tensor, alone: Tensor, *, gone: Tensor, place: Area, seed: int, on_band: OnBand = int
+    patch: Tensor, alone: Tensor, *, gone: Tensor, place: Box, seed: int, on_band: OnBand = int
 ) -> Tensor:
     """Return a patch whose `gone` part shows a canvas (1, 3, h, w), with the patch's own grain.
 

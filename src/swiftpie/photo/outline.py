@@ -22,11 +22,11 @@ from torch.nn import functional as F
 
 from swiftpie.imageio.images import plane, shrunk_to
 from swiftpie.masks import HALF, grow
+from swiftpie.validation import Box, PixelBox, Size
 
 Array = NDArray[np.float32]
 Labels = NDArray[np.int64]
 Flags = NDArray[np.bool_]
-Area = tuple[int, int, int, int]  # left, top, right and bottom in pixels
 Span = tuple[float, float, int]  # start and end as shares of a side; length of the side in pixels
 
 CUTOUT_PX = 256  # side of the pictures that the network looks at
@@ -64,14 +64,14 @@ ALIKE = 12.0  # greatest distance in Lab between a seed and the opening around i
 SMALL_PART = 0.1  # parts below this share of the largest part are dropped
 
 
-def around(box: tuple[float, float, float, float], size: tuple[int, int]) -> Area:
+def around(box: Box, size: Size) -> PixelBox:
     """Return what is seen of a photo of (width, height) when one looks at a box in [0, 1]."""
     left, top, right, bottom = box
     across, down = CLOSER * (right - left), CLOSER * (bottom - top)
     return area_of((left - across, right + across, size[0]), (top - down, bottom + down, size[1]))
 
 
-def area_of(across: Span, down: Span) -> Area:
+def area_of(across: Span, down: Span) -> PixelBox:
     """Return the pixels of two spans as far as they are there; at least one of each."""
     (left, right), (top, bottom) = (
         (min(side - 1, max(0, math.floor(low * side))), min(side, math.ceil(high * side)))
@@ -80,7 +80,7 @@ def area_of(across: Span, down: Span) -> Area:
     return left, top, max(right, left + 1), max(bottom, top + 1)
 
 
-def averaged(guesses: Array, views: Sequence[Area]) -> Array:
+def averaged(guesses: Array, views: Sequence[PixelBox]) -> Array:
     """Return the mean (n, n) of guesses (V, n, n) about views within the first."""
     total, count = guesses[0].copy(), np.ones_like(guesses[0])
     cells = len(total)

@@ -99,15 +99,15 @@ def removal_of(
     less = photograph if size == full else photograph.resize(size[::-1], Image.Resampling.BOX)
     on_band()
     if isinstance(thing, Search):
-        seen = _seen(less, thing)
+        solid = _thing_at(less, thing)
     else:
-        seen = (resize_mask(thing.float(), size) >= HALF * 255).to(torch.uint8)
+        solid = (resize_mask(thing.float(), size) >= HALF * 255).to(torch.uint8)
     on_band()
-    found = with_surroundings(less, seen)
+    gone = with_surroundings(less, solid)
     on_band()
     if less is not photograph:
-        found = 255 * (resize_mask(found.float(), full) >= HALF * 255).to(torch.uint8)
-    return found, bounding_box(seen)
+        gone = 255 * (resize_mask(gone.float(), full) >= HALF * 255).to(torch.uint8)
+    return gone, bounding_box(solid)
 
 
 def ends_with_thing(picture: Image.Image, gone: Tensor) -> bool:
@@ -125,9 +125,7 @@ def with_surroundings(photograph: Image.Image, thing: Tensor) -> Tensor:
 
     Some of the photograph has to be the thing.
     """
-    extent = extent_of(thing)
-    assert extent is not None, "a subject was found"
-    left, top, right, bottom = extent
+    left, top, right, bottom = extent_of(thing) or (0, 0, 0, 0)
     side, (width, height) = max(right - left, bottom - top), photograph.size
     beyond = math.ceil(AROUND * side)
     low, high = (max(0, left - beyond), max(0, top - beyond)), (right + beyond, bottom + beyond)
@@ -138,8 +136,7 @@ def with_surroundings(photograph: Image.Image, thing: Tensor) -> Tensor:
     small = shrunk_to(LOOK_PX, size)
     scale = max(small) / max(size)
     pixels = in_unit(to_tensor(photograph.crop(crop).convert("RGB")))
-    seen = (resized(solid, small) > 0).float()
-    around = grow(seen, math.ceil(EDGE * scale * side) + 1)
+    around = grow((resized(solid, small) > 0).float(), math.ceil(EDGE * scale * side) + 1)
     shadow = shadow_of(resized(pixels, small), around)
     edge, foot = grow(solid, math.ceil(ROOM * side) + 1), solid.clone()
     below = max(0, round(bottom - AT_FOOT * (bottom - top)) - crop[1])
@@ -149,17 +146,15 @@ def with_surroundings(photograph: Image.Image, thing: Tensor) -> Tensor:
     whole = close_gaps((resized(goes, small) > 1 - SURE).float(), math.ceil(GAP * scale * side))
     goes = torch.maximum(goes, (resized(whole, size) > 0.5).float())
     small = shrunk_to(THIN_PX, size)
-    thin = sticking_out(resized(pixels, small), (resized(goes, small) > SURE).float())
+    thin = thin_parts(resized(pixels, small), (resized(goes, small) > SURE).float())
     gone = torch.zeros_like(thing)
     gone[here] = 255 * torch.maximum(goes, (resized(thin, size) > SURE).float()).to(torch.uint8)
     return gone
 
 
-def sticking_out(pixels: Tensor, gone: Tensor) -> Tensor:
+def thin_parts(pixels: Tensor, gone: Tensor) -> Tensor:
     """Return what is thin or small, touches what goes and unlike that ends in what is around it."""
-    extent = extent_of(gone)
-    assert extent is not None, "a thing goes"
-    left, top, right, bottom = extent
+    left, top, right, bottom = extent_of(gone) or (0, 0, 0, 0)
     side = max(right - left, bottom - top)
     known = ground = 1 - gone
     for _ in range(3):  # what stands out does not count as ground
@@ -186,16 +181,16 @@ def sticking_out(pixels: Tensor, gone: Tensor) -> Tensor:
     return grow(thin, RIM_PX)
 
 
-def _seen(photograph: Image.Image, search: Search) -> Tensor:
+def _thing_at(photograph: Image.Image, search: Search) -> Tensor:
     """Return the mask of the thing itself, (1, 1, H, W) of bytes, 0 or 1.
 
     A click is searched twice, the second time in the box of the first result, where the thing is
     larger. A click in a box is searched in the whole picture, too; what ends hardly beyond the box
     goes. The union is taken, as a part that is left shows most. What rests on it goes with it.
     """
-    found = cut_out(photograph, search)
-    thing = found.mask > LEAST_THERE
-    if found.how.way is not CutoutMethod.NETWORK:
+    cutout = cut_out(photograph, search)
+    thing = cutout.mask > LEAST_THERE
+    if cutout.how.way is not CutoutMethod.NETWORK:
         return thing.to(torch.uint8)
     if search.box is None:
         low, high = np.array(extent_of(thing)).reshape(2, 2) / photograph.size
@@ -203,7 +198,7 @@ def _seen(photograph: Image.Image, search: Search) -> Tensor:
         box = (*(low - reach).clip(0).tolist(), *(high + reach).clip(max=1).tolist())
         closer = replace(search, box=box)
         thing |= find_with(cutout_network(), photograph, closer).mask > LEAST_THERE
-        if not search.background and (load := resting_on(photograph, thing)).any():
+        if not search.background and (load := supported_objects(photograph, thing)).any():
             logger.warning("What rests on the thing goes, too. A point keeps it: `not:0.5,0.2`.")
             thing |= load
     elif search.points:
@@ -214,7 +209,7 @@ def _seen(photograph: Image.Image, search: Search) -> Tensor:
     return thing.to(torch.uint8)
 
 
-def resting_on(photograph: Image.Image, thing: Tensor) -> Tensor:
+def supported_objects(photograph: Image.Image, thing: Tensor) -> Tensor:
     """Return what rests on a thing or in it, (1, 1, H, W) of booleans, as berries in a bowl.
 
     Without the thing it stands out, above the middle of that and hardly wider, and touches it.
@@ -222,9 +217,7 @@ def resting_on(photograph: Image.Image, thing: Tensor) -> Tensor:
     size = shrunk_to(THIN_PX, (thing.shape[2], thing.shape[3]))
     small = photograph.convert("RGB").resize(size[::-1], Image.Resampling.BOX)
     pixels, solid = in_unit(to_tensor(small)), (resized(thing.float(), size) > 0).float()
-    extent = extent_of(solid)
-    assert extent is not None, "a thing was found"
-    left, top, right, bottom = extent
+    left, top, right, bottom = extent_of(solid) or (0, 0, 0, 0)
     gone = grow(solid, math.ceil(ROOM * max(right - left, bottom - top)) + 1)
     odds = thing_odds(torch.where(gone > 0, extrapolate(pixels, 1 - gone), pixels))
     parts = connected_parts(((odds > 0) & (gone <= 0))[0, 0].numpy())
@@ -260,12 +253,12 @@ def shadow_of(pixels: Tensor, thing: Tensor) -> Tensor:
     known = 1 - thing
     logs = (blurred_within(pixels, known, NEAR_PX).clamp_min(0) + DARKEST).log()
     sharp = _sharp_shadow(logs, thing)
-    found = _soft_shadow(pixels, thing, warns=not bool(sharp.any()))
-    rim, soft = grow(sharp, RIM_PX), found * known
+    with_rim = _soft_shadow(pixels, thing, warns=not bool(sharp.any()))
+    rim, soft = grow(sharp, RIM_PX), with_rim * known
     clings = _border(soft, thing).sum() <= MOST_BORDER * (soft * grow(thing, 1)).sum()
     is_near = bool(clings | (soft.sum() <= MOST_SOFT * rim.sum()))
     share, *_ = _step_at(logs, soft, thing, least=FAINT / 2, width_px=SOFT_PX)
-    return torch.maximum(rim, found) if is_near and share >= BOUNDED[1] else rim
+    return torch.maximum(rim, with_rim) if is_near and share >= BOUNDED[1] else rim
 
 
 def _sharp_shadow(logs: Tensor, thing: Tensor) -> Tensor:
@@ -298,7 +291,7 @@ def _sharp_shadow(logs: Tensor, thing: Tensor) -> Tensor:
                 continue
             share, step, varied = _step_at(logs, part, thing, least=DARKER[0], width_px=WIDTH_PX)
             around = (grow(part, WIDTH_PX) - part) * known
-            spread = sum(float(grey[each > 0].std(correction=0)) for each in (part, around))
+            spread = sum(float(grey[mask > 0].std(correction=0)) for mask in (part, around))
             is_even = share >= BOUNDED[0] and varied <= VARIED
             if is_even and step / (spread + DARKEST) > greatest:
                 best, greatest = part, step / (spread + DARKEST)
@@ -323,7 +316,7 @@ def _step_at(
     rims = outside, part + grow(-part, width_px - 1)
     near = 2 * width_px + 1, 1, width_px
     sums = (F.avg_pool2d(torch.cat([logs * rim, rim], dim=1), *near) for rim in rims)
-    light, dark = (each[:, :3] / each[:, 3:].clamp_min(SURE) for each in sums)
+    light, dark = (total[:, :3] / total[:, 3:].clamp_min(SURE) for total in sums)
     step = (light - dark).mean(dim=1, keepdim=True)
     uneven = (light - dark - step).abs().amax(dim=1, keepdim=True)
     is_shadow = (step > least) & (step < DARKER[1]) & (uneven < TINT * step + DARKEST)
@@ -365,7 +358,7 @@ def _soft_shadow(pixels: Tensor, thing: Tensor, *, reach: float = 1.0, warns: bo
         ((darker > limit) & (darker < darkest) & is_grey & (within > 0)).float() * known
         for limit in (least, FAINT)
     )
-    shadow = _reached(thing, may_be) * known
+    shadow = connected_to(thing, may_be) * known
     sides = [bool(shadow[..., column].any()) for column in (first, last)]
     if any(sides):
         if warns and reach == 1 and not all(sides):
@@ -376,15 +369,15 @@ def _soft_shadow(pixels: Tensor, thing: Tensor, *, reach: float = 1.0, warns: bo
         return none
     if not 0 < float(shadow.sum()) <= MOST_SHADOW * float(thing.sum()):
         return none
-    soft = _reached(shadow, faint)
+    soft = connected_to(shadow, faint)
     is_soft = float(soft.sum()) <= MOST_SOFT * float(shadow.sum())
     return grow(soft if is_soft else shadow, RIM_PX)
 
 
-def _reached(start: Tensor, through: Tensor) -> Tensor:
+def connected_to(start: Tensor, through: Tensor) -> Tensor:
     """Return `start` with what hangs together with it in a mask."""
-    reached, count = start, -1.0
-    while float(reached.sum()) > count:
-        count = float(reached.sum())
-        reached = torch.maximum(reached, grow(reached, 1) * through)
-    return reached
+    mask, count = start, -1.0
+    while float(mask.sum()) > count:
+        count = float(mask.sum())
+        mask = torch.maximum(mask, grow(mask, 1) * through)
+    return mask

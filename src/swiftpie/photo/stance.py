@@ -26,7 +26,7 @@ MIRRORED, EXCEEDS, MIRROR_PX = 0.95, 0.1, 64
 FROM_ABOVE, ROUND = 0.6, (0.7, 0.88)
 
 
-class Stance(NamedTuple):
+class Orientation(NamedTuple):
     """How a thing is turned to stand on its base, and where it is in its frame then."""
 
     turn: float  # degrees, positive turns clockwise
@@ -34,7 +34,7 @@ class Stance(NamedTuple):
     centre: tuple[float, float]  # of its box, from the middle of the frame, as shares of the frame
 
 
-def stance_of(mask: Tensor, *, is_mirrored: bool = False) -> Stance | None:
+def stance_of(mask: Tensor, *, is_mirrored: bool = False) -> Orientation | None:
     """Return how a thing (1, 1, h, w) in its frame stands; None where it does or is unsure.
 
     What is as even as a bowl stands by the axis that mirrors its outline, even if a border cuts a
@@ -60,7 +60,7 @@ def stance_of(mask: Tensor, *, is_mirrored: bool = False) -> Stance | None:
     wide, high = right - left, foot - top
     if np.ptp(turned[0, turned[1] > foot - 2 * STRAIGHT * max(wide, high)]) < WIDE * wide:
         return None
-    return Stance(-lean, (wide, high), (left + wide / 2, top + high / 2))
+    return Orientation(-lean, (wide, high), (left + wide / 2, top + high / 2))
 
 
 def _mirror_of(mask: Tensor) -> float | None:
@@ -85,7 +85,7 @@ def is_flat(mask: Tensor, extent: tuple[float, float]) -> bool:
     return high > FROM_ABOVE * wide and least < float(mask.mean()) / (wide * high) < most
 
 
-def laid_flat(layout: Layout, *, foot: float, share: float) -> Layout:
+def lay_on_ground(layout: Layout, *, foot: float, share: float) -> Layout:
     """Return an upright layout squeezed to a `share` of its height, above its `foot`."""
     squeezed = layout.centre.new_tensor([1.0, share])
     scale = layout.scale if layout.scale.ndim > 1 else layout.scale[:, None]
@@ -93,7 +93,7 @@ def laid_flat(layout: Layout, *, foot: float, share: float) -> Layout:
     return layout._replace(centre=layout.centre * squeezed + down, scale=scale * squeezed)
 
 
-def turned_upright(layout: Layout, stance: Stance) -> Layout:
+def turned_upright(layout: Layout, stance: Orientation) -> Layout:
     """Return a layout from a box of the stance's extent, with the thing turned in that box."""
     fill = SUBJECT_FILL / max(stance.extent)
     shift = layout.centre.new_tensor([stance.centre])

@@ -5,7 +5,7 @@ import math
 import string
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image, ImageChops
@@ -30,9 +30,9 @@ from swiftpie.masks import HALF, Box, box_mask, feather, grow, hole_of, resize_m
 from swiftpie.models.text import PromptEncoder
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.request import cells_of
-from swiftpie.pipelines.tasks import EditRequest, RepaintRequest
+from swiftpie.pipelines.tasks import ChangingT, EditRequest, RepaintRequest
 from swiftpie.types import EditedImage, TextCondition
-from swiftpie.validation import Size
+from swiftpie.validation import PixelBox, Size
 
 logger = logging.getLogger(__name__)
 
@@ -52,12 +52,6 @@ UNCHANGED_INSIDE = (
     "The prompts do not differ, so nothing in the mask will change. Give another prompt, the "
     "picture of a subject or a variation, or leave the source prompt out to redraw the mask."
 )
-
-
-Changing = TypeVar("Changing", EditRequest, RepaintRequest)
-
-PixelBox = tuple[int, int, int, int]
-"""Left, top, right and bottom in pixels."""
 
 
 @dataclass(frozen=True)
@@ -293,7 +287,7 @@ def enter_canvas(
     return original, mask, canvas_for(size, side_px=side_px, unit_px=unit_px, changes=changes)
 
 
-def in_hole(request: Changing) -> Changing:
+def in_hole(request: ChangingT) -> ChangingT:
     """Return a request; the hole of its picture is what changes if nothing else says that."""
     if request.mask is not None:
         return request

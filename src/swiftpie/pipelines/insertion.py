@@ -16,15 +16,14 @@ from swiftpie.imageio.images import as_rgb, bounding_box, in_unit, mask_to_pil, 
 from swiftpie.library import subject_library
 from swiftpie.masks import Box, hole_of, resize_mask, subject_extent
 from swiftpie.noise import draw_step_noise
-from swiftpie.photo.filling import BAND_PX, Area, OnBand
+from swiftpie.photo.filling import BAND_PX, OnBand
 from swiftpie.photo.ground import box_on_ground, own_height
 from swiftpie.photo.removal import ends_with_thing, removal_of
 from swiftpie.photo.search import Search
-from swiftpie.photo.stance import Stance, is_flat, stance_of
+from swiftpie.photo.stance import Orientation, is_flat, stance_of
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.edit_region import (
     Canvas,
-    PixelBox,
     blend_mask,
     given_mask,
     in_hole,
@@ -35,10 +34,11 @@ from swiftpie.pipelines.edit_region import (
 from swiftpie.pipelines.request import cells_of
 from swiftpie.pipelines.tasks import RepaintRequest
 from swiftpie.types import EditedImage, Identity, IdentityBranch
-from swiftpie.validation import Size
+from swiftpie.validation import PixelBox, Size
 
 logger = logging.getLogger(__name__)
 
+WORD = re.compile("[a-z]+")
 DEFAULT_PROMPT = "a photo of a subject"  # every model knows these words
 ROOM = (0.3, 0.1, 0.3, 0.25)  # for shadows: left, above, right and below, in its longer side
 THINGS = frozenset((4, 5, 6, 7))  # groups of emojibase: food, vehicles, games and objects
@@ -49,7 +49,7 @@ MARGIN = 0.15  # around the change, in its longer side: context for compositing
 class Posture(NamedTuple):
     """How a subject comes into a photograph; by default as its own photograph shows it."""
 
-    stance: Stance | None = None  # how it is turned onto its base
+    stance: Orientation | None = None  # how it is turned onto its base
     lean: float | None = None  # by how much taller than flat what lies is seen; None: it stands
 
 
@@ -62,11 +62,6 @@ class InsertedSubject(NamedTuple):
     identity: Identity
     box: Box
     posture: Posture = AS_SHOWN
-
-    @property
-    def extent(self) -> tuple[float, float]:
-        """Width and height as shares of its frame, in which it may be turned."""
-        return extent_in_frame(self.identity, self.posture)
 
 
 class Insertion(NamedTuple):
@@ -107,7 +102,7 @@ def insertion_of(
     if request.mask is not None:
         clock.check()
         gone, thing_box = _removed(request, original, clock.check)
-    subject = _inserted(request, original, request.box or thing_box)
+    subject = _subject_of(request, original, request.box or thing_box)
     room = gone.clone()
     clock.check()
     if subject is not None:
@@ -131,13 +126,14 @@ def insertion_of(
     )
 
 
-def _inserted(
+def _subject_of(
     request: RepaintRequest, original: Image.Image, box: Box | None
 ) -> InsertedSubject | None:
-    """Return the subject that comes, in a box or where it would stand; None if none does."""
-    identity = request.identity
-    if identity is None or box is not None:
-        return None if identity is None or box is None else InsertedSubject(identity, box)
+    """Return the subject that comes, in a box or where it would stand."""
+    if (identity := request.identity) is None:
+        return None
+    if box is not None:
+        return InsertedSubject(identity, box)
     is_free = request.view is None
     posture = posture_of(identity, request.prompt) if is_free else AS_SHOWN
     box = proposed_box(original, identity, request.prompt, posture)
@@ -158,7 +154,7 @@ class Patch(NamedTuple):
 
     pixels: Tensor  # (1, 3, H, W) in [0, 1], of the photograph
     gone: Tensor  # (1, 1, H, W) 0 or 1, what is removed
-    place: Area  # on the canvas
+    place: Box  # on the canvas
 
 
 def patch_of(insertion: Insertion, clock: Clock) -> Patch:
@@ -215,7 +211,7 @@ def pasted(
 
 def posture_of(identity: Identity, text: str) -> Posture:
     """Return how a thing that `text` names stands upright or lies in a photograph."""
-    library, words = subject_library(), _words(text)
+    library, words = subject_library(), WORD.findall(text.lower())
     if not words or identity.named is not None or identity.is_cut:
         return AS_SHOWN
     kind = next((kind for kind in map(library.meant_by, words) if kind is not None), None)
@@ -224,10 +220,6 @@ def posture_of(identity: Identity, text: str) -> Posture:
     stance = stance_of(mask, is_mirrored=kind is None or not is_whole) if is_thing else None
     lies = is_whole and (lean or (lean == 0 and is_flat(mask, extent_in_frame(identity))))
     return Posture(stance, lean if lies else None)
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[a-z]+", text.lower())
 
 
 def proposed_box(
@@ -239,9 +231,9 @@ def proposed_box(
     estimated. What a border of its photograph cuts off stands at that of this one, as in a
     portrait, beside what this one shows from near.
     """
-    words = _words(prompt if identity.named is None else identity.named.name)
+    text = prompt if identity.named is None else identity.named.name
     extent = extent_in_frame(identity, posture)
-    height_m = height_seen(words, extent)
+    height_m = height_seen(WORD.findall(text.lower()), extent)
     height_m = height_m or own_height(identity.pixels[:1], identity.mask[:1])
     box = box_on_ground(photograph, extent, height_m, lean=posture.lean, is_cut=identity.is_cut)
     left, top, right, bottom = at_borders(box, identity.cut_at)

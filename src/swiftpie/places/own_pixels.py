@@ -22,19 +22,17 @@ from swiftpie.backbones.components import Components
 from swiftpie.geometry.layout import Layout, to_affine, warp
 from swiftpie.geometry.relief import height, normals, turn
 from swiftpie.geometry.shading import (
-    Extent,
     Illumination,
     brightness,
     cast_on_ground,
+    contact_shadow,
     in_frame,
-    settle,
     soften,
     usual_shadow,
     without_light,
 )
 from swiftpie.imageio.images import SURE, extent_of, extrapolate, halved, luma
 from swiftpie.photo.filling import (
-    Area,
     CanvasDrawing,
     OnBand,
     OnDoubt,
@@ -49,9 +47,10 @@ from swiftpie.photo.filling import (
 )
 from swiftpie.places.looks import COLOURS, MATERIALS, Tones, recolour, remake
 from swiftpie.types import Identity
+from swiftpie.validation import Box, PixelBox
 
 Kept = TypeVar("Kept")
-WHOLE: Area = (0.0, 0.0, 1.0, 1.0)
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 GREY = "grey scale"  # a look without colours, which the drawing then gives
 SHARPEST = 1.5  # more pixels of a frame in one of a picture would be skipped
 COARSER = 4  # light is so soft that one of so many pixels across and down tells it
@@ -125,11 +124,11 @@ class StandingSubject(NamedTuple):
         kept: Kept = self.patches[key]
         return kept
 
-    def seen(self, size: tuple[int, int]) -> tuple[Tensor, Extent | None]:
+    def seen(self, size: tuple[int, int]) -> tuple[Tensor, PixelBox | None]:
         """Return opacity (1, 1, H, W) and extent in its picture of this height and width."""
         return self._once(self._seen, size)
 
-    def _seen(self, size: tuple[int, int]) -> tuple[Tensor, Extent | None]:
+    def _seen(self, size: tuple[int, int]) -> tuple[Tensor, PixelBox | None]:
         turned = self.layout.rotation[0].cos().abs() + self.layout.rotation[0].sin().abs()
         centre, count = self.layout.centre[0], torch.tensor(size[::-1])
         reach = self.layout.scale[0].expand(2) / 2 * turned
@@ -139,14 +138,14 @@ class StandingSubject(NamedTuple):
             return self.light.new_zeros(1, 1, *size), None
         place = (left / size[1], top / size[0], right / size[1], bottom / size[0])
         alpha = [level[:, 3:] for level in self.levels]
-        found = in_patch(alpha, self.layout, (bottom - top, right - left), place)
-        opacity = F.pad(found, (left, size[1] - right, top, size[0] - bottom))
+        visible = in_patch(alpha, self.layout, (bottom - top, right - left), place)
+        opacity = F.pad(visible, (left, size[1] - right, top, size[0] - bottom))
         return opacity, extent_of((opacity > SURE).to(opacity))
 
     def at(
         self,
         size: tuple[int, int],
-        place: Area = WHOLE,
+        place: Box = WHOLE,
         *,
         drawn: Tensor | None = None,
         on_band: OnBand = int,
@@ -168,8 +167,8 @@ class StandingSubject(NamedTuple):
             light = light * more
         light = F.interpolate(light, size, mode="bilinear")
         on_band()
-        found = self._once(partial(in_patch, self.levels, self.layout), size, place)
-        plain, alpha = found.split((3, 1), dim=1)
+        frame = self._once(partial(in_patch, self.levels, self.layout), size, place)
+        plain, alpha = frame.split((3, 1), dim=1)
         if self.grey:
             plain = plain.lerp(plain.mean(dim=1, keepdim=True), self.grey)
         on_band()
@@ -218,7 +217,7 @@ def without_own_light(identity: Identity, own: Illumination) -> OwnPixels:
         frame = (2 * large[:, :3] - large[:, 3:], large[:, 3:])
     plain = without_light(*frame, own.on_cpu()).plain
     # The light of a photograph is a guess, and to take it off gives no more colour.
-    shown, left = (each.amax(1, True) - each.amin(1, True) for each in (frame[0] / 2, plain))
+    shown, left = (rgb.amax(1, True) - rgb.amin(1, True) for rgb in (frame[0] / 2, plain))
     plain = torch.lerp(luma(plain), plain, (shown / left.clamp_min(SURE)).clamp(max=1))
     levels, power = [torch.cat([plain, frame[1]], dim=1)], 0.0
     while levels[-1].shape[-1] >= 2 * SMALLEST_PX:
@@ -238,7 +237,7 @@ def without_own_light(identity: Identity, own: Illumination) -> OwnPixels:
 
 
 def in_patch(
-    levels: Sequence[Tensor], layout: Layout, size: tuple[int, int], place: Area = WHOLE
+    levels: Sequence[Tensor], layout: Layout, size: tuple[int, int], place: Box = WHOLE
 ) -> Tensor:
     """Return a frame (1, C, S, S) in the part of a picture at `place`, (1, C, h, w) of `size`.
 
@@ -255,7 +254,7 @@ def in_patch(
 
 def _from_size(levels: Sequence[Tensor], affine: Tensor, picture_px: int) -> Sequence[Tensor]:
     """Return levels from the one that a picture with that longer side shows, or the last."""
-    first = (n for n, each in enumerate(levels) if _pixels(each, affine, picture_px) <= SHARPEST)
+    first = (n for n, level in enumerate(levels) if _pixels(level, affine, picture_px) <= SHARPEST)
     return levels[next(first, len(levels) - 1) :]
 
 
@@ -278,7 +277,7 @@ def gains_between(
     weight = (torch.minimum(own[:, 3:], drawn_mask) - 0.5).clamp_min(0) * 2
     before = _soft(own[:, :3] / own[:, 3:].clamp_min(SURE) * weight)
     after = _soft((drawing + 1) / 2 * weight)
-    whole = [each.sum((2, 3), keepdim=True) + SURE for each in (after, before)]
+    whole = [field.sum((2, 3), keepdim=True) + SURE for field in (after, before)]
     hue = torch.ones_like(whole[0])
     if by_day is not None:
         tint = whole[0] / whole[1]
@@ -295,7 +294,7 @@ def _soft(values: Tensor) -> Tensor:
     return values
 
 
-def within(affine: Tensor, place: Area) -> Tensor:
+def within(affine: Tensor, place: Box) -> Tensor:
     """Return the map from a patch at `place` for that from the whole picture, (1, 2, 3)."""
     if place == WHOLE:
         return affine
@@ -317,7 +316,7 @@ def composite_patch(
     placed: StandingSubject,
     *,
     gone: Tensor,
-    place: Area,
+    place: Box,
     seed: int,
     on_band: OnBand = int,
     on_doubt: OnDoubt = float,
@@ -349,7 +348,7 @@ def composite_patch(
     colours += matching_grain(around, known, num_octaves=SEEN_OCTAVES, seed=seed, is_even=True)
     on_band()
     width_px = size[1] / (place[2] - place[0])
-    settle(colours, ground[subject.where], subject.alpha, placed.layout, width_px)
+    contact_shadow(colours, ground[subject.where], subject.alpha, placed.layout, width_px)
     ground[subject.where] = torch.lerp(ground[subject.where], colours, subject.alpha)
     return ground.clamp(0, 1)
 
@@ -412,7 +411,7 @@ def _subject(
     drawing: CanvasDrawing,
     placed: StandingSubject,
     *,
-    place: Area,
+    place: Box,
     size: tuple[int, int],
     on_band: OnBand,
 ) -> _Shown | None:
@@ -442,7 +441,7 @@ def _subject(
 
 
 def _sides(
-    alpha: Tensor, place: Area, size: tuple[int, int]
+    alpha: Tensor, place: Box, size: tuple[int, int]
 ) -> tuple[tuple[int, int], tuple[int, int]] | None:
     """Return first and last row and column of a patch that `alpha` (1, 1, h, w) on canvas needs."""
     extent = extent_of((alpha > SURE).to(alpha))

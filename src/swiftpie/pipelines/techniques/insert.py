@@ -1,7 +1,5 @@
 """Inserts, replaces and removes by networks that draw a part of a photograph from noise."""
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
@@ -45,7 +43,10 @@ def prepare_insert(components: Components, request: RepaintRequest, clock: Clock
     # All of the room is drawn, that of a subject's shadow as well.
     insertion = insertion._replace(gone=insertion.room, patch=insertion.canvas.window)
     clock.end_stage("prepare")
-    finish = partial(_finish, insertion=insertion, clock=clock)
+
+    def finish(drawn: DecodedImages) -> EditedImage:
+        return pasted(insertion, _drawing(insertion, clock, drawn), clock, branches=drawn.branches)
+
     return Plan(insertion.request, finish, start, region=insertion.region)
 
 
@@ -69,12 +70,7 @@ def _start(components: Components, insertion: Insertion) -> Prepared:
     )
 
 
-def _finish(drawn: DecodedImages, *, insertion: Insertion, clock: Clock) -> EditedImage:
-    """Return the photograph with the drawing in all of its room."""
-    return pasted(insertion, _enlarged(drawn, insertion, clock), clock, branches=drawn.branches)
-
-
-def _enlarged(drawn: DecodedImages, insertion: Insertion, clock: Clock) -> Tensor:
+def _drawing(insertion: Insertion, clock: Clock, drawn: DecodedImages) -> Tensor:
     """Return the patch with the drawing in it, (1, 3, H, W) in [0, 1]."""
     patch, changes = patch_of(insertion, clock), insertion.changes.float().cpu()
     before, after = (in_unit(part.float().cpu()) for part in (insertion.pixels, drawn.pixels))
