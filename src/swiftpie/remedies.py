@@ -4,9 +4,12 @@ A message is written once, with options as `name=value` and recipes as "the reci
 """
 
 import re
+import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import cache, partial
+from pathlib import Path
+from typing import Any
 
 from swiftpie.errors import AmbiguousMask, NoSubject, UnknownSubjectError
 
@@ -17,27 +20,6 @@ NUMBER, NUMBERS = re.compile(r"-?[\d.]+"), re.compile(r"[\d.]+(?:, ?[\d.]+)+")
 ENUM = re.compile(r"[A-Z]\w+\.[A-Z_]+")
 OPTION_NAMES = {"number": "face-number", "points": "point", "size_px": "size"}  # where they differ
 
-# What a field takes, in words of JSON, in place of those of a library about Python.
-SHAPES = {
-    "swiftpie": 'an object is needed, as in {"task": "remove"}',
-    "box": "left, top, right and bottom are needed, from 0 to 1, as in [0.25, 0.5, 0.75, 1]",
-    "to_boxes": "a list of boxes is needed, as in [[0.25, 0.5, 0.75, 1]]",
-    "view": "yaw and pitch in degrees are needed, as in [20, 0]",
-    "to_views": "a list of yaw and pitch in degrees is needed, as in [[20, 0]]",
-    "points": "a list of points is needed, each from 0 to 1, as in [[0.5, 0.4]]",
-    "to": 'a list of prompts is needed, as in ["a dog at night"]',
-    "subjects": 'a list of subjects is needed, as in [{"library": "cat"}]',
-    "layers": 'a word such as "style", or numbers by block are needed, as in {"up": 0.5}',
-    "images": 'a list of pictures is needed, as in [{"image_url": "data:image/png;base64,…"}]',
-    "mask": 'a picture is needed, as in {"image_url": "data:image/png;base64,…"}',
-}
-PICTURE = 'a picture is needed, as in {"path": "cat.png"}'
-SHAPES_OF_TOOLS = {
-    **dict.fromkeys(("picture", "mask", "style_reference", "identity"), PICTURE),
-    **dict.fromkeys(("pictures", "masks"), 'pictures are needed, as in [{"path": "cat.png"}]'),
-    "subject": 'a subject is needed, as in {"library": "cat"}',
-}
-
 
 class Tongue(StrEnum):
     """Whose words a message has, if not those of Python."""
@@ -47,38 +29,19 @@ class Tongue(StrEnum):
     TOOLS = "tools"  # of assistants, over MCP
 
 
-REMEDIES: Mapping[type[Exception], Mapping[Tongue, str]] = {  # in place of an error's own
-    NoSubject: {
-        Tongue.HTTP: "Send a mask with the picture; POST /v1/cutouts gives one to start from, and "
-        "looks where a box or points say.",
-        Tongue.TOOLS: "Give a mask with it, white where the subject is.",
-    },
-    UnknownSubjectError: {
-        Tongue.HTTP: "Choose a name of GET /v1/library, or send pictures to POST /v1/identities "
-        "and name that in swiftpie.subjects.",
-        Tongue.TOOLS: "Choose one of these, or give pictures of the subject.",
-    },
-    AmbiguousMask: {
-        Tongue.HTTP: "Send swiftpie.mask_mode 'white' for the first, or paint the white part black."
-    },
-}
-# What else a message of Python or a command says, over HTTP, and to an assistant.
-PHRASES = (
-    (r", which `swiftpie fetch [\w-]+` gets", "", ""),
-    (
-        r"(?<=come and go by `insert`, `remove` and `replace`)\.",
-        '. POST /v1/images/edits with "task": "personalize" draws what all pictures show anew.',
-        ", and `draw` shows them in a new picture.",
-    ),
-    (r"by `personalize`", 'by "swiftpie": {"task": "personalize"}', "by `draw`"),
-    (r"`swiftpie library`", "GET /v1/library", "the library"),
-    (r"`swiftpie presets`", "GET /v1/models", "`swiftpie presets`"),
-    (r"(?<=as another subject) \(--also\)", "", ""),
-    (r", as for `--mask`,", " in 'mask',", " in 'mask',"),
-    (r"Any picture of a place .*: give its file\.", "Or send one to POST /v1/pictures.", ""),
-    (r", or give a picture of the place by `scene=`", r"\g<0>", ""),
-    (r"a box close [^`]*`cutout=[^`]*`, and ", "a box close around it mends most, and ", ""),
+TEXTS: Mapping[str, Any] = tomllib.loads(
+    Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
 )
+SHAPES: dict[str, str] = TEXTS["shapes"]
+"""What a field of JSON takes."""
+SHAPES_OF_TOOLS: dict[str, str] = TEXTS["shapes_of_tools"]
+REMEDIES: Mapping[type[Exception], Mapping[str, str]] = {
+    kind: TEXTS["remedies"][kind.__name__]
+    for kind in (NoSubject, UnknownSubjectError, AmbiguousMask)
+}
+"""What stands in place of an error's own remedy, by surface."""
+PHRASES = tuple((row["written"], row["http"], row["tools"]) for row in TEXTS["phrases"])
+"""Patterns in messages of Python and commands, and what is said over HTTP and to an assistant."""
 
 
 def spelled(text: str, tongue: Tongue) -> str:

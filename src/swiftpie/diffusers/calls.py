@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
@@ -41,87 +42,16 @@ Generators = torch.Generator | list[torch.Generator]
 Images = list[Image.Image] | np.ndarray[Any, Any] | Tensor
 OnStepEnd = Callable[[Any, int, float, dict[str, Tensor]], dict[str, Tensor]]
 
-BY_NOISE = "An edit starts from the noise that the picture itself gives. Pass `seeds=`."
-
-
-def _named(advice: Mapping[str, str]) -> dict[str, str]:
-    """Return the advice about each of the arguments before it."""
-    return {name: text for names, text in advice.items() for name in names.split()}
-
-
-GONE = _named(
-    {
-        "callback callback_steps": "Pass `callback_on_step_end=`, which is called after every "
-        "step.",
-        "prompt_2 prompt_3 negative_prompt_2 negative_prompt_3": "One prompt is read by all text "
-        "encoders. Leave it out.",
-        "original_size target_size crops_coords_top_left negative_original_size "
-        "negative_target_size negative_crops_coords_top_left": "Stable Diffusion XL reads the size "
-        "of the picture, uncropped. Leave it out.",
-        "timesteps sigmas eta denoising_start denoising_end": "The steps of a preset were fixed "
-        "when it was distilled. Leave it out, or load the preset with `steps=`.",
-        "strength": "A picture is drawn from noise alone. Subjects have `scales=Scales(…)`.",
-        "ip_adapter_masks": "Pass `cross_attention_kwargs={'ip_adapter_masks': …}`, or "
-        "`subjects=[Subject(identity, mask=…)]`.",
-        "image": "Pictures are edited by SwiftEditPipeline.from_pipe(pipe)(prompt, image). A "
-        "subject comes as `ip_adapter_image=`.",
-        "mask_image": "Pictures are edited by SwiftEditPipeline.from_pipe(pipe)(prompt, image, "
-        "mask_image). The region of a subject is `mask=`.",
-    }
-)
-"""What calls of diffusers take and `SwiftPiePipeline` does not, with what to use."""
-GONE_OF_EDITS = GONE | _named(
-    {
-        "strength": f"{BY_NOISE} How much of that noise is new is "
-        "`settings=EditSettings(variation=…)`.",
-        "height width": "An edit is as large as its picture; "
-        "`settings=EditSettings(size_px=…)` is where it works.",
-        "mask": "Pass `mask_image=`.",
-        "latents masked_image_latents": BY_NOISE,
-        "padding_mask_crop": "Crop the picture before, or set `settings=EditSettings(size_px=…)`.",
-        "prompt_embeds negative_prompt_embeds": "Edits read prompts as text. Pass `prompt=`.",
-        "clip_skip": "Prompts of edits are read as the weights were trained with. Leave it out.",
-        "cross_attention_kwargs scales": "Strengths of an edit are "
-        "`settings=EditSettings(scales=Scales(…))`.",
-        "ip_adapter_image_embeds": "Pass `identity=`.",
-    }
-)
-GONE_OF_LOADING = _named(
-    {
-        "torch_dtype": "It is called `dtype=` here.",
-        "safety_checker requires_safety_checker feature_extractor": "No pipeline here has one, so "
-        "nothing is checked. Leave it out.",
-        "variant use_safetensors": "A preset and `dtype=` say which files are read.",
-        "device_map": "Pass `device=`, or call enable_model_cpu_offload().",
-    }
-)
-
-GONE_OF_ADAPTERS = _named(
-    {
-        "hotswap low_cpu_mem_usage": "Weights are fused when they are loaded. Leave it out.",
-        "cache_dir token proxies force_download": "The hub's own settings say that, as HF_HOME and "
-        "HF_TOKEN.",
-        "use_safetensors": "Only safetensors are read. Leave it out.",
-    }
-)
-"""What loading an adapter takes in diffusers and not here."""
-INSTEAD = _named(
-    {
-        "set_ip_adapter_scale": "Strengths of an edit are `settings=EditSettings(scales=…)`.",
-        "from_single_file": "Convert the file by from_single_file() of diffusers' own pipeline and "
-        "save_pretrained(FOLDER), and load that by from_preset(PRESET, weights=FOLDER).",
-        "save_lora_weights": "LoRAs stay files of their own; save_pretrained() writes the U-Net "
-        "with them in it.",
-        "maybe_convert_prompt": "Prompts are converted when they are read.",
-        "enable_vae_slicing disable_vae_slicing": "Call pipe.vae.enable_slicing().",
-        "enable_vae_tiling disable_vae_tiling": "Call pipe.vae.enable_tiling().",
-        "enable_lora_hotswap set_lora_device": "LoRAs are part of the weights that draw. Call "
-        "set_adapters().",
-        "enable_freeu disable_freeu fuse_qkv_projections unfuse_qkv_projections": "It changes the "
-        "layers that carry the identity branches. Leave it out.",
-    }
-)
-"""Methods of diffusers that pipelines here have not, with what to call."""
+INSTEAD: Mapping[str, Mapping[str, str]] = {
+    table: {name: advice for names, advice in rows.items() for name in names.split()}
+    for table, rows in tomllib.loads(
+        Path(__file__).with_name("instead.toml").read_text(encoding="utf-8")
+    ).items()
+}
+"""What to use in place of arguments and methods of diffusers, by table and name."""
+GONE = INSTEAD["drawings"]
+GONE_OF_EDITS = {**GONE, **INSTEAD["edits"]}
+GONE_OF_LOADING, GONE_OF_ADAPTERS = INSTEAD["loading"], INSTEAD["adapters"]
 ELSE = "It is not of SwiftPie's pipelines; load_lora_weights() and load_ip_adapter() read files."
 
 

@@ -299,7 +299,9 @@ class _Words(loaders.TextualInversionLoaderMixin):  # type: ignore[misc]  # not 
 
 def _refused(name: str) -> Any:  # noqa: ANN401 - a method
     def refuse(*_: object, **__: object) -> NoReturn:
-        raise CapabilityError(f"{name}() is not there. {calls.INSTEAD.get(name, calls.ELSE)}")
+        raise CapabilityError(
+            f"{name}() is not there. {calls.INSTEAD['methods'].get(name, calls.ELSE)}"
+        )
 
     refuse.__name__ = name
     refuse.__doc__ = "Refuse, and say what to call instead."
