@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.validation import Size
+
 if TYPE_CHECKING:
     from diffusers.models.attention_processor import Attention
 
@@ -99,6 +101,15 @@ class AttentionCondition(NamedTuple):
     layer_scales: dict[str, Tensor]  # factor of the semantic branch by module path, each (B, S)
     reshaping: dict[str, Reshaping]  # changes of identity maps, by part of U-Net
     style: dict[str, StyleTokens]  # by module path: tokens beside text, or inputs of a layer
+
+    def grid(self, num_tokens: int) -> Size:
+        """Return rows and columns of a layer with so many tokens."""
+        return token_grid(num_tokens, *self.region.shape[-2:])
+
+    def reference_grid(self, layer: str) -> Size:
+        """Return rows and columns of the keys of one reference picture in a layer."""
+        num_keys = self.keys[layer].shape[2] // self.coverage.shape[2]
+        return token_grid(num_keys, *self.coverage.shape[-2:])
 
     @property
     def shows_subjects(self) -> bool:

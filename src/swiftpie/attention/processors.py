@@ -32,12 +32,12 @@ from swiftpie.attention.condition import (
     split_heads,
     sum_of_subjects,
     thin,
-    token_grid,
 )
 from swiftpie.attention.manipulate import attend_reshaped
 from swiftpie.attention.matching import match, matched_values
 from swiftpie.geometry.layout import cell_positions, to_reference
 from swiftpie.masks import attention_to_mask, resize_mask
+from swiftpie.validation import Size
 
 if TYPE_CHECKING:
     from diffusers.models.attention_processor import Attention
@@ -107,7 +107,8 @@ class SelfAttention(nn.Module):
         query = split_heads(attn.to_q(hidden_states), attn.heads)
         rows, columns = condition.region.shape[-2:]
         seen = thin(hidden_states, (rows, columns), self.stride)
-        key, value = (split_heads(project(seen), attn.heads) for project in (attn.to_k, attn.to_v))
+        key = split_heads(attn.to_k(seen), attn.heads)
+        value = split_heads(attn.to_v(seen), attn.heads)
         return OwnAttention(query, key, value)
 
     def with_style(
@@ -187,7 +188,8 @@ class DetailAttention(SelfAttention):
     def _decoupled(self, query: Tensor, condition: AttentionCondition, notes: Notes) -> Tensor:
         """Return the rescaled sum over subjects, (B, N, D)."""
         heads, subjects = query.shape[1], condition.region.shape[1]
-        points, key_points, cells = self._places(query, condition)
+        grid, key_grid = condition.grid(query.shape[2]), condition.reference_grid(self.name)
+        points, key_points, cells = _places(grid, key_grid, condition)
         has_layout = condition.has_layout.flatten()
         attended = attend_near(
             query[:, None].expand(-1, subjects, -1, -1, -1).flatten(0, 1),
@@ -196,20 +198,20 @@ class DetailAttention(SelfAttention):
             positions=points * cells,
             key_positions=key_points * cells,
             sharpness=has_layout[:, None] * self.log_sharpness.exp(),
-            key_bias=self._key_bias(condition).flatten(0, 1),
+            key_bias=self._key_bias(key_grid, condition).flatten(0, 1),
         )
         border = (1 - points.abs().amax(-1)) * cells.min() / EDGE_CELLS + 0.5
         known = has_layout[:, None].float()
         inside = torch.lerp(torch.ones_like(border), border.clamp(0, 1), known)
         gated = merge_heads(attended * self.gate[:, None, None]) * inside.unsqueeze(-1).to(query)
-        strength = self._strength(query.shape[2], condition, notes)
+        strength = self._strength(grid, condition, notes)
         return sum_of_subjects(strength * gated.unflatten(0, (-1, subjects)))
 
     def _joint(
         self, own: OwnAttention, stands_for: float, *, condition: AttentionCondition, notes: Notes
     ) -> Tensor:
         heads = own.query.shape[1]
-        strength = self._strength(own.query.shape[2], condition, notes).squeeze(-1)
+        strength = self._strength(condition.grid(own.query.shape[2]), condition, notes).squeeze(-1)
         shares = condition.coverage.shape[2] * stands_for  # all references weigh as much as one
         attended = attend_jointly(
             own.query,
@@ -219,50 +221,46 @@ class DetailAttention(SelfAttention):
             reference_key=condition.keys[self.name].unflatten(-1, (heads, -1)).transpose(2, 3),
             reference_value=condition.values[self.name].unflatten(-1, (heads, -1)).transpose(2, 3),
             offset=torch.where(strength > 0, (strength / shares).clamp_min(1e-6).log(), MASKED),
-            key_bias=self._key_bias(condition),
+            key_bias=self._key_bias(condition.reference_grid(self.name), condition),
         )
         return merge_heads(attended)
 
     def _matched(self, own: OwnAttention, condition: AttentionCondition, notes: Notes) -> Tensor:
         """Return the layer's values (B, heads, N, d), where they match those of references."""
         key, value = merge_heads(own.key), merge_heads(own.value)
-        grid = token_grid(key.shape[1], *condition.region.shape[-2:])
+        grid, key_grid = condition.grid(own.key.shape[2]), condition.reference_grid(self.name)
         matches = match(key, condition.keys[self.name], grid)
-        is_subject = (self._key_bias(condition).gather(2, matches.places) == 0).to(value)
-        strength = self._strength(key.shape[1], condition, notes).squeeze(-1).clamp(max=1)
+        hidden = self._key_bias(key_grid, condition).gather(2, matches.places)
+        is_subject = (hidden == 0).to(value)
+        strength = self._strength(grid, condition, notes).squeeze(-1).clamp(max=1)
         weight = strength * is_subject * matches.is_mutual
         mixed = matched_values(value, condition.values[self.name], matches, weight)
         return split_heads(mixed, own.value.shape[1])
 
-    def _strength(self, num_tokens: int, condition: AttentionCondition, notes: Notes) -> Tensor:
+    def _strength(self, grid: Size, condition: AttentionCondition, notes: Notes) -> Tensor:
         """Return the factor of each subject on each token, (B, S, N, 1)."""
-        masks = detail_masks(condition, num_tokens, notes)
+        masks = detail_masks(condition, grid, notes)
         scale = region_scale(condition.detail_scale, condition.detail_background_scale, masks)
         is_sought = torch.maximum(condition.is_inline, condition.detail_is_inline)
         return unmasked_factor(is_sought, notes)[..., None, None] * scale
 
-    def _places(
-        self, query: Tensor, condition: AttentionCondition
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries (B*S, N, 2) and keys (R*M, 2) in the frame, and half its cells."""
-        grid = token_grid(query.shape[2], *condition.region.shape[-2:])
-        rows, columns = self._key_grid(condition)
-        affine = condition.affine.flatten(0, 1).float()
-        points = to_reference(affine, cell_positions(*grid, like=affine))
-        keys = cell_positions(rows, columns, like=affine).repeat(condition.coverage.shape[2], 1)
-        return points, keys, points.new_tensor([columns / 2, rows / 2])
-
-    def _key_grid(self, condition: AttentionCondition) -> tuple[int, int]:
-        num_keys = condition.keys[self.name].shape[2] // condition.coverage.shape[2]
-        return token_grid(num_keys, *condition.coverage.shape[-2:])
-
-    def _key_bias(self, condition: AttentionCondition) -> Tensor:
+    def _key_bias(self, grid: Size, condition: AttentionCondition) -> Tensor:
         """Return what keeps background cells of references from being seen, (B, S, R*M)."""
-        coverage = resize_mask(condition.coverage.flatten(0, 1), self._key_grid(condition))
+        coverage = resize_mask(condition.coverage.flatten(0, 1), grid)
         # A thin subject may cover no cell by half; then the fullest ones stand for it.
         needed = coverage.flatten(1).amax(1).clamp_max(MIN_COVERAGE)[:, None, None, None]
         hidden = torch.where(coverage < needed, MASKED, 0.0)
         return hidden.flatten(1).unflatten(0, condition.region.shape[:2])
+
+
+def _places(
+    grid: Size, key_grid: Size, condition: AttentionCondition
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return queries (B*S, N, 2) and keys (R*M, 2) in the frame, and half its cells."""
+    affine = condition.affine.flatten(0, 1).float()
+    points = to_reference(affine, cell_positions(*grid, like=affine))
+    keys = cell_positions(*key_grid, like=affine).repeat(condition.coverage.shape[2], 1)
+    return points, keys, points.new_tensor([key_grid[1] / 2, key_grid[0] / 2])
 
 
 class SemanticAttention(nn.Module):
@@ -311,7 +309,8 @@ class SemanticAttention(nn.Module):
         query, key, text_mask, text = read_text(
             attn, hidden_states, encoder_hidden_states, attention_mask
         )
-        masks = layer_masks(condition, query.shape[2], notes)
+        grid = condition.grid(query.shape[2])
+        masks = layer_masks(condition, grid, notes)
         covered = sum_of_subjects(masks)
         scale = region_scale(condition.text_scale, condition.text_background_scale, covered)
         result = scale * text
@@ -336,7 +335,6 @@ class SemanticAttention(nn.Module):
                 is_ours=condition.class_tokens,
                 num_views=condition.coverage.shape[2],
             )
-            grid = token_grid(query.shape[2], *condition.region.shape[-2:])
             notes[MAP_PREFIX + self.name] = mass.unflatten(2, grid)
             if self.mask_role is MaskRole.LAST:
                 # At the grid of given masks, so that both reach all later layers in the same way.
@@ -366,8 +364,8 @@ class SemanticAttention(nn.Module):
             attended = reshaped.flatten(0, 1).to(value.dtype)
         by_subject = merge_heads(attended).unflatten(0, (-1, subjects))
         if condition.sampled.shape[2]:  # as diffusers samples `ip_adapter_masks`, which may overlap
-            grid = token_grid(query.shape[2], *condition.region.shape[-2:])
-            masks = F.interpolate(condition.sampled, size=grid, mode="bicubic").flatten(2)
+            size = condition.grid(query.shape[2])
+            masks = F.interpolate(condition.sampled, size=size, mode="bicubic").flatten(2)
         strength = region_scale(
             condition.identity_scale, condition.identity_background_scale, masks
         )
@@ -427,26 +425,24 @@ def region_scale(inside: Tensor, outside: Tensor, mask: Tensor) -> Tensor:
     return torch.lerp(outside[..., None], inside[..., None], mask).unsqueeze(-1)
 
 
-def layer_masks(condition: AttentionCondition, num_tokens: int, notes: Notes) -> Tensor:
+def layer_masks(condition: AttentionCondition, grid: Size, notes: Notes) -> Tensor:
     """Return the share of each subject in each token of a layer, (B, S, N); they sum to <= 1."""
-    rows, columns = token_grid(num_tokens, *condition.region.shape[-2:])
-    mask = resize_mask(condition.region, (rows, columns))
+    mask = resize_mask(condition.region, grid)
     if INLINE_MASK in notes:
-        found = resize_mask(notes[INLINE_MASK], (rows, columns)).to(mask.dtype)
-        mask = torch.lerp(mask, found, condition.is_inline[:, None, None, None])
+        inline = resize_mask(notes[INLINE_MASK], grid).to(mask.dtype)
+        mask = torch.lerp(mask, inline, condition.is_inline[:, None, None, None])
     mask = mask / sum_of_subjects(mask).unsqueeze(1).clamp_min(1)
     return mask.flatten(2)
 
 
-def detail_masks(condition: AttentionCondition, num_tokens: int, notes: Notes) -> Tensor:
+def detail_masks(condition: AttentionCondition, grid: Size, notes: Notes) -> Tensor:
     """Return the share of each subject's detail in each token of a layer, (B, S, N)."""
-    shares = layer_masks(condition, num_tokens, notes)
-    size = token_grid(num_tokens, *condition.region.shape[-2:])
-    own = resize_mask(condition.detail_mask, size)
+    shares = layer_masks(condition, grid, notes)
+    mask = resize_mask(condition.detail_mask, grid)
     if INLINE_MASK in notes:
-        found = resize_mask(notes[INLINE_MASK], size).to(own.dtype)
-        own = torch.lerp(own, found, condition.detail_is_inline[:, None, None, None])
-    return shares * own.flatten(2)
+        inline = resize_mask(notes[INLINE_MASK], grid).to(mask.dtype)
+        mask = torch.lerp(mask, inline, condition.detail_is_inline[:, None, None, None])
+    return shares * mask.flatten(2)
 
 
 def masks_from_maps(notes: Notes) -> Tensor:

@@ -154,7 +154,9 @@ class ReferenceTokens(DetailAttention):
         scales = condition.detail_scale, condition.detail_background_scale
         strength = region_scale(*scales, masks).squeeze(-1)  # (B, S, N)
         seen = torch.where(strength > LEAST, strength.clamp_min(LEAST).log(), MASKED)
-        hidden = self._key_bias(condition) + _repeated(condition.keys[self.name], condition)
+        grid = condition.reference_grid(self.name)
+        repeated = _repeated(condition.keys[self.name], condition)
+        hidden = self._key_bias(grid, condition) + repeated
         # A graph serves all values, so it adds a bias even where this one is 0.
         if not torch.compiler.is_compiling() and not seen.any() and not hidden.any():
             return None
