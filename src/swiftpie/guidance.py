@@ -24,15 +24,9 @@ class Branch(StrEnum):
     IDENTITY = "identity"
     BOTH = "both"
 
-    @property
-    def has_text(self) -> bool:
-        """Whether the row reads the prompt; otherwise it reads the null text."""
-        return self in {Branch.TEXT, Branch.BOTH}
-
-    @property
-    def has_identity(self) -> bool:
-        """Whether the row reads the subjects; otherwise it reads the adapter's null tokens."""
-        return self in {Branch.IDENTITY, Branch.BOTH}
+    def __init__(self, name: str) -> None:
+        self.has_text = name in {"text", "both"}  # it reads the prompt, others the null text
+        self.has_identity = name in {"identity", "both"}  # or the adapter's null tokens
 
 
 ROWS = {  # u, p and q of each type of FastFace's code; the third is its paper's

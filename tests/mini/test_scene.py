@@ -218,8 +218,7 @@ def test_the_first_mention_of_a_breed_alone_is_the_subject(session):
     shown = Subject(subject_library().find("golden retriever"))
     prompt = "a golden retriever in a park with a golden retriever"
     request = session.resolved(PersonalizeRequest(subjects=(shown,), prompt=prompt, seeds=(1,)))
-    components = session.components
-    alone = scene.subjects_alone(components, stage(components, request))
+    alone = scene.subjects_alone(stage(session.components, request))
     assert alone.prompt == "a dog in a park with a golden retriever"
 
 

@@ -160,7 +160,7 @@ def _subjects(
     mirrored: Sequence[bool],
 ) -> tuple[PersonalizeRequest, Place]:
     """Return the drawing of the subjects at `shares`, and what places them."""
-    alone = [subjects_alone(components, state) for state in states]
+    alone = [subjects_alone(state) for state in states]
     prompts = tuple(str(words.prompt) for words in alone)
     text = mixed_rows(read_prompts(components, prompts, rows=len(prompts)), shares)
     seeds = request.seeds * len(shares)

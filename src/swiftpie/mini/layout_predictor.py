@@ -66,21 +66,24 @@ def place_subjects(
         postures = postures_of(components, stage(components, request))
     spread = side_by_side(request.subjects)
     subjects = tuple(spread) if boxes is None else request.subjects
+    identities = [subject.identity for subject in subjects]
     layouts = [
         _placed(
-            *(components, request, subject, noise, text, shape),
+            *(components, request, subject, identity, noise, text, shape),
             boxes=[box or beside.box for box in row],
             posture=AS_SHOWN if subject.box is not None else posture,
         )
-        for subject, beside, posture, row in zip(
-            subjects, spread, postures, boxes or [[None] * len(noise)] * len(spread), strict=True
+        for subject, identity, beside, posture, row in zip(
+            *(subjects, identities, spread, postures),
+            boxes or [[None] * len(noise)] * len(spread),
+            strict=True,
         )
     ]
     scene = components.own.layout_predictor.light_there(noise, (lit_by or text).pooled)
     scene = in_sun(scene, suns) if any(suns) else scene
     lights = tuple(
-        Lighting(own_light(components, subject.identity).expand(len(noise)), scene)
-        for subject in subjects
+        Lighting(own_light(components, identity).expand(len(noise)), scene)
+        for identity in identities
     )
     return Placement(subjects, layouts, lights)
 
@@ -113,6 +116,7 @@ def _placed(
     components: Components,
     request: PersonalizeRequest,
     subject: Subject,
+    identity: Identity,
     noise: Tensor,
     text: TextCondition,
     size: tuple[int, int],
@@ -122,10 +126,11 @@ def _placed(
 ) -> Layout:
     """Return the layout of the box for each picture, or else of the layout predictor."""
     # Drawings of the library are seen from any side, by seed.
-    is_drawn = subject.box is None and subject.identity.named is not None
-    is_free = is_drawn or None in boxes
-    predicted = _predicted(components, request, subject, noise, text, size) if is_free else None
-    turned, extent = subject.view or (0.0, 0.0), subject_extent(subject.identity.mask[:1])
+    is_drawn = subject.box is None and identity.named is not None
+    turned, extent = subject.view or (0.0, 0.0), subject_extent(identity.mask[:1])
+    predicted = None
+    if is_drawn or None in boxes:
+        predicted = _predicted(components, request, subject, extent, noise, text, size)
     stance, lean = posture
     if stance is not None:
         extent = extent.new_tensor([stance.extent])
@@ -154,12 +159,13 @@ def _predicted(
     components: Components,
     request: PersonalizeRequest,
     subject: Subject,
+    extent: Tensor,
     noise: Tensor,
     text: TextCondition,
     size: tuple[int, int],
 ) -> Layout:
-    """Return the layout of the layout predictor."""
-    extent = subject_extent(subject.identity.mask[:1]).expand(len(noise), -1)
+    """Return the layout of the layout predictor for a subject of an extent (1, 2)."""
+    extent = extent.expand(len(noise), -1)
     layout = fitted(components.own.layout_predictor(noise, text.pooled, extent).layout, size)
     turned = layout.rotation.new_tensor([*map(is_turned, request.texts)] or [False])
     layout = upright(layout, is_turned=turned, flip=request.flip, tilt=request.tilt)

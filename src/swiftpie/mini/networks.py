@@ -259,16 +259,15 @@ def _advice_on_insertion(name: str, vocabulary: Vocabulary, reading: Reading) ->
 def _advice_on_drawing(name: str, vocabulary: Vocabulary, staged: Staged) -> Iterator[str]:
     photograph, size = staged.photograph, staged.request.size_px or (0, 0)
     prompts = staged.prompts if staged.is_scene else ()
-    places = ["" if photograph else prompt.place_shown() for prompt in prompts]
     yield from _advice_on_words(name, vocabulary, staged)
-    for prompt, place in zip(prompts, filter(None, places), strict=False):
-        yield from _advice_on_place(prompt.reading, place, size)
+    for prompt in prompts if photograph is None else ():
+        yield from _advice_on_place(prompt.reading, prompt.shown, size)
     if photograph is not None:
         yield from _advice_on_size(photograph.size, size[::-1])
-    for prompt, place in zip(prompts, places, strict=True):
-        if not place or scene_library().is_photographed(place):
+    for prompt in prompts:
+        if photograph is not None or scene_library().is_photographed(prompt.shown):
             yield from _advice_on_poses(prompt.reading, staged)
-        yield from _advice_on_drawings(staged, prompt, place)
+        yield from _advice_on_drawings(staged, prompt)
     for reading in staged.readings:
         yield from _missing_subjects(reading, staged)
     library = [identity.named for identity in staged.identities]
@@ -322,7 +321,7 @@ def _advice_on_words(name: str, vocabulary: Vocabulary, staged: Staged) -> Itera
             near = " or ".join(map(repr, alike))
             yield (
                 "The prompt names no place of the library, so the picture shows a "
-                f"{prompt.place_shown().split()[-1]}. Name one, as {near}, or give a picture of "
+                f"{prompt.shown.split()[-1]}. Name one, as {near}, or give a picture of "
                 "the place by `scene=`."
             )
     if any(reading.art == COLOURLESS for reading in readings):
@@ -357,18 +356,15 @@ def _advice_on_size(scene: tuple[int, int], size: tuple[int, int]) -> Iterator[s
         )
 
 
-def _advice_on_drawings(staged: Staged, prompt: StagedPrompt, shown: str) -> Iterator[str]:
-    """Yield warnings of subjects of the library, which are drawings, some of them without legs.
-
-    `shown` is the place of the library that the picture shows, or "".
-    """
+def _advice_on_drawings(staged: Staged, prompt: StagedPrompt) -> Iterator[str]:
+    """Yield warnings of subjects of the library, which are drawings, some of them without legs."""
+    place, shown = prompt.named, prompt.shown
     library = [identity.named for identity in staged.identities if identity.named is not None]
     names = dict.fromkeys(repr(named.word) for named in library)
     heads = dict.fromkeys(repr(named.word) for named in library if named.name in HEADS)
     wholes = f" The library has only the head or bust of {', '.join(heads)}." if heads else ""
     if not names:
         return
-    place = shown and prompt.place_named()
     if place and not heads and not scene_library().is_photographed(place):
         return
     is_drawn = place != shown
@@ -399,9 +395,8 @@ def _advice_on_poses(reading: Reading, staged: Staged) -> Iterator[str]:
 def _advice_on_borders(reading: Reading, staged: Staged) -> Iterator[str]:
     """Yield a warning where a border that cuts a subject wins over words for where it is."""
     sides, request = {*reading.placed} & {*ACROSS}, staged.request
-    subjects = zip(request.subjects, staged.identities, strict=True)
-    for subject, identity in subjects if sides else ():
-        cut = {*identity.cut_at.split()} & {"left", "right"}
+    for subject, borders in zip(request.subjects, staged.borders, strict=True):
+        cut = {*borders.split()} & {"left", "right"} if sides else set()
         if request.flip:
             cut = {"right" if border == "left" else "left" for border in cut}
         if cut and subject.box is None and sides != cut:

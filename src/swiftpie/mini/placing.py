@@ -37,7 +37,7 @@ from swiftpie.pipelines.request import (
 from swiftpie.places.looks import COLOURS, MATERIALS
 from swiftpie.places.relight import SIDE_PX
 from swiftpie.places.scenes import scene_library
-from swiftpie.places.words import tokens_in
+from swiftpie.places.words import PLAIN, tokens_in
 from swiftpie.types import Identity
 
 # Where and how large subjects stand that words place, chosen by eye in twelve photographed places.
@@ -66,33 +66,14 @@ class StagedPrompt(NamedTuple):
 
     reading: Reading
     heights: tuple[float | None, ...]  # of its subjects in metres; None where no table has one
-    scene: str | Image.Image  # what the request says of the place
-    is_drawn: bool  # whether all subjects are drawings of the library
+    is_small: bool  # whether there are subjects, all of them known to be small
+    named: str  # place of the library that prompt or request name; "" for a picture or words alone
+    shown: str  # that place, or before drawings of the library one that is drawn, too
+    is_open: bool  # whether nothing names a place, so that a seed chooses a backdrop
 
-    @property
-    def is_small(self) -> bool:
-        """Whether there are subjects, all of them known to be small."""
-        return bool(self.heights) and all(
-            metres is not None and metres < SMALL_M for metres in self.heights
-        )
-
-    def place_named(self, share: float = 0.0) -> str:
-        """Return the place that prompt or request name, drawn or not; see `place_shown`."""
-        assert isinstance(self.scene, str), "a picture is no place of the library"
-        if self.scene:
-            return scene_library().find(self.scene)
-        return self.reading.place_for(share, is_small=self.is_small)
-
-    def place_shown(self, share: float = 0.0) -> str:
-        """Return the place of the library that a picture shows; `share` in [0, 1) chooses.
-
-        Subjects of the library are drawings, so a place that only the prompt names is one, too.
-
-        Raises:
-            InputError: There is no such place.
-        """
-        place = self.place_named(share)
-        return scene_library().drawing_of(place) if self.is_drawn and not self.scene else place
+    def place_at(self, share: float) -> str:
+        """Return the place of the library that a picture shows; `share` in [0, 1) is by seed."""
+        return self.reading.place_for(share) if self.is_open else self.shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +81,10 @@ class Staged:
     """What the pictures of a request stand on, made once: advice, cost and drawing read it."""
 
     request: PersonalizeRequest
+    photograph: Image.Image | None  # the picture of the user's own that is the place
     identities: tuple[Identity, ...]  # those of its subjects
+    borders: tuple[str, ...]  # borders of its photograph that cut each off; see `Identity.cut_at`
+    are_cut: tuple[bool, ...]  # whether the lower border cuts each off
     readings: tuple[Reading, ...]  # one a prompt; none of encoded prompts
     prompts: tuple[StagedPrompt, ...]
     is_art: bool  # whether all prompts ask for a drawing or a painting, at no place that is given
@@ -116,11 +100,6 @@ class Staged:
         """Height and width of pictures that are drawn from words; None: the preset's."""
         return self.request.size_px
 
-    @property
-    def photograph(self) -> Image.Image | None:
-        """The picture of the user's own that is the place."""
-        return self.request.scene if isinstance(self.request.scene, Image.Image) else None
-
 
 def stage(components: Components, request: PersonalizeRequest) -> Staged:
     """Return what the pictures of a request stand on.
@@ -135,11 +114,8 @@ def stage(components: Components, request: PersonalizeRequest) -> Staged:
     scene, preset = request.scene, components.preset
     assert isinstance(scene, str | Image.Image), "`Session.resolved` opens it"
     identities = tuple(subject.identity for subject in request.subjects)
-    is_drawn = bool(identities) and all(identity.named is not None for identity in identities)
-    prompts = tuple(
-        StagedPrompt(reading, _heights_of(request.subjects, reading), scene, is_drawn)
-        for reading in readings
-    )
+    cuts = [(identity.cut_at, identity.is_cut) for identity in identities]
+    prompts = tuple(_prompt_of(request, identities, reading) for reading in readings)
     arts = [reading.rendition for reading in readings]
     is_art = scene == "" and bool(arts) and None not in arts
     is_free = request.noise is None and request.output is not Output.LATENTS
@@ -150,7 +126,10 @@ def stage(components: Components, request: PersonalizeRequest) -> Staged:
     drawn = _drawn_cells(preset, readings, cells)
     return Staged(
         request,
+        scene if isinstance(scene, Image.Image) else None,
         identities,
+        tuple(border for border, _ in cuts),
+        tuple(is_cut for _, is_cut in cuts),
         readings,
         prompts,
         is_art=is_art,
@@ -161,6 +140,25 @@ def stage(components: Components, request: PersonalizeRequest) -> Staged:
         drawn_cells=drawn,
         drawn_px=(drawn[0] * preset.latent_cell_px, drawn[1] * preset.latent_cell_px),
     )
+
+
+def _prompt_of(
+    request: PersonalizeRequest, identities: Sequence[Identity], reading: Reading
+) -> StagedPrompt:
+    """Return what a prompt says; InputError if the request names a place that there is not."""
+    scene, library = request.scene, scene_library()
+    heights = _heights_of(request.subjects, identities, reading)
+    is_small = all(metres is not None and metres < SMALL_M for metres in heights)
+    is_small = bool(heights) and is_small
+    if scene == "":
+        named = reading.place or reading.place_for(0.0, is_small=is_small)
+    else:
+        has_name = isinstance(scene, str) and scene != WORDS_ALONE
+        named = library.find(str(scene)) if has_name else ""
+    is_drawn = bool(identities) and all(identity.named is not None for identity in identities)
+    shown = library.drawing_of(named) if is_drawn and scene == "" else named
+    is_open = scene == "" and reading.place is None and reading.shown_setting == PLAIN
+    return StagedPrompt(reading, heights, is_small, named, shown, is_open)
 
 
 def picture_size(components: Components, request: PersonalizeRequest) -> tuple[int, int]:
@@ -177,15 +175,10 @@ def _picture_size(
     to `MAX_SIDE_PX`. A model that was loaded for smaller pictures than its own draws those.
     """
     is_open = request.size_px is None and preset.image_size_px >= SIDE_PX
-    if is_open and isinstance(request.scene, str) and request.scene != WORDS_ALONE:
-        library = scene_library()
-        sizes = [
-            library.size_of(prompt.place_shown())
-            for prompt in prompts
-            if library.is_photographed(prompt.place_named())
-        ]
-        if sizes:
-            return min(sizes)[::-1]
+    library = scene_library()
+    photographed = [prompt for prompt in prompts if library.is_photographed(prompt.named)]
+    if is_open and photographed:
+        return min(library.size_of(prompt.shown) for prompt in photographed)[::-1]
     if request.size_px is None and isinstance(request.scene, Image.Image):
         width, height = request.scene.size
         shrunk = min(1, MAX_SIDE_PX / max(width, height))
@@ -213,11 +206,13 @@ def _drawn_cells(
     return rows, columns
 
 
-def _heights_of(subjects: Sequence[Subject], reading: Reading) -> tuple[float | None, ...]:
+def _heights_of(
+    subjects: Sequence[Subject], identities: Sequence[Identity], reading: Reading
+) -> tuple[float | None, ...]:
     """Return the usual height of each subject in metres; None for names that no table has."""
     mentioned, heights = heights_in(reading.subject_tokens), list[float | None]()
-    for number, subject in enumerate(subjects):
-        named = getattr(subject.identity.named, "name", "")
+    for number, (subject, identity) in enumerate(zip(subjects, identities, strict=True)):
+        named = getattr(identity.named, "name", "")
         name = subject.name or named
         by_name = heights_in(tokens_in(name)) if name else []
         metres = by_name or mentioned[number : number + 1]
@@ -241,12 +236,14 @@ def postures_of(components: Components, staged: Staged) -> tuple[Posture, ...]:
     postures = []
     for number, (subject, identity) in enumerate(zip(request.subjects, identities, strict=True)):
         is_set = subject.box is not None or subject.view or request.tilt
-        if is_set or identity.named or identity.is_cut:
+        if is_set or identity.named or staged.are_cut[number]:
             postures.append(AS_SHOWN)
             continue
-        is_one_each = len(things) == len(identities)
-        thing = things[number] if is_one_each else " ".join(request.texts[:1])
-        text = " ".join(tokens_in(subject.name or thing))
+        text = subject.name or (things[number] if len(things) == len(identities) else "")
+        if text:
+            text = " ".join(tokens_in(text))
+        elif staged.readings:
+            text = staged.readings[0].plain
         make = partial(posture_of, identity, text)
         postures.append(components.keep(f"stance {text}", identity, make))
     return tuple(postures)
@@ -355,7 +352,7 @@ RULES: Mapping[str, tuple[Callable[[Situation], bool], Callable[[Situation], Box
         lambda spot: (
             len(spot.postures) > 1
             and spot.staged.photograph is None
-            and {one.cut_at for one in spot.staged.identities} <= {"", "left", "right"}
+            and {*spot.staged.borders} <= {"", "left", "right"}
         ),
         _in_a_row,
     ),
@@ -402,8 +399,9 @@ def _members(spot: Situation) -> list[Member]:
             depth = ground.depth_at(sum(ground.near_and_far()) / 2, lean)
             shape, deep = shape / depth, depth if lean else depth * high / wide
             heights[number] = (heights[number] or 0.0) * deep or None
-        cut_at = " ".join(turned.get(border, border) for border in identity.cut_at.split())
+        cut_at = " ".join(turned.get(border, border) for border in staged.borders[number].split())
         words = (*reading.placed, *reading.sizes[number : number + 1])
         times = math.prod(TIMES[name] for name in words if name in TIMES) / shown
-        members.append(Member(shape, heights[number], times, identity.is_cut, cut_at, lies))
+        is_bust = staged.are_cut[number]
+        members.append(Member(shape, heights[number], times, is_bust, cut_at, lies))
     return members

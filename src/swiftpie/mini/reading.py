@@ -122,6 +122,11 @@ class Reading:
         )
 
     @cached_property
+    def plain(self) -> str:
+        """The prompt as words in lower case."""
+        return " ".join(tokens_in(self.text))
+
+    @cached_property
     def as_place(self) -> "Reading":
         """The reading for a picture without a subject of its own: a lone castle is a place.
 

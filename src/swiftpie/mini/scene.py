@@ -24,13 +24,20 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.ground import Ground
 from swiftpie.geometry.layout import Layout
-from swiftpie.geometry.shading import FEET, Part, cast_around, contact_shadow, usual_shadow
+from swiftpie.geometry.shading import (
+    FEET,
+    Illumination,
+    Part,
+    cast_around,
+    contact_shadow,
+    usual_shadow,
+)
 from swiftpie.imageio.credentials import COMPOSITE, SOURCE_TYPE
 from swiftpie.imageio.images import extent_of, from_8_bits, from_bytes, in_bytes, to_bytes, to_pil
 from swiftpie.masks import Box
 from swiftpie.mini.layout_predictor import place_subjects
 from swiftpie.mini.placing import FLOOR, OWN_LOOKS, Situation, Staged, choose_boxes, postures_of
-from swiftpie.mini.reading import Reading, read, vocabulary_of
+from swiftpie.mini.reading import Reading, read
 from swiftpie.noise import draw_noise, draw_step_noise, share_of
 from swiftpie.pipelines.denoise import Clock, Plan, Prepared
 from swiftpie.pipelines.insertion import Posture
@@ -87,8 +94,12 @@ class SceneRow(NamedTuple):
     @property
     def sun(self) -> Sequence[float] | None:
         """What its photograph shows of the light, which words leave as it is; None: nothing."""
-        setting = self.reading.shown_setting.in_photographs._replace(season=PLAIN.season)
-        return self.ground.sun if self.ground and setting == PLAIN else None
+        if self.ground is None or self.ground.sun is None:
+            return None
+        setting = self.reading.shown_setting
+        if setting != PLAIN:
+            setting = setting.in_photographs._replace(season=PLAIN.season)
+        return self.ground.sun if setting == PLAIN else None
 
     def how_far(self, time: int) -> float:
         """Return how far it is that time of day, in [0, 1]."""
@@ -191,15 +202,13 @@ def prepare_scene(components: Components, staged: Staged, clock: Clock) -> Plan:
         read_noise=noise[0],
         suns=[row.sun for row in rows],
     )
-    words = subjects_alone(components, staged, coarse_noise(noise, staged.drawn_cells))
+    words = subjects_alone(staged, coarse_noise(noise, staged.drawn_cells))
     start = prepare_subjects(components, words, clock, place=stands)
     finish = partial(finish_scene, plan=ScenePlan(staged, rows, start), clock=clock)
     return Plan(request, finish, start)
 
 
-def subjects_alone(
-    components: Components, staged: Staged, noise: Tensor | None = None
-) -> PersonalizeRequest:
+def subjects_alone(staged: Staged, noise: Tensor | None = None) -> PersonalizeRequest:
     """Return the request for the drawing, from that noise, whose subjects come before the scene.
 
     What falls in the air is drawn later, over the whole picture.
@@ -215,7 +224,7 @@ def subjects_alone(
                 text = re.sub(rf"\b{look.phrase}\b ?", "", text, count=1, flags=re.IGNORECASE)
         for word, name in names.items():  # a "golden retriever" is a dog, and not of gold
             text = re.sub(rf"\b{re.escape(word)}\b", name, text, count=1, flags=re.IGNORECASE)
-        prompts.append(read(text, vocabulary_of(components)).photo_prompt)
+        prompts.append(read(text, reading.vocabulary).photo_prompt)
     prompt = prompts[0] if isinstance(request.prompt, str) else tuple(prompts)
     size_px = staged.drawn_px
     return with_own(request, prompt=prompt, scene=WORDS_ALONE, size_px=size_px, noise=noise)
@@ -272,20 +281,20 @@ def scene_rows(components: Components, staged: Staged) -> list[SceneRow]:
     rows, library = [], scene_library()
     for index, seed in enumerate(request.seeds):
         prompt, noise = staged.prompts[index % len(readings)], draw_noise([seed], NOISE_SHAPE)
-        share = share_of(noise)
+        share, near, aside = share_of(noise), share_of(noise, 1), share_of(noise, 2)
         if isinstance(request.scene, Image.Image):
-            name, view = None, WHOLE
+            name, view, is_photo, is_ground = None, WHOLE, True, True
             picture, ground, cover = cut_to(request.scene, size), None, None
         else:
-            name = prompt.place_shown(share)
+            name = prompt.place_at(share)
             share = library.share_for(name, share, is_small=prompt.is_small)
-            view = _part_drawn(name, size)
-            picture, ground, cover = _place_shown(components, name, share, size)
-        is_ground = name is None or library.is_ground(name)
-        near, aside = share_of(noise, 1), share_of(noise, 2)
+            is_photo, is_ground = library.is_photographed(name), library.is_ground(name)
+            view, whole = WHOLE, library.size_of(name)
+            if is_ground and not is_photo:  # a wide picture shows the ground of a drawn place
+                view = FLOOR.part_shown(size, whole=whole)
+            picture, ground, cover = _place_shown(components, name, share, size, drawn_part=view)
         spot = Situation(staged, prompt, postures, ground, view, is_ground, near, aside)
         boxes = choose_boxes(spot)
-        is_photo = name is None or library.is_photographed(name)
         if is_photo and (torn := prompt.reading.pose_phrases["torn"]):
             raise CapabilityError(
                 f"The place is a photograph, in which {torn[0]!r} would tear the subject. Leave "
@@ -295,8 +304,7 @@ def scene_rows(components: Components, staged: Staged) -> list[SceneRow]:
         reading = prompt.reading.shown_at(name)
         row = SceneRow(reading, seed, picture, name, is_photo, is_ground, noise, boxes, postures)
         lit = _lit(components, row, share)
-        are_cut = [identity.is_cut for identity in staged.identities]
-        if name and are_cut and all((*boxes, *are_cut)):  # a portrait
+        if name and boxes and all((*boxes, *staged.are_cut)):  # a portrait
             horizon = (ground or FLOOR.seen_in(view)).horizon
             what = sha256(lit.tobytes()).hexdigest()
             lit = components.keep("portrait", what, partial(_out_of_focus, lit, horizon))
@@ -305,16 +313,8 @@ def scene_rows(components: Components, staged: Staged) -> list[SceneRow]:
     return rows
 
 
-def _part_drawn(name: str, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Return the part of a drawn place that a picture of width and height shows: its ground."""
-    known = scene_library()
-    if known.is_photographed(name) or not known.is_ground(name):
-        return WHOLE
-    return FLOOR.part_shown(size, whole=known.size_of(name))
-
-
 def _place_shown(
-    components: Components, name: str, share: float, size: tuple[int, int]
+    components: Components, name: str, share: float, size: tuple[int, int], *, drawn_part: Box
 ) -> tuple[Image.Image, Ground | None, Tensor | None]:
     """Return what a picture of width and height shows of a place, its ground and its cover."""
     known = scene_library()
@@ -322,7 +322,7 @@ def _place_shown(
     view = WHOLE if ground is None else ground.part_shown(size, whole=whole)
 
     def part() -> tuple[Image.Image, Tensor | None]:
-        _, top, _, bottom = _part_drawn(name, size)
+        _, top, _, bottom = drawn_part
         down = top / (1 - bottom + top) if bottom - top < 1 else 0.5
         picture, grown = known.dealt(name, share, size, down=down), known.cover(name, share)
         box = tuple(map(operator.mul, view, 2 * picture.size))
@@ -406,7 +406,7 @@ def _standing(plan: ScenePlan, number: int, row: int, look: str, known: Known) -
     rows, light = slice(row, row + 1), plan.start.lights[number]
     assert light is not None, "the layout predictor reads it"
     layout = Layout(*(values[rows].float().cpu() for values in plan.start.layouts[number]))
-    own_light, scene = (each.on_cpu() for each in light.select(rows))
+    own_light, scene = map(Illumination.on_cpu, light.select(rows))
     identity = plan.staged.identities[number]
     grey = NIGHT_GREY * plan.rows[row].how_far(NIGHT)
     before = known.get((number, look))

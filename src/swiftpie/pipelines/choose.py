@@ -303,7 +303,7 @@ def _advice(choice: Choice) -> Iterator[str]:
     if isinstance(request, PersonalizeRequest):
         yield from _shrunk_scene(request)
         masks = (request.mask, *(subject.mask for subject in request.subjects))
-        if any(is_tensor(mask) and not mask.any() for mask in masks):
+        if any(mask is not None and is_tensor(mask) and not mask.any() for mask in masks):
             yield (
                 "The region of a subject has no pixel, so the subject acts nowhere. Mark where it "
                 "is, or leave `mask=` out."
