@@ -91,5 +91,5 @@ def test_blades_of_a_lawn_are_seen_before_their_feet(name):
 
 def test_photographs_are_not_mirrored():
     known = scene_library()
-    dealt = {known.dealt("park", share / 20, PHOTOGRAPH_PX).tobytes() for share in range(21)}
+    dealt = {known.pick_variant("park", share / 20, PHOTOGRAPH_PX).tobytes() for share in range(21)}
     assert len(dealt) == known.count("park")

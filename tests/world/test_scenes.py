@@ -67,7 +67,7 @@ def test_places_of_the_library_are_as_sharp_as_if_drawn_at_their_size():
     fields = read_fields(noise, size_px=256)
     drawn = draw_places(fields, [Setting(number) for number in chosen], shows_sun=False).pixels
     dealt = [
-        to_tensor(library.dealt(PLACES[number].name, share, (256, 256)))
+        to_tensor(library.pick_variant(PLACES[number].name, share, (256, 256)))
         for number in chosen
         for share in (0.1, 0.6)
     ]

@@ -47,7 +47,7 @@ from swiftpie.pipelines.techniques.personalize import (
     prepare_picture,
     prepare_subjects,
 )
-from swiftpie.places.own_pixels import GREY, WHOLE, StandingSubject, gains_between, own_pixels
+from swiftpie.places.own_pixels import GREY, WHOLE, PlacedSprite, gains_between, own_pixels
 from swiftpie.places.relight import DRAWN_WEATHERS, NOISE_SHAPE, relight, weathered
 from swiftpie.places.scenes import OWN_PICTURE, WINTRY, cut_to, scene_library
 from swiftpie.places.words import FOG, NIGHT, PLAIN, WINTER
@@ -131,7 +131,7 @@ class SceneRow(NamedTuple):
         return seen
 
 
-Known = dict[tuple[int, str], StandingSubject]
+Known = dict[tuple[int, str], PlacedSprite]
 """Subjects of the last picture, by number and look."""
 
 
@@ -324,7 +324,7 @@ def _place_shown(
     def part() -> tuple[Image.Image, Tensor | None]:
         _, top, _, bottom = drawn_part
         down = top / (1 - bottom + top) if bottom - top < 1 else 0.5
-        picture, grown = known.dealt(name, share, size, down=down), known.cover(name, share)
+        picture, grown = known.pick_variant(name, share, size, down=down), known.cover(name, share)
         box = tuple(map(operator.mul, view, 2 * picture.size))
         shown = picture.resize(size, Image.Resampling.BICUBIC, box=box)
         if grown is None:
@@ -332,7 +332,7 @@ def _place_shown(
         rows = np.array(grown.resize(size, Image.Resampling.BILINEAR, box=box))
         return shown, size[1] / (box[3] - box[1]) * torch.from_numpy(rows)[None, None]
 
-    known_as = f"{name} {known.number_dealt(name, share)} {size}"
+    known_as = f"{name} {known.variant_number(name, share)} {size}"
     shown, cover = components.keep("place", known_as, part)
     return shown, None if ground is None or not ground.corners else ground.seen_in(view), cover
 
@@ -352,7 +352,7 @@ def _lit(components: Components, row: SceneRow, share: float) -> Image.Image:
         return relight(picture, setting, noise=row.noise, place=name, run=run)
     if setting.in_photographs == PLAIN:
         return picture
-    known_as = f"{name} {scene_library().number_dealt(name, share)}" if name else ""
+    known_as = f"{name} {scene_library().variant_number(name, share)}" if name else ""
     what = known_as or sha256(picture.tobytes()).hexdigest()
     lit = partial(relight, picture, setting, noise=draw_noise([0], NOISE_SHAPE), run=run)
     return components.keep("lit place", f"{what} {picture.size} {tuple(setting)}", lit)
@@ -401,7 +401,7 @@ def at_night(drawing: Tensor, share: float) -> Tensor:
     return (drawing + 1) * (1 + share * (NIGHT_SHARE - 1)) - 1
 
 
-def _standing(plan: ScenePlan, number: int, row: int, look: str, known: Known) -> StandingSubject:
+def _standing(plan: ScenePlan, number: int, row: int, look: str, known: Known) -> PlacedSprite:
     """Return one subject of one picture; one that stood there before is `known`."""
     rows, light = slice(row, row + 1), plan.start.lights[number]
     assert light is not None, "the layout predictor reads it"
@@ -506,12 +506,12 @@ def _darken(picture: Tensor, light: Tensor, cover: Tensor | None, clear: Tensor)
 
 def _light_on_ground(
     seen: Sequence[tuple[Tensor, PixelBox | None]],
-    subjects: Sequence[StandingSubject],
+    subjects: Sequence[PlacedSprite],
     ground: Ground | None,
 ) -> Tensor:
     """Return the share of its light that a place keeps beside subjects, (1, 1, h, w).
 
-    They are `seen` where `StandingSubject.seen` says; the last one stands in front. Shadows end
+    They are `seen` where `PlacedSprite.seen` says; the last one stands in front. Shadows end
     behind the far end of the `ground`.
     """
     light, alpha = torch.ones_like(seen[0][0]), torch.zeros_like(seen[0][0])
@@ -540,7 +540,7 @@ def _grown_before(opacity: Tensor, patch: Part, cover: Tensor) -> Tensor:
     """Return the share of a subject in a patch that hides behind what grows, (1, 1, h, w).
 
     Ground between feet and below what overhangs is taken to rise from the nearest foot. For
-    `opacity` see `StandingSubject.seen`, for `cover` see `SceneRow`.
+    `opacity` see `PlacedSprite.seen`, for `cover` see `SceneRow`.
     """
     _, rows, columns = patch
     solid = opacity[0, 0, :, columns.start // 2 : (columns.stop + 1) // 2] > FEET

@@ -52,7 +52,7 @@ from swiftpie.pipelines.techniques.personalize import appearance_condition, text
 from swiftpie.types import EditedImage, TextCondition
 
 
-class Course(NamedTuple):
+class ChordSchedule(NamedTuple):
     """The times at which prompts are compared, as shares: 0 is the picture, 1 is noise."""
 
     times: tuple[float, ...]
@@ -60,15 +60,15 @@ class Course(NamedTuple):
     refined_at: float | None  # None: what they give is not refined
 
 
-COURSES: Mapping[ChordForm, Course] = MappingProxyType(
+SCHEDULES: Mapping[ChordForm, ChordSchedule] = MappingProxyType(
     {
         # The later of the two times of the paper alone, which nearly equals both
         # (arXiv:2606.14042).
-        ChordForm.FAST: Course((0.75,), (1.0,), None),
+        ChordForm.FAST: ChordSchedule((0.75,), (1.0,), None),
         # The paper's times t = 0.9 and t - d with d = 0.15, whose weights are d and t.
-        ChordForm.CHORD: Course((0.90, 0.75), (0.15 / 1.05, 0.90 / 1.05), 0.30),
+        ChordForm.CHORD: ChordSchedule((0.90, 0.75), (0.15 / 1.05, 0.90 / 1.05), 0.30),
         # Times t = 0.4 and 1 - t, weighted by themselves (arXiv:2606.14042, symmetric).
-        ChordForm.FAITHFUL: Course((0.40, 0.60), (0.40, 0.60), 0.20),
+        ChordForm.FAITHFUL: ChordSchedule((0.40, 0.60), (0.40, 0.60), 0.20),
     }
 )
 
@@ -111,15 +111,15 @@ class ChordEdit:
         return self.request.settings.of(ChordOptions).chord or ChordForm.CHORD
 
     @property
-    def course(self) -> Course:
+    def schedule(self) -> ChordSchedule:
         """The times of that form."""
-        return COURSES[self.form]
+        return SCHEDULES[self.form]
 
     @cached_property
     def pairs(self) -> tuple[Tensor, ...]:
         """What source and target prompt make of the picture, (2, C, h, w) for each time."""
         prompts = (self.request.source_prompt, self.request.prompt)
-        return self.clean(self.latents, self.course.times, prompts, shows=(0.0, 1.0)).split(2)
+        return self.clean(self.latents, self.schedule.times, prompts, shows=(0.0, 1.0)).split(2)
 
     @cached_property
     def region(self) -> EditRegion:
@@ -138,7 +138,7 @@ class ChordEdit:
         if says_the_same(compared):
             mask = torch.zeros(1, 1, *self.canvas.full, dtype=torch.uint8)
             return region_of(mask, self.canvas, like=self.latents)
-        pair, times = self.pairs[0], self.course.times[:1]
+        pair, times = self.pairs[0], self.schedule.times[:1]
         if request.keyword:
             pair = self.clean(self.latents, times, compared.prompts, shows=(0.0, 0.0))
         found = from_noise_difference(*pair.split(1))
@@ -152,14 +152,14 @@ class ChordEdit:
     @torch.no_grad()
     def finish(self, clock: Clock) -> EditedImage:
         """Return the edited picture; outside of the mask it is as it was."""
-        components, region, course = self.components, self.region, self.course
-        parts = zip(course.weights, self.pairs, strict=True)
+        components, region, schedule = self.components, self.region, self.schedule
+        parts = zip(schedule.weights, self.pairs, strict=True)
         way = torch.stack([weight * (pair[1:] - pair[:1]) for weight, pair in parts]).sum(dim=0)
         moved = self.latents + region.latent * way
         clock.end_stage("drift")
-        if course.refined_at is not None:
+        if schedule.refined_at is not None:
             prompts = [self.request.prompt]
-            refined = self.clean(moved, [course.refined_at], prompts, shows=[1.0])
+            refined = self.clean(moved, [schedule.refined_at], prompts, shows=[1.0])
             moved = torch.lerp(moved, refined, region.latent)
             clock.end_stage("refine")
         check_latents(components, moved)

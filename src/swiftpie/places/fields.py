@@ -19,7 +19,7 @@ RAIN_COLUMNS, RAIN_LEAN, RAIN_FALLS, RAIN_SHIFT = 32, 0.16, 3, 0.37
 RAIN_SHARE = 0.4  # how much of the picture a streak covers
 
 
-class Falling(NamedTuple):
+class Precipitation(NamedTuple):
     """Flakes, or drops that leave streaks, of one distance from the camera."""
 
     per_side: int  # cells in a row, each with a flake at most
@@ -30,18 +30,18 @@ class Falling(NamedTuple):
     long: float = 1  # times its width; streaks lean
 
 
-IN_DRAWINGS = {"snowfall": (Falling(16, 0, 0.24), Falling(8, 2, 0.17))}
+IN_DRAWINGS = {"snowfall": (Precipitation(16, 0, 0.24), Precipitation(8, 2, 0.17))}
 # Most flakes and drops are far away, small and faint; those close by are out of focus.
 IN_PHOTOS = {
     "rain": (
-        Falling(32, 0, 0.10, share=0.26, sharpest=1.5, long=7),
-        Falling(32, 3, 0.13, share=0.32, sharpest=1.2, long=9),
-        Falling(16, 1, 0.10, share=0.30, sharpest=0.9, long=12),
+        Precipitation(32, 0, 0.10, share=0.26, sharpest=1.5, long=7),
+        Precipitation(32, 3, 0.13, share=0.32, sharpest=1.2, long=9),
+        Precipitation(16, 1, 0.10, share=0.30, sharpest=0.9, long=12),
     ),
     "snowfall": (
-        Falling(32, 0, 0.10, share=0.65, sharpest=1.4),
-        Falling(32, 3, 0.13, share=0.65, sharpest=1.1),
-        Falling(16, 2, 0.12, share=0.5, sharpest=0.9),
+        Precipitation(32, 0, 0.10, share=0.65, sharpest=1.4),
+        Precipitation(32, 3, 0.13, share=0.65, sharpest=1.1),
+        Precipitation(16, 2, 0.12, share=0.5, sharpest=0.9),
     ),
 }
 LEAST_FLAKE = -0.2  # cells with a smaller number hold none
@@ -139,7 +139,7 @@ def _streaks(fields: Tensor, view: PixelRows) -> Tensor:
     return _ramp(0.2, 0.05, from_axis) * _ramp(0.45, 0.9, falling)
 
 
-def _falling(fields: Tensor, view: PixelRows, layer: Falling) -> Tensor:
+def _falling(fields: Tensor, view: PixelRows, layer: Precipitation) -> Tensor:
     """Return the coverage by flakes or drops, at most one in each cell of a lattice."""
     count, channel, radius = layer[:3]
     side = CELLS // count

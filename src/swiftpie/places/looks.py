@@ -77,7 +77,7 @@ def remake(
 
 
 @dataclass(frozen=True)
-class Tones:
+class ToneCurve:
     """Luminance of frames, relative to the body of the subject."""
 
     frame: Tensor  # (B, 4, H, W) premultiplied
@@ -135,7 +135,7 @@ def dye(alpha: Tensor, tone: Tensor, ramps: Tensor) -> Tensor:
 
 
 def _recolour(frame: Tensor, names: list[str], *, features: bool) -> Tensor:
-    tones = Tones(frame)
+    tones = ToneCurve(frame)
     alpha, tone = tones.alpha, tones.tone
     ramps = frame.new_tensor([_ramp_of(name) for name in names]) / 255
     is_black = frame.new_tensor([name == "black" for name in names]).view(-1, 1, 1, 1)
@@ -168,7 +168,7 @@ def _ramp_of(name: str) -> Ramp:
 
 
 @dataclass(frozen=True)
-class Form(Tones):
+class Form(ToneCurve):
     """What a material is drawn on."""
 
     normals: Tensor  # (B, 3, h, w)

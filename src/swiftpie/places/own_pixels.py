@@ -45,7 +45,7 @@ from swiftpie.photo.filling import (
     split,
     without_model_error,
 )
-from swiftpie.places.looks import COLOURS, MATERIALS, Tones, recolour, remake
+from swiftpie.places.looks import COLOURS, MATERIALS, ToneCurve, recolour, remake
 from swiftpie.types import Identity
 from swiftpie.validation import Box, PixelBox
 
@@ -85,19 +85,17 @@ class OwnPixels(NamedTuple):
         """Return pixels with the normals of their relief."""
         return cls(relief, levels, soften(normals(relief)))
 
-    def standing(
-        self, layout: Layout, scene: Illumination, *, picture_px: int
-    ) -> "StandingSubject":
+    def standing(self, layout: Layout, scene: Illumination, *, picture_px: int) -> "PlacedSprite":
         """Return the subject in its place in a picture with that longer side, and its light."""
         levels, normal = _from_size(self.levels, to_affine(layout), picture_px), self.normal
         if layout.pose.any():
             frame = levels[0].float().div_(255)
             frame, _, normal = turn(frame, self.relief, layout.pose)
             levels, normal = (frame,), soften(normal)
-        return StandingSubject(levels, normal, layout, scene, normal).in_light(scene)
+        return PlacedSprite(levels, normal, layout, scene, normal).in_light(scene)
 
 
-class StandingSubject(NamedTuple):
+class PlacedSprite(NamedTuple):
     """A subject turned for its place in a picture, and the light there; one row, on the CPU."""
 
     # Premultiplied (1, 4, S, S) without light: bytes, or in [0, 1]; each half of the one before.
@@ -194,7 +192,7 @@ def own_pixels(
     def changed(level: Tensor) -> Tensor:
         frame = level.float().div_(255)
         if look == GREY:
-            frame[:, :3] = Tones(frame).luminance * frame[:, 3:]
+            frame[:, :3] = ToneCurve(frame).luminance * frame[:, 3:]
         elif look in COLOURS:
             frame = recolour(frame, [look], features=is_drawn)
         else:
@@ -313,7 +311,7 @@ def _pixels(frame: Tensor, affine: Tensor, picture_px: int) -> float:
 def composite_patch(
     patch: Tensor,
     drawing: CanvasDrawing,
-    placed: StandingSubject,
+    placed: PlacedSprite,
     *,
     gone: Tensor,
     place: Box,
@@ -387,7 +385,7 @@ def match_sharpness(
     return low
 
 
-def _shade(changes: Tensor, placed: StandingSubject) -> Tensor:
+def _shade(changes: Tensor, placed: PlacedSprite) -> Tensor:
     """Return the log change of the ground's brightness by the subject, (1, 1, H, W).
 
     It is the shadow on flat ground of the predicted light, and fades to nothing at the edge of
@@ -409,7 +407,7 @@ class _Shown(NamedTuple):
 
 def _subject(
     drawing: CanvasDrawing,
-    placed: StandingSubject,
+    placed: PlacedSprite,
     *,
     place: Box,
     size: tuple[int, int],

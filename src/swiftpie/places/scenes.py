@@ -145,13 +145,13 @@ class Scenes:
         return [photograph["credit"] for photograph in self._rows[name].get("photographs", ())]
 
     def ground(self, name: str, share: float) -> Ground | None:
-        """Return the ground of the photograph that `dealt` takes; None where nothing stands."""
+        """Return the ground of the photograph of a share; None where nothing stands."""
         ground = self.surface(name, share)
         return None if ground is None or not ground.corners else ground
 
     def surface(self, name: str, share: float) -> Ground | None:
         """Return what `ground` does, also where nothing stands; None for drawings."""
-        number = self.number_dealt(name, share)
+        number = self.variant_number(name, share)
         return self._grounds[name][number] if self.is_photographed(name) else None
 
     def share_for(self, name: str, share: float, *, is_small: bool) -> float:
@@ -161,8 +161,8 @@ class Scenes:
         chosen = min(int(len(views) * share), len(views) - 1)
         return (views[chosen] + 0.5) / len(grounds) if views else share
 
-    def number_dealt(self, name: str, share: float) -> int:
-        """Return which picture of a place `dealt` takes; odd ones of drawings are mirrored."""
+    def variant_number(self, name: str, share: float) -> int:
+        """Return which picture of a place a share chooses; odd ones of drawings are mirrored."""
         count = self.count(name) * (1 if self.is_photographed(name) else 2)
         return min(int(count * share), count - 1)
 
@@ -248,7 +248,7 @@ class Scenes:
                 found.append((rank, NamedPlace(name, begin, end, head, is_bare)))
         return max(found)[1] if found else None
 
-    def dealt(
+    def pick_variant(
         self, name: str, share: float, size: tuple[int, int], *, down: float = 0.5
     ) -> "Image.Image":
         """Return a photograph of a place, or a drawing cut to a width and height.
@@ -256,7 +256,7 @@ class Scenes:
         `share`, uniform in [0, 1], chooses; drawings are also mirrored. `down` says which part of a
         drawing a wide picture shows: 0 the upper one, 1 the lower one.
         """
-        number = self.number_dealt(name, share)
+        number = self.variant_number(name, share)
         if self.is_photographed(name):
             return self.image(name, number)
         # A place is as sharp as one drawn at this size; bicubic makes it 6 % sharper.
@@ -272,7 +272,7 @@ class Scenes:
 
     def cover(self, name: str, share: float) -> "Image.Image | None":
         """Return by how many rows what grows in a place stands before its foot, where it does."""
-        file = f"{name}-{self.number_dealt(name, share)}-cover.webp"
+        file = f"{name}-{self.variant_number(name, share)}-cover.webp"
         if not self.is_photographed(name) or file not in self._photographs.NameToInfo:
             return None
         return Image.open(io.BytesIO(self._photographs.read(file))).convert("L")
