@@ -204,12 +204,12 @@ def _subjects(
     return replace(still, prompt=text), stand
 
 
-def _boxes(request: AnimateRequest, found: Sequence[Box | None]) -> list[list[Box | None]]:
+def _boxes(request: AnimateRequest, standing: Sequence[Box | None]) -> list[list[Box | None]]:
     """Return the box of each subject in each frame; None where the layout predictor places it."""
     rows: list[list[Box | None]] = []
     count = request.num_frames
     for number, subject in enumerate(request.subjects):
-        start = subject.box or found[number]
+        start = subject.box or standing[number]
         if number >= len(request.to_boxes):
             rows.append([start] * count)
             continue

@@ -241,9 +241,9 @@ class LayoutPredictor(Network):
         self, noise: Tensor, text: Tensor, *, given: Tensor | None = None
     ) -> Illumination:
         """Return the light in the new places of references; see `light`."""
-        known = torch.cat([noise_statistics(noise), self.text_norm(text)], dim=1)
+        condition = torch.cat([noise_statistics(noise), self.text_norm(text)], dim=1)
         given = None if given is None else given.expand(len(noise), -1, -1, -1)
-        return self.light_reader.light_of_place(known, given)
+        return self.light_reader.light_of_place(condition, given)
 
 
 class LightVotes(NamedTuple):
@@ -291,32 +291,32 @@ class LightReader(nn.Module):
             pixels: The frames (B, 3, H, W) in [-1, 1], grey (0) outside of the subject.
             mask: The subject in them, (B, 1, H, W).
         """
-        seen = _at(torch.cat([pixels, mask], dim=1), REFERENCE_PX)
-        own = self.own(self.reference(torch.cat([seen, normals(height(mask))], dim=1)))
-        return illumination(own.float())
+        frame = _at(torch.cat([pixels, mask], dim=1), REFERENCE_PX)
+        numbers = self.own(self.reference(torch.cat([frame, normals(height(mask))], dim=1)))
+        return illumination(numbers.float())
 
-    def light_of_place(self, known: Tensor, given: Tensor | None) -> Illumination:
+    def light_of_place(self, condition: Tensor, given: Tensor | None) -> Illumination:
         """Return the light of B pictures.
 
         Args:
-            known: Statistics of the noise and the pooled prompt, (B, D).
+            condition: Statistics of the noise and the pooled prompt, (B, D).
             given: The known part of the pictures, (B, 4, H, W): pixels in [-1, 1], grey elsewhere,
                 and a mask. None if nothing is known.
         """
-        scene = self.told(known)
+        scene = self.told(condition)
         if given is not None:
             features, votes = self.look(given)
             sure = torch.sigmoid(votes.confidence)
             sure = sure * resize_mask(given[:, 3:], (sure.shape[2], sure.shape[3]))
-            said = (sure * votes.numbers).sum((2, 3)) / (sure.sum((2, 3)) + DOUBT)
-            scene = scene + self.mood(features.mean((2, 3))) + said
+            voted = (sure * votes.numbers).sum((2, 3)) / (sure.sum((2, 3)) + DOUBT)
+            scene = scene + self.mood(features.mean((2, 3))) + voted
         return illumination(scene.float())
 
     def look(self, given: Tensor) -> tuple[Tensor, LightVotes]:
         """Return features and votes of the cells of `given` pictures (B, 4, H, W)."""
         places = pixel_grid(SCENERY_PX, SCENERY_PX, like=given).movedim(-1, 0)
-        seen = torch.cat([_at(given, SCENERY_PX), places.expand(len(given), -1, -1, -1)], dim=1)
-        features = self.scenery(F.pixel_unshuffle(seen, 2))
+        frame = torch.cat([_at(given, SCENERY_PX), places.expand(len(given), -1, -1, -1)], dim=1)
+        features = self.scenery(F.pixel_unshuffle(frame, 2))
         numbers, confidence = self.vote(features).float().split((NUMBERS, 1), dim=1)
         return features, LightVotes(numbers, confidence)
 

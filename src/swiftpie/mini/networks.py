@@ -121,9 +121,9 @@ class VocabularyTextEncoder(TextTower):
 
     def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
         """Mark the tokens that say each of `names`, or the generic name of what is unknown."""
-        said = self.readable(prompt) if any(names) else ""
-        known = (name if name.lower() in said.lower() else GENERIC for name in names)
-        return super().find_words(said, [*known])
+        text = self.readable(prompt) if any(names) else ""
+        readable = (name if name.lower() in text.lower() else GENERIC for name in names)
+        return super().find_words(text, [*readable])
 
     def dropped(self, prompt: str) -> str:
         def is_cut(text: str) -> bool:
@@ -142,8 +142,8 @@ class VocabularyTextEncoder(TextTower):
 
 
 def load(preset: Preset, *, device: str, choices: Choices) -> Components:
-    made = {name for name, value in choices.items() if value not in (None, AUTO)}
-    if refused := sorted(made - CHOICES - IDLE_CHOICES):
+    names = {name for name, value in choices.items() if value not in (None, AUTO)}
+    if refused := sorted(names - CHOICES - IDLE_CHOICES):
         raise ConfigError(
             f"`{refused[0]}=` cannot be combined with preset {preset.name!r}: its networks are "
             "trained together. Leave it out, or choose a preset of Stable Diffusion."
@@ -197,17 +197,17 @@ def check_dtype(preset: Preset, dtype: torch.dtype) -> None:
 def to_modules(components: Components) -> dict[str, Any]:
     text = components.text
     assert isinstance(text, VocabularyTextEncoder), "this family reads prompts by one tower"
-    ours = {**vars(components), **vars(components.own)}
-    own = {NAMES.get(name, name): ours.get(name) for name in NETWORKS}
-    own |= {"text_encoder": text.encoder, "tokenizer": text.tokenizer}
-    return own | {"inversion_unet": components.inversion}
+    parts = {**vars(components), **vars(components.own)}
+    modules = {NAMES.get(name, name): parts.get(name) for name in NETWORKS}
+    modules |= {"text_encoder": text.encoder, "tokenizer": text.tokenizer}
+    return modules | {"inversion_unet": components.inversion}
 
 
 def read_own(folder: Path) -> dict[str, Any]:
     """Return the networks in a pipeline's folder, and their tokenizer, or raise WeightsError."""
-    found = {name: build for name, build in MODULES.items() if (folder / name).is_dir()}
+    builds = {name: build for name, build in MODULES.items() if (folder / name).is_dir()}
     networks = {
-        name: _ready(load_network(build, folder / name), "cpu") for name, build in found.items()
+        name: _ready(load_network(build, folder / name), "cpu") for name, build in builds.items()
     }
     return networks | {"tokenizer": read_tokenizer(folder / "tokenizer", WordTokenizer)}
 
@@ -371,8 +371,9 @@ def _advice_on_drawings(staged: Staged, prompt: StagedPrompt) -> Iterator[str]:
     too = f", and so the place ({shown})" if is_drawn else ""
     how = f", or `scene={place!r}` for the place alone" if is_drawn else ""
     views = max(len(identity.pixels) for identity in staged.identities)
-    own = f" as another subject (--also): the {views} given show one" if views > 1 else ""
-    yield f"Drawn: {', '.join(names)}{too}.{wholes} For photographs give a picture of it{own}{how}."
+    part = f" as another subject (--also): the {views} given show one" if views > 1 else ""
+    drawn = f"Drawn: {', '.join(names)}{too}.{wholes}"
+    yield f"{drawn} For photographs give a picture of it{part}{how}."
 
 
 def _advice_on_poses(reading: Reading, staged: Staged) -> Iterator[str]:

@@ -132,13 +132,13 @@ class Reading:
 
         Only photographed places win over a drawing of the library.
         """
-        known, (first, *more) = scene_library(), (*self.mentions, None)
+        library, (first, *more) = scene_library(), (*self.mentions, None)
         if self.place is not None or first is None or more[0] is not None or first.number > 1:
             return self
-        found = known.place_in(("in", "a", *first.words.split()))
-        if first.before or first.after or found is None or not known.is_photographed(found.name):
+        place = library.place_in(("in", "a", *first.words.split()))
+        if first.before or first.after or place is None or not library.is_photographed(place.name):
             return self
-        return replace(self, place=found.name, mentions=())
+        return replace(self, place=place.name, mentions=())
 
     @cached_property
     def looks(self) -> tuple[Look | None, ...]:
@@ -187,23 +187,23 @@ class Reading:
     @cached_property
     def placed(self) -> tuple[str, ...]:
         """Entries of `PLACED` in the order of the prompt; "on the left of a house" is none."""
-        said = re.sub(KEPT, " ", f" {' '.join(self.tokens)} ")
-        own = scene_library().nouns(self.place) if self.place else frozenset[str]()
-        of = {look: said.partition(f" {look.phrase} of ")[2] for look in phrases_in(said, PLACED)}
-        found = [look for look, thing in of.items() if not thing or own & {*thing.split()[:4]}]
-        found.sort(key=lambda look: said.find(f" {look.phrase} "))
-        return tuple(dict.fromkeys(look.name for look in found))
+        text = re.sub(KEPT, " ", f" {' '.join(self.tokens)} ")
+        nouns = scene_library().nouns(self.place) if self.place else frozenset[str]()
+        of = {look: text.partition(f" {look.phrase} of ")[2] for look in phrases_in(text, PLACED)}
+        places = [look for look, thing in of.items() if not thing or nouns & {*thing.split()[:4]}]
+        places.sort(key=lambda look: text.find(f" {look.phrase} "))
+        return tuple(dict.fromkeys(look.name for look in places))
 
     @cached_property
     def sizes(self) -> tuple[str | None, ...]:
         """Which entry of `AS_LARGE` stands before each subject, or alone behind a comma."""
-        said, sizes = f" {' '.join(self.others)} ", list[str | None]()
-        alone = phrases_in(f" {' '.join(re.findall('(?<=, )[a-z]+(?= ,| $)', said))} ", AS_LARGE)
+        rest, sizes = f" {' '.join(self.others)} ", list[str | None]()
+        alone = phrases_in(f" {' '.join(re.findall('(?<=, )[a-z]+(?= ,| $)', rest))} ", AS_LARGE)
         for mention in self.mentions:
-            before, _, said = said.partition(f" {mention.words} ")
-            found = phrases_in(f" {' '.join(before.split()[-2:])} ", AS_LARGE) or alone
-            sizes += [found[0].name if found else None] * mention.number
-            said = f" {said}"
+            before, _, rest = rest.partition(f" {mention.words} ")
+            phrases = phrases_in(f" {' '.join(before.split()[-2:])} ", AS_LARGE) or alone
+            sizes += [phrases[0].name if phrases else None] * mention.number
+            rest = f" {rest}"
         return tuple(sizes)
 
     @cached_property
@@ -260,8 +260,8 @@ def vocabulary_of(by: Preset | Components) -> Vocabulary | None:
 
 def taught(components: Components) -> dict[str, list[str]] | None:
     """Return the words of networks as JSON holds them; None if they read any word."""
-    known = vocabulary_of(components)
-    return None if known is None else known.to_json()
+    vocabulary = vocabulary_of(components)
+    return None if vocabulary is None else vocabulary.to_json()
 
 
 @cache
@@ -314,20 +314,20 @@ def read_all(components: Components, request: PersonalizeRequest) -> list[Readin
 def _with_subjects(reading: Reading, vocabulary: Vocabulary) -> Reading:
     """Return a reading with its subjects, and with the words that change nothing."""
     text, place = reading.text, reading.place
-    found, loose = subjects_in(
+    mentions, loose = subjects_in(
         reading.others, vocabulary.words, wears=reading.worn is not None, is_bare=reading.is_bare
     )
     left = [*reading.skipped, *loose]
-    left += [word for mention in found for word in (*mention.before, *mention.after)]
-    own = scene_library().nouns(place) | {*place.split()} if place else frozenset[str]()
+    left += [word for mention in mentions for word in (*mention.before, *mention.after)]
+    nouns = scene_library().nouns(place) | {*place.split()} if place else frozenset[str]()
     lost = {word for word in left if word in reading.skipped or _is_lost(word, vocabulary)}
     obeyed = (*AS_LARGE.values(), *(PLACED[name] for name in reading.placed))
     where = {word for phrases in obeyed for phrase in phrases for word in phrase.split()}
-    lost = (lost - NO_SUBJECT - own - where).union(*(mention.apart for mention in found))
+    lost = (lost - NO_SUBJECT - nouns - where).union(*(mention.apart for mention in mentions))
     tokens = dict.fromkeys(WORD_OR_NUMBER.findall(text.lower()))
     return replace(
         reading,
-        mentions=tuple(found),
+        mentions=tuple(mentions),
         loose=tuple(loose),
         lost=tuple(token for token in tokens if not lost.isdisjoint(words_in(token))),
         unknown=tuple(vocabulary.unknown_in(text)),
@@ -372,17 +372,17 @@ def named_besides(
 
 
 def _refuse(reading: Reading, unknown: Sequence[str]) -> NoReturn:
-    given = short_reason(reading.text)
+    text = short_reason(reading.text)
     if names_people(reading.text):
         raise UnknownSubjectError(
-            f"No picture was given, and {given!r} is about people. The library has animals, plants "
+            f"No picture was given, and {text!r} is about people. The library has animals, plants "
             "and things.",
             "Give a photograph of the person.",
         )
     english = f" {ENGLISH}" if reading.is_foreign else ""
     if not unknown:
         raise UnknownSubjectError(
-            f"No picture was given, and {given!r} names no subject.{english} A prompt begins with "
+            f"No picture was given, and {text!r} names no subject.{english} A prompt begins with "
             "its subject, as in 'a cat on a beach'."
         )
     near = () if english else subject_library().near(unknown[0])
@@ -396,8 +396,8 @@ def _refuse(reading: Reading, unknown: Sequence[str]) -> NoReturn:
 
 def _is_foreign(text: str, vocabulary: Vocabulary) -> bool:
     words, meant_by = words_in(NAMES.sub(" ", text)), subject_library().meant_by
-    known = vocabulary.words | vocabulary.words_of_names | ENDS | FILLERS
-    strange = [word for word in words if word not in known and meant_by(word) is None]
+    taught = vocabulary.words | vocabulary.words_of_names | ENDS | FILLERS
+    strange = [word for word in words if word not in taught and meant_by(word) is None]
     is_said = len(strange) > 1 or not "".join(strange).isascii()
     return is_said and len(strange) > FOREIGN_SHARE * len(words)
 

@@ -131,7 +131,7 @@ class SceneRow(NamedTuple):
         return seen
 
 
-Known = dict[tuple[int, str], PlacedSprite]
+Sprites = dict[tuple[int, str], PlacedSprite]
 """Subjects of the last picture, by number and look."""
 
 
@@ -317,14 +317,15 @@ def _place_shown(
     components: Components, name: str, share: float, size: tuple[int, int], *, drawn_part: Box
 ) -> tuple[Image.Image, Ground | None, Tensor | None]:
     """Return what a picture of width and height shows of a place, its ground and its cover."""
-    known = scene_library()
-    ground, whole = known.surface(name, share), known.size_of(name)
+    library = scene_library()
+    ground, whole = library.surface(name, share), library.size_of(name)
     view = WHOLE if ground is None else ground.part_shown(size, whole=whole)
 
     def part() -> tuple[Image.Image, Tensor | None]:
         _, top, _, bottom = drawn_part
         down = top / (1 - bottom + top) if bottom - top < 1 else 0.5
-        picture, grown = known.pick_variant(name, share, size, down=down), known.cover(name, share)
+        picture = library.pick_variant(name, share, size, down=down)
+        grown = library.cover(name, share)
         box = tuple(map(operator.mul, view, 2 * picture.size))
         shown = picture.resize(size, Image.Resampling.BICUBIC, box=box)
         if grown is None:
@@ -332,8 +333,8 @@ def _place_shown(
         rows = np.array(grown.resize(size, Image.Resampling.BILINEAR, box=box))
         return shown, size[1] / (box[3] - box[1]) * torch.from_numpy(rows)[None, None]
 
-    known_as = f"{name} {known.variant_number(name, share)} {size}"
-    shown, cover = components.keep("place", known_as, part)
+    key = f"{name} {library.variant_number(name, share)} {size}"
+    shown, cover = components.keep("place", key, part)
     return shown, None if ground is None or not ground.corners else ground.seen_in(view), cover
 
 
@@ -352,8 +353,8 @@ def _lit(components: Components, row: SceneRow, share: float) -> Image.Image:
         return relight(picture, setting, noise=row.noise, place=name, run=run)
     if setting.in_photographs == PLAIN:
         return picture
-    known_as = f"{name} {scene_library().variant_number(name, share)}" if name else ""
-    what = known_as or sha256(picture.tobytes()).hexdigest()
+    key = f"{name} {scene_library().variant_number(name, share)}" if name else ""
+    what = key or sha256(picture.tobytes()).hexdigest()
     lit = partial(relight, picture, setting, noise=draw_noise([0], NOISE_SHAPE), run=run)
     return components.keep("lit place", f"{what} {picture.size} {tuple(setting)}", lit)
 
@@ -379,13 +380,13 @@ def _out_of_focus(place: Image.Image, horizon: float) -> Image.Image:
 @torch.no_grad()
 def finish_scene(drawn: DecodedImages, plan: ScenePlan, clock: Clock) -> DecodedImages:
     """Return the pictures of `drawn` with their subjects before the scenes, behind the weather."""
-    pictures, masks, known = [], [], Known()
-    drawings, found = drawn.pixels.float().cpu(), drawn.subject_mask.float().cpu()
+    pictures, masks, sprites = [], [], Sprites()
+    drawings, drawn_masks = drawn.pixels.float().cpu(), drawn.subject_mask.float().cpu()
     for index, row in enumerate(plan.rows):
         drawing = drawings[[index]]
         if night := row.how_far(NIGHT):
             drawing = at_night(drawing, night)
-        picture, alpha = _with_subjects(plan, index, drawing, found[[index]], known)
+        picture, alpha = _with_subjects(plan, index, drawing, drawn_masks[[index]], sprites)
         masks.append(alpha)
         pictures.append(row.finished(picture, subjects=alpha))
     clock.end_stage("scene")
@@ -401,26 +402,26 @@ def at_night(drawing: Tensor, share: float) -> Tensor:
     return (drawing + 1) * (1 + share * (NIGHT_SHARE - 1)) - 1
 
 
-def _standing(plan: ScenePlan, number: int, row: int, look: str, known: Known) -> PlacedSprite:
-    """Return one subject of one picture; one that stood there before is `known`."""
+def _standing(plan: ScenePlan, number: int, row: int, look: str, sprites: Sprites) -> PlacedSprite:
+    """Return one subject of one picture; one that stood there before is in `sprites`."""
     rows, light = slice(row, row + 1), plan.start.lights[number]
     assert light is not None, "the layout predictor reads it"
     layout = Layout(*(values[rows].float().cpu() for values in plan.start.layouts[number]))
     own_light, scene = map(Illumination.on_cpu, light.select(rows))
     identity = plan.staged.identities[number]
     grey = NIGHT_GREY * plan.rows[row].how_far(NIGHT)
-    before = known.get((number, look))
+    before = sprites.get((number, look))
     if before is not None and all(map(torch.equal, before.layout, layout)):
         return before.in_light(scene)._replace(grey=grey)
     own = own_pixels(plan.start.components, identity, own_light, look=look)
     standing = own.standing(layout, scene, picture_px=max(plan.staged.size))
     if len(plan.rows) > 1:
-        standing = known[number, look] = standing._replace(patches={})
+        standing = sprites[number, look] = standing._replace(patches={})
     return standing._replace(grey=grey)
 
 
 def _with_subjects(
-    plan: ScenePlan, row: int, drawing: Tensor, drawn_mask: Tensor, known: Known
+    plan: ScenePlan, row: int, drawing: Tensor, drawn_mask: Tensor, sprites: Sprites
 ) -> tuple[Tensor, Tensor]:
     """Return a place with its subjects, (1, 3, H, W), and where they are, (1, 1, H, W), in bytes.
 
@@ -428,43 +429,43 @@ def _with_subjects(
     (1, 3, h, w) gives its light.
     """
     looks = [_look_of(plan, row, number) for number in range(len(plan.staged.identities))]
-    subjects = [_standing(plan, number, row, look, known) for number, look in enumerate(looks)]
+    subjects = [_standing(plan, number, row, look, sprites) for number, look in enumerate(looks)]
     # The prompt of the drawing leaves these looks out.
     in_drawing = [
-        _standing(plan, number, row, "", known) if look in OWN_LOOKS else each
-        for (number, look), each in zip(enumerate(looks), subjects, strict=True)
+        _standing(plan, number, row, "", sprites) if look in OWN_LOOKS else sprite
+        for (number, look), sprite in zip(enumerate(looks), subjects, strict=True)
     ]
     own = drawing.new_zeros(1, 4, *drawing.shape[2:])  # all subjects, premultiplied
-    for each in in_drawing:
-        one = each.at((drawing.shape[2], drawing.shape[3]))
+    for sprite in in_drawing:
+        one = sprite.at((drawing.shape[2], drawing.shape[3]))
         own = one + (1 - one[:, 3:]) * own
     by_day = None if GREY in looks else plan.rows[row].how_far(PLAIN.time)
     light = gains_between(own, drawing, drawn_mask, by_day=by_day)
     whole = F.pad(to_bytes(plan.rows[row].place), (0, 0, 0, 0, 0, 1))
     picture, alpha = whole.split((3, 1), dim=1)
-    seen = [
-        each.seen(((plan.staged.size[0] + 1) // 2, (plan.staged.size[1] + 1) // 2))
-        for each in subjects
+    outlines = [
+        sprite.seen(((plan.staged.size[0] + 1) // 2, (plan.staged.size[1] + 1) // 2))
+        for sprite in subjects
     ]
     ground, cover = plan.rows[row].ground, plan.rows[row].cover
     light *= torch.tensor(ground.light if ground else 1.0).view(-1, 1, 1)
     if plan.rows[row].is_ground:
         clear = 1 - usual_shadow(subjects[0].scene).softness
-        _darken(picture, _light_on_ground(seen, subjects, ground), cover, clear)
-    for each, (opacity, extent) in zip(subjects, seen, strict=True):
+        _darken(picture, _light_on_ground(outlines, subjects, ground), cover, clear)
+    for sprite, (opacity, extent) in zip(subjects, outlines, strict=True):
         if extent is not None:
             patch = _patch_around(extent, plan.staged.size)
             (height, width), (_, rows, columns) = plan.staged.size, patch
             start = (columns.start / width, rows.start / height)
             place = (*start, columns.stop / width, rows.stop / height)
             size = (rows.stop - rows.start, columns.stop - columns.start)
-            subject = each.at(size, place, drawn=light).mul_(255)
+            subject = sprite.at(size, place, drawn=light).mul_(255)
             if cover is not None and 2 * extent[3] < height:  # the border does not cut it off
                 blades = _grown_before(opacity, patch, cover)  # show the place, no subject behind
                 subject *= 1 - blades * (1 - alpha[patch] / 255)
             shows = 1 - subject[:, 3:] / 255
             if plan.rows[row].is_ground:
-                contact_shadow(subject[:, :3], picture[patch], 1 - shows, each.layout, width)
+                contact_shadow(subject[:, :3], picture[patch], 1 - shows, sprite.layout, width)
             whole[patch] = torch.addcmul(subject, whole[patch].contiguous(), shows).round_()
     return picture, alpha
 
@@ -505,23 +506,23 @@ def _darken(picture: Tensor, light: Tensor, cover: Tensor | None, clear: Tensor)
 
 
 def _light_on_ground(
-    seen: Sequence[tuple[Tensor, PixelBox | None]],
+    outlines: Sequence[tuple[Tensor, PixelBox | None]],
     subjects: Sequence[PlacedSprite],
     ground: Ground | None,
 ) -> Tensor:
     """Return the share of its light that a place keeps beside subjects, (1, 1, h, w).
 
-    They are `seen` where `PlacedSprite.seen` says; the last one stands in front. Shadows end
+    They are where `PlacedSprite.seen` says; the last one stands in front. Shadows end
     behind the far end of the `ground`.
     """
-    light, alpha = torch.ones_like(seen[0][0]), torch.zeros_like(seen[0][0])
+    light, alpha = torch.ones_like(outlines[0][0]), torch.zeros_like(outlines[0][0])
     lies = torch.ones_like(light) if ground is None else _share_on(ground, light.shape[2:])
-    for (opacity, extent), each in zip(seen, subjects, strict=True):
+    for (opacity, extent), sprite in zip(outlines, subjects, strict=True):
         if extent is not None:
-            cast = usual_shadow(each.scene)
-            part, shadow = cast_around(opacity, extent, each.layout, cast, kept=each.patches)
+            cast = usual_shadow(sprite.scene)
+            part, shadow = cast_around(opacity, extent, sprite.layout, cast, kept=sprite.patches)
             light[part] *= 1 - shadow * lies[part] * (1 - alpha[part])
-            if each is not subjects[-1]:
+            if sprite is not subjects[-1]:
                 alpha = alpha + opacity - alpha * opacity
     return light
 
