@@ -260,12 +260,13 @@ def _advice_on_drawing(name: str, vocabulary: Vocabulary, staged: Staged) -> Ite
     photograph, size = staged.photograph, staged.request.size_px or (0, 0)
     prompts = staged.prompts if staged.is_scene else ()
     yield from _advice_on_words(name, vocabulary, staged)
-    for prompt in prompts if photograph is None else ():
-        yield from _advice_on_place(prompt.reading, prompt.shown, size)
+    for reading, prompt in zip(staged.readings, prompts, strict=False):
+        if photograph is None:
+            yield from _advice_on_place(reading, prompt, size)
     if photograph is not None:
         yield from _advice_on_size(photograph.size, size[::-1])
     for prompt in prompts:
-        if photograph is not None or scene_library().is_photographed(prompt.shown):
+        if photograph is not None or prompt.is_photo:
             yield from _advice_on_poses(prompt.reading, staged)
         yield from _advice_on_drawings(staged, prompt)
     for reading in staged.readings:
@@ -328,16 +329,18 @@ def _advice_on_words(name: str, vocabulary: Vocabulary, staged: Staged) -> Itera
         yield f"Preset {name!r} draws in colour, so {COLOURLESS!r} is left out."
 
 
-def _advice_on_place(reading: Reading, place: str, size: tuple[int, int]) -> Iterator[str]:
+def _advice_on_place(
+    reading: Reading, prompt: StagedPrompt, size: tuple[int, int]
+) -> Iterator[str]:
     """Yield warnings of weather and sizes that a place does not show; of height and width."""
-    if reading.shown_at(place) != reading:
+    place, (high, wide) = prompt.shown, size
+    if prompt.reading != reading:
         yield (
             f"Weather and season do not enter a {place}: it shows at most the light of a cloudy "
             "day. Name a place outdoors for rain or snow."
         )
-    library, (high, wide) = scene_library(), size
-    yield from _advice_on_size(library.size_of(place), (wide, high))
-    if wide and library.is_cut(place, (wide, high)):
+    yield from _advice_on_size(prompt.px, (wide, high))
+    if wide and scene_library().is_cut(place, (wide, high)):
         yield (
             f"A picture of {wide}x{high} px is too wide for all of a {place}, so its top is cut "
             "off. Ask for a narrower picture, as 1024x768, or give a wider picture of a place."
@@ -365,7 +368,7 @@ def _advice_on_drawings(staged: Staged, prompt: StagedPrompt) -> Iterator[str]:
     wholes = f" The library has only the head or bust of {', '.join(heads)}." if heads else ""
     if not names:
         return
-    if place and not heads and not scene_library().is_photographed(place):
+    if place and not heads and not prompt.has_photos:
         return
     is_drawn = place != shown
     too = f", and so the place ({shown})" if is_drawn else ""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 from PIL import Image
@@ -39,6 +40,7 @@ from swiftpie.places.relight import SIDE_PX
 from swiftpie.places.scenes import scene_library
 from swiftpie.places.words import PLAIN, tokens_in
 from swiftpie.types import Identity
+from swiftpie.validation import Size
 
 # Where and how large subjects stand that words place, chosen by eye in twelve photographed places.
 ACROSS = {"left": 0.0, "middle": 0.5, "right": 1.0}
@@ -64,12 +66,19 @@ OWN_LOOKS = COLOURS.keys() | MATERIALS.keys()
 class StagedPrompt(NamedTuple):
     """What one prompt of a request says of its pictures."""
 
-    reading: Reading
+    reading: Reading  # without weather and season if the place is indoors
     heights: tuple[float | None, ...]  # of its subjects in metres; None where no table has one
     is_small: bool  # whether there are subjects, all of them known to be small
     named: str  # place of the library that prompt or request name; "" for a picture or words alone
     shown: str  # that place, or before drawings of the library one that is drawn, too
     is_open: bool  # whether nothing names a place, so that a seed chooses a backdrop
+    has_photos: bool  # whether photographs show the place that is named
+    px: Size  # width and height of the pictures of the place that is shown
+
+    @property
+    def is_photo(self) -> bool:
+        """Whether pictures show a photograph of the library."""
+        return self.has_photos and self.shown == self.named
 
     def place_at(self, share: float) -> str:
         """Return the place of the library that a picture shows; `share` in [0, 1) is by seed."""
@@ -113,7 +122,7 @@ def stage(components: Components, request: PersonalizeRequest) -> Staged:
     readings, vocabulary = tuple(read_all(components, request)), vocabulary_of(components)
     scene, preset = request.scene, components.preset
     assert isinstance(scene, str | Image.Image), "`Session.resolved` opens it"
-    identities = tuple(subject.identity for subject in request.subjects)
+    identities = tuple(map(attrgetter("identity"), request.subjects))
     cuts = [(identity.cut_at, identity.is_cut) for identity in identities]
     prompts = tuple(_prompt_of(request, identities, reading) for reading in readings)
     arts = [reading.rendition for reading in readings]
@@ -158,7 +167,9 @@ def _prompt_of(
     is_drawn = bool(identities) and all(identity.named is not None for identity in identities)
     shown = library.drawing_of(named) if is_drawn and scene == "" else named
     is_open = scene == "" and reading.place is None and reading.shown_setting == PLAIN
-    return StagedPrompt(reading, heights, is_small, named, shown, is_open)
+    has_photos, px = library.is_photographed(named), library.size_of(shown)
+    reading = reading.shown_at(shown)
+    return StagedPrompt(reading, heights, is_small, named, shown, is_open, has_photos, px)
 
 
 def picture_size(components: Components, request: PersonalizeRequest) -> tuple[int, int]:
@@ -175,10 +186,9 @@ def _picture_size(
     to `MAX_SIDE_PX`. A model that was loaded for smaller pictures than its own draws those.
     """
     is_open = request.size_px is None and preset.image_size_px >= SIDE_PX
-    library = scene_library()
-    photographed = [prompt for prompt in prompts if library.is_photographed(prompt.named)]
-    if is_open and photographed:
-        return min(library.size_of(prompt.shown) for prompt in photographed)[::-1]
+    sizes = [prompt.px for prompt in prompts if prompt.has_photos]
+    if is_open and sizes:
+        return min(sizes)[::-1]
     if request.size_px is None and isinstance(request.scene, Image.Image):
         width, height = request.scene.size
         shrunk = min(1, MAX_SIDE_PX / max(width, height))

@@ -301,8 +301,9 @@ def scene_rows(components: Components, staged: Staged) -> list[SceneRow]:
                 "it out, give a picture of the subject in that pose, turn it by `tilt`, or draw "
                 f"all of it from words by `scene='{WORDS_ALONE}'`."
             )
-        reading = prompt.reading.shown_at(name)
-        row = SceneRow(reading, seed, picture, name, is_photo, is_ground, noise, boxes, postures)
+        row = SceneRow(
+            prompt.reading, seed, picture, name, is_photo, is_ground, noise, boxes, postures
+        )
         lit = _lit(components, row, share)
         if name and boxes and all((*boxes, *staged.are_cut)):  # a portrait
             horizon = (ground or FLOOR.seen_in(view)).horizon
@@ -319,7 +320,9 @@ def _place_shown(
     """Return what a picture of width and height shows of a place, its ground and its cover."""
     library = scene_library()
     ground, whole = library.surface(name, share), library.size_of(name)
+    key = f"{name} {library.variant_number(name, share)} {size}"
     view = WHOLE if ground is None else ground.part_shown(size, whole=whole)
+    floor = None if ground is None or not ground.corners else ground.seen_in(view)
 
     def part() -> tuple[Image.Image, Tensor | None]:
         _, top, _, bottom = drawn_part
@@ -333,9 +336,8 @@ def _place_shown(
         rows = np.array(grown.resize(size, Image.Resampling.BILINEAR, box=box))
         return shown, size[1] / (box[3] - box[1]) * torch.from_numpy(rows)[None, None]
 
-    key = f"{name} {library.variant_number(name, share)} {size}"
     shown, cover = components.keep("place", key, part)
-    return shown, None if ground is None or not ground.corners else ground.seen_in(view), cover
+    return shown, floor, cover
 
 
 def _lit(components: Components, row: SceneRow, share: float) -> Image.Image:
