@@ -44,7 +44,7 @@ from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import OPENVINO, transform
 from swiftpie.engine.wrappers import JoinedAutoencoder, shared_copy
 from swiftpie.models.autoencoder import LatentAutoencoder
-from swiftpie.pipelines.chord import COURSES
+from swiftpie.pipelines.chord import SCHEDULES
 from swiftpie.pipelines.methods.chord import ChordForm
 from swiftpie.pipelines.settings import EditSettings, Scales
 from swiftpie.types import Identity
@@ -514,7 +514,7 @@ class PlainChord:
         text = nets.text([prompt(number), prompt(number, ahead=1)])
         random = torch.Generator().manual_seed(number)
         noise = torch.randn(latents.shape, generator=random).to(latents)
-        course = COURSES[self.form]
+        course = SCHEDULES[self.form]
 
         def clean(latents: Tensor, time: float, row: int) -> Tensor:
             timestep = round((TIMESTEPS - 1) * time)

@@ -39,6 +39,7 @@ from swiftpie.errors import SwiftPieError
 from swiftpie.imageio.images import contact_sheet, plane, to_tensor
 from swiftpie.masks import load_mask
 from swiftpie.pipelines import denoise
+from swiftpie.pipelines.choose import Clock
 from swiftpie.pipelines.identity_file import load_identity, save_identity
 from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import MaskSource, TuneSettings
@@ -161,7 +162,7 @@ class Judge:
             seeds=(case.seed,),
             scene=WORDS_ALONE,
         )
-        drawing = prepare_subjects(components, request, denoise.Clock())
+        drawing = prepare_subjects(components, request, Clock())
         pixels = denoise.decode(components, denoise.denoise(drawing).latents)
         (layout,) = drawing.layouts
         truth = self.benchmark.standing(case, layout)

@@ -1,4 +1,4 @@
-"""The exceptions a user of SwiftPie can meet, and how calls warn.
+"""The exceptions a user of SwiftPie can meet.
 
 ```
 SwiftPieError
@@ -20,15 +20,10 @@ Every message says what was given, what is needed, and what to do.
 import difflib
 import importlib
 import importlib.util
-import logging
 from collections.abc import Iterable, Mapping, Sequence
-from contextvars import ContextVar
 from typing import Any
 
 REASON_LETTERS = 300  # kept of a message of another library
-
-HEARD: ContextVar[list[str] | None] = ContextVar("heard", default=None)
-"""Warnings of the drawing in this thread; see `pipelines.choose.hearing`."""
 
 
 class SwiftPieError(Exception):
@@ -115,13 +110,6 @@ class OutOfMemory(SwiftPieError, MemoryError):  # noqa: N818 - reads as what it 
 
 class MissingExtra(SwiftPieError, ImportError):  # noqa: N818 - reads as what it is
     """An optional package is needed; the message names the extra to install."""
-
-
-def warn(logger: logging.Logger, sentence: str) -> None:
-    """Log a sentence, and add it to what the drawing around it hears."""
-    logger.warning("%s", sentence)
-    if (heard := HEARD.get()) is not None:
-        heard.append(sentence)
 
 
 def require(package: str, *, extra: str, use: str) -> Any:  # noqa: ANN401 - a module, of any types

@@ -16,7 +16,7 @@ from swiftpie.engine.runner import (
     tensor_bytes,
 )
 from swiftpie.models.denoiser import sharing_weights
-from swiftpie.pipelines.denoise import CHECK
+from swiftpie.pipelines.choose import CHECK
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from tests.parity.edit import photograph
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 from swiftpie import AnimateRequest
 from swiftpie.engine.steps import StepFile, seed_in
 from swiftpie.guidance import Plain
-from swiftpie.pipelines.denoise import STEP
+from swiftpie.pipelines.choose import STEP
 from tests.golden.networks import moving_networks
 
 SEED = 3

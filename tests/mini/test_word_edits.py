@@ -7,10 +7,10 @@ from swiftpie import CapabilityError, EditMode, EditRequest, EditSettings, Scale
 from swiftpie.imageio.images import plane
 from swiftpie.masks import grow
 from swiftpie.mini.word_edits import WordEdit
-from swiftpie.pipelines.denoise import CHECK, Clock
+from swiftpie.pipelines.choose import CHECK
 from swiftpie.pipelines.settings import methods
 from swiftpie.places.scenes import scene_library
-from tests.parity.edit import photograph
+from tests.parity.edit import photograph, values
 
 SIZE = (192, 128)  # width and height; not square
 ROOM = 12  # pixels between a subject and a box around it
@@ -23,10 +23,6 @@ def picture(session, identity):
     return drawn.images[0], drawn.subject_masks[0]
 
 
-def values(image):
-    return np.asarray(image.convert("RGB") if image.mode != "L" else image, dtype=np.int16)
-
-
 def apart(result, before):
     return np.abs(values(result.image) - values(before)).max(axis=-1)
 
@@ -36,7 +32,7 @@ def test_a_region_covers_pixels_whose_blue_alone_differs(session):
     red, green, blue = drawn.split()
     drawn = Image.merge("RGB", (red, green, blue.point(lambda level: (level + 40) % 256)))
     request = EditRequest(image=photo, prompt="a blue dog", seed=1)
-    edit = WordEdit(session.components, request, None, photo, None, Clock())
+    edit = WordEdit(session.choose(request), None, photo, None)
     assert edit._region(drawn).getextrema() == (255, 255)
 
 

@@ -215,6 +215,10 @@ def values(image):
     return np.asarray(image, dtype=np.int32)
 
 
+def changed(result, before):
+    return (values(result.image) != values(before)).any(axis=-1)
+
+
 def whole_edit(mode, scales, *, start=EditStart.MIXTURE):
     components, image = tiny_editor(), photograph()
     settings = EditSettings(mode=mode, start=start, scales=scales)

@@ -20,7 +20,8 @@ from swiftpie.attention.condition import Block, silent_condition
 from swiftpie.attention.processors import SemanticAttention
 from swiftpie.guidance import Decoupled
 from swiftpie.noise import build_schedule, draw_step_noise
-from swiftpie.pipelines.denoise import Clock, denoise
+from swiftpie.pipelines.choose import Clock
+from swiftpie.pipelines.denoise import denoise
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.techniques.personalize import prepare_subjects, read_null_text
 from tests.parity.attention import build, inputs, random_condition, run

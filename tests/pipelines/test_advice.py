@@ -12,12 +12,11 @@ from PIL import Image
 from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
-from swiftpie.errors import InputError, warn
+from swiftpie.errors import InputError
 from swiftpie.pipelines.animation import AnimateRequest
-from swiftpie.pipelines.choose import hearing
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import EditSettings
-from swiftpie.pipelines.tasks import RepaintRequest
+from swiftpie.pipelines.tasks import EditRequest, RepaintRequest
 from swiftpie.types import Cutout, CutoutMethod
 
 TABLES = tomllib.loads(Path(__file__).with_name("advice.toml").read_text(encoding="utf-8"))
@@ -197,10 +196,9 @@ def test_a_square_that_the_weights_draw_as_well_gets_no_warning_of_its_size(sess
         assert ("The size is" in " ".join(other.advice_on(request))) is is_said
 
 
-def test_what_is_warned_of_within_a_drawing_is_in_the_list_around_it_as_well():
-    with hearing() as outer:
-        warn(logging.getLogger("swiftpie"), "before")
-        with hearing() as inner:
-            warn(logging.getLogger("swiftpie"), "within")
-        assert inner == ["within"]
-    assert outer == ["before", "within"]
+def test_what_is_found_while_several_are_drawn_is_said_of_its_own_alone(session, caplog):
+    requests = [EditRequest(image=grey(), prompt=prompt, seed=1) for prompt in ("summer", "night")]
+    summer, night = session.draw_together(requests)
+    assert warnings_of(caplog) == [*summer.warnings]
+    assert "summer" in summer.warnings[0]
+    assert night.warnings == ()

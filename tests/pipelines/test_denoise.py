@@ -18,7 +18,8 @@ from swiftpie.models.vision import (
     Feature,
 )
 from swiftpie.noise import build_schedule
-from swiftpie.pipelines.denoise import Clock, without_identity
+from swiftpie.pipelines.choose import Clock
+from swiftpie.pipelines.denoise import without_identity
 from swiftpie.pipelines.request import PersonalizeRequest
 from swiftpie.pipelines.techniques.personalize import prepare_subjects
 from tests.parity.tiny import Recorder, Spy

@@ -13,7 +13,8 @@ from swiftpie.guidance import ClassifierFree
 from swiftpie.imageio.images import to_pil
 from swiftpie.models.denoiser import WrappedDenoiser
 from swiftpie.noise import draw_step_noise
-from swiftpie.pipelines.denoise import STEP, trim_heap
+from swiftpie.pipelines.choose import STEP
+from swiftpie.pipelines.denoise import trim_heap
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.request import ConditionPart, Output, cells_of
 from swiftpie.pipelines.tasks import EditRequest, RepaintRequest

@@ -16,7 +16,7 @@ from swiftpie.pipelines.edit_region import blend_mask
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from swiftpie.pipelines.tasks import EditRequest
 from swiftpie.types import Posterior
-from tests.parity.edit import photograph, values
+from tests.parity.edit import changed, photograph, values
 from tests.pipelines.pictures import edit
 from tests.tiny.editor import PRESET
 
@@ -40,10 +40,6 @@ def components(editor):
 @pytest.fixture(scope="module")
 def photo():
     return photograph()
-
-
-def changed(result, original):
-    return (values(result.image) != values(original)).any(axis=-1)
 
 
 def calls_of(module):

@@ -55,7 +55,7 @@ def test_the_best_insertion_is_the_likest_of_its_seeds(networks):
     for seed in (3, 4, 5):
         alone = insert(seed=seed)
         choice = choose(session.components, insertion_of(session, seed))
-        scored[seed] = best_change(choice, [alone], None).scores[0]["identity_score"]
+        scored[seed] = best_change(choice, [alone]).scores[0]["identity_score"]
         if seed == best.seed:
             apart = to_tensor(alone.image) - to_tensor(best.image)
             assert apart.abs().mean() < LEVEL
@@ -138,15 +138,15 @@ def test_a_person_is_compared_by_the_face(tmp_path):
     drawn = session.draw(request)
     whole = replace(person, pixels=to_tensor(photo()))
     compared = replace(request, subjects=(Subject(whole),), best_of=3, seeds=(3,))
-    choice = choose(session.components, compared)
+    choice = choose(session.components, compared, faces=encoder)
     grey = Image.new("RGB", photo().size, "grey")
     shown = replace(drawn, images=(grey, photo(), grey))
-    best = best_of(choice, shown, encoder)
+    best = best_of(choice, shown)
     assert best.seeds == (4,)
-    together = best_of(choice, shown, WithStranger(encoder))
+    together = best_of(replace(choice, faces=WithStranger(encoder)), shown)
     assert (together.seeds, together.scores) == (best.seeds, best.scores)
     assert best.scores[0]["identity_score"] > 0.99
-    assert best_of(replace(choice, num_kept=3), shown, encoder).scores[2]["identity_score"] == -1
+    assert best_of(replace(choice, num_kept=3), shown).scores[2]["identity_score"] == -1
     bare = replace(person, mask=torch.zeros_like(person.mask))  # as of vectors without a crop
     with pytest.raises(InputError, match="only as vectors"):
         choose(session.components, replace(compared, subjects=(Subject(bare),)))

@@ -41,7 +41,9 @@ def load_slow(notes):
     """Load what notes each stage of a slow picture, with its process, and takes its time."""
 
     class Slow(Session):
-        def draw_chosen(self, choices, on_stage, **more):
+        def draw_chosen(self, choices, **more):
+            clock, on_stage = choices[0].clock, choices[0].clock.on_stage
+
             def passed(stage):
                 if stage != "check" and choices[0].request.negative_prompt == SLOWLY:
                     with notes.open("a") as file:
@@ -50,7 +52,8 @@ def load_slow(notes):
                 if on_stage is not None:
                     on_stage(stage)
 
-            return super().draw_chosen(choices, passed, **more)
+            clock.on_stage = passed
+            return super().draw_chosen(choices, **more)
 
     return Slow(swiftpie.load("mini", size_px=128).components)
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from swiftpie.batch.run import Drawer, Work, Workers, write_files
-from swiftpie.errors import SwiftPieError, check_installed, require, short_reason, warn
+from swiftpie.errors import SwiftPieError, check_installed, require, short_reason
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -208,7 +208,7 @@ def _check_room(
             f"{there}. Choose fewer or a part of one, as 0.5."
         )
     if cpus > found.get("CPU", 0) or gpus > found.get("GPU", 0):
-        warn(logger, f"The cluster has {there} now. Drawing waits until one process fits.")
+        logger.warning("The cluster has %s now. Drawing waits until one process fits.", there)
 
 
 class Actor:

@@ -114,8 +114,7 @@ class Drawer:
             jobs = [job for job in batch.jobs if job.id in batch.wanted]
             return [{"id": job.id, "place": job.place, **failed} for job in jobs]
         started = time.perf_counter()
-        resolve = functools.partial(self._request, session)
-        drawn = draw_isolated(session, batch.jobs, resolve, failures=(Exception,))
+        drawn = draw_isolated(session, batch.jobs, self._request, failures=(Exception,))
         spent = (time.perf_counter() - started) * 1000 / len(batch.jobs)
         outcomes: list[Outcome] = []
         for job, made in zip(batch.jobs, drawn, strict=True):
@@ -164,13 +163,17 @@ class Drawer:
                 self._faceless = str(error)
         return session
 
-    def _request(self, session: Session, job: BatchJob) -> Request:
+    def _request(self, job: BatchJob) -> Request:
         if job.has_faces and self._faceless:
             raise WeightsError(self._faceless)
-        return session.resolved(with_sources(job.request, self._identity_of))
+        return with_sources(job.request, self._identity_of)
 
     def _finish(
-        self, session: Session, job: BatchJob, choice: Choice, drawn: GenerationResult | EditResult
+        self,
+        session: Session,
+        job: BatchJob,
+        choice: Choice[Any],
+        drawn: GenerationResult | EditResult,
     ) -> dict[str, Any]:
         warnings = [*drawn.warnings]
         chosen: dict[str, Any] = {"seed": job.spec["seed"]}

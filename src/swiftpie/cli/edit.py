@@ -22,7 +22,6 @@ from swiftpie.cli.subjects import (
 from swiftpie.cli.writing import FileDrawing, draw_files, plan_targets
 from swiftpie.config import options_of
 from swiftpie.faces import CONSENT
-from swiftpie.pipelines.choose import choose
 from swiftpie.pipelines.tasks import TASKS, EditRequest, change_of, for_seeds, opened
 from swiftpie.validation import check_stored
 
@@ -206,7 +205,7 @@ def _check_seeds(
     has_mask = first.mask is not None or getattr(first.source, "is_face", False)
     mask = (0, 0, 1, 1) if has_mask else None
     checked = (with_changes(each, image=blank, mask=mask) for each in requests)
-    if all(choose(session.components, session.resolved(each)).follows_seed for each in checked):
+    if all(session.choose(each).follows_seed for each in checked):
         return
     if sampling.num_images > 1:
         console.warn(equal_pictures(sampling.num_images))

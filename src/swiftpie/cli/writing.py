@@ -2,10 +2,9 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from swiftpie.engine.session import Session
     from swiftpie.imageio.writing import PictureData
-    from swiftpie.pipelines.request import Drawable
     from swiftpie.pipelines.tasks import Request
     from swiftpie.types import GenerationResult
 
@@ -135,14 +133,12 @@ def carry_out(
     """Draw a request and write its files; a terminal shows the stage that it is in."""
     from swiftpie.engine.steps import StepFile
     from swiftpie.imageio.writing import save_animation
-    from swiftpie.pipelines.denoise import CHECK
+    from swiftpie.pipelines.choose import CHECK
 
     request, screen = drawing.request, Console(stderr=True)
     steps = None
     if isinstance(request, AnimateRequest) and len(session.components.schedule.steps) > 1:
         steps = StepFile(steps_beside(output), seed=request.seeds[0])
-    either = cast("Drawable[GenerationResult | EditResult]", request)
-    draw = partial(session.draw, either, on_step=steps)
     if screen.is_terminal:
         with screen.status("drawing") as status:
 
@@ -150,9 +146,9 @@ def carry_out(
                 if stage != CHECK:
                     status.update(f"drew: {stage}")
 
-            result = draw(on_stage=show)
+            result = session.draw(request, on_step=steps, on_stage=show)
     else:
-        result = draw()
+        result = session.draw(request, on_step=steps)
     origin = {**result.record, **metadata}
     if isinstance(result, EditResult):
         _write_edit(result, drawing, output, metadata=origin)

@@ -26,7 +26,7 @@ from swiftpie.errors import CapabilityError, ConfigError, InputError, short_reas
 from swiftpie.faces import FaceEncoder
 from swiftpie.imageio.atomic import updated_folder
 from swiftpie.pipelines.denoise import OnStep, StopDrawing
-from swiftpie.pipelines.request import Drawable
+from swiftpie.pipelines.tasks import Request
 from swiftpie.types import EditResult, GenerationResult
 
 CallT = TypeVar("CallT", bound=Call)
@@ -306,7 +306,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     def _answer(
         self,
         call: CallT,
-        requests_of: Callable[[CallT, Session], Sequence[Drawable[Any]]],
+        requests_of: Callable[[CallT, Session], Sequence[Request]],
         *,
         outputs: Sequence[str],
     ) -> SwiftPiePipelineOutput | tuple[object, ...]:

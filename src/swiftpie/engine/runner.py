@@ -18,28 +18,18 @@ from PIL import Image
 from torch import Tensor, nn
 
 from swiftpie.backbones.components import Components
-from swiftpie.engine.offload import can_offload, offloaded
-from swiftpie.errors import ConfigError, OutOfMemory
-from swiftpie.faces import FaceEncoder
+from swiftpie.engine.offload import offloaded
+from swiftpie.errors import ConfigError
 from swiftpie.models.inversion import Inversion, finds_noise_alone
 from swiftpie.models.text import PromptEncoder
 from swiftpie.models.vision import HasNullTokens
-from swiftpie.pipelines.choose import Choice
-from swiftpie.pipelines.denoise import CHECK, OnStage, OnStep, free_unused_memory
-from swiftpie.pipelines.draw import draw_together
+from swiftpie.pipelines.choose import CHECK, Choice, OnStage, Split, in_one_pass
+from swiftpie.pipelines.denoise import free_unused_memory
 from swiftpie.pipelines.tasks import EditRequest, RepaintRequest, Request
-from swiftpie.types import (
-    Autoencoder,
-    EditResult,
-    GenerationResult,
-    Identity,
-    Posterior,
-    TextCondition,
-)
+from swiftpie.types import Autoencoder, Identity, Posterior, TextCondition
 
 logger = logging.getLogger(__name__)
 
-Drawn = TypeVar("Drawn")
 Value = TypeVar("Value")
 
 DELAY_S = 2.0  # quicker calls show no bar
@@ -187,9 +177,8 @@ class CachedPrompts:
     def encode(self, prompts: list[str]) -> TextCondition:
         """Return states (B, T, D), mask (B, T) and pooled (B, D) of `prompts`; see `Cache`."""
         encode = self.encoder.encode
-        return TextCondition.joined(
-            [self._kept("prompt", partial(encode, [prompt]), prompt) for prompt in prompts]
-        )
+        rows = [self._kept("prompt", partial(encode, [prompt]), prompt) for prompt in prompts]
+        return rows[0] if len(rows) == 1 else TextCondition.joined(rows)
 
     def dropped(self, prompt: str) -> str:
         """Return the words at the end of a prompt that are not read, as it is too long."""
@@ -232,20 +221,20 @@ class CachedAutoencoder:
 class CachedImageEncoder(nn.Module):
     """Encodes each reference with its mask once, for edits."""
 
-    def __init__(self, inner: nn.Module, cache: Cache, fingerprint: str) -> None:
+    def __init__(self, uncached: nn.Module, cache: Cache, fingerprint: str) -> None:
         super().__init__()
-        self.inner = inner
+        self.uncached = uncached
         self._cache = cache
-        self._fingerprint = fingerprint  # sha256 of the networks, `inner` among them
+        self._fingerprint = fingerprint  # sha256 of the networks, `uncached` among them
 
     def forward(self, pixels: Tensor, mask: Tensor) -> Tensor:
         """Return identity tokens (R, K, D) of references (R, 3, H, W) and masks (R, 1, H, W)."""
         key = content_key("appearance", self._fingerprint, pixels, mask)
-        return self._cache.get_or_make(key, lambda: self.inner(pixels, mask))
+        return self._cache.get_or_make(key, lambda: self.uncached(pixels, mask))
 
     def null_tokens(self) -> Tensor | None:
         """Return the tokens (1, K, D) of no subject; None where they have no meaning."""
-        return self.inner.null_tokens() if isinstance(self.inner, HasNullTokens) else None
+        return self.uncached.null_tokens() if isinstance(self.uncached, HasNullTokens) else None
 
 
 @dataclass(frozen=True)
@@ -277,16 +266,16 @@ class Runner:
 
     def _use(self, components: Components) -> None:
         self.components = components
-        known = (self.cache, components.fingerprint)
+        place = (self.cache, components.fingerprint)
         encoder, inversion = components.image_encoder, components.inversion
         self.cached = replace(
-            components, text=CachedPrompts(components.text, *known), keep=self._keep
+            components, text=CachedPrompts(components.text, *place), keep=self._keep
         )
         self.editing = replace(  # a second edit of one picture reuses the first one's encodings
             self.cached,
-            image_encoder=None if encoder is None else CachedImageEncoder(encoder, *known),
-            autoencoder=CachedAutoencoder(components.autoencoder, *known),
-            inversion=CachedInversion(inversion, *known)
+            image_encoder=None if encoder is None else CachedImageEncoder(encoder, *place),
+            autoencoder=CachedAutoencoder(components.autoencoder, *place),
+            inversion=CachedInversion(inversion, *place)
             if inversion is not None and finds_noise_alone(inversion)
             else inversion,
         )
@@ -295,39 +284,26 @@ class Runner:
         what = of if isinstance(of, str) else of.digest
         return self.cache.get_or_make(content_key(kind, self.components.fingerprint, what), make)
 
-    def draw_together(
-        self,
-        choices: Sequence[Choice],
-        *,
-        on_stage: OnStage | None,
-        on_step: OnStep | None = None,
-        makes_ready: bool = False,
-        faces: FaceEncoder | None = None,
-    ) -> list[GenerationResult | EditResult]:
-        """Draw requests of one kind and shape in one pass; see `Session.draw_together`."""
-        split = None  # networks of any size take all requests in one pass
+    def networks_for(self, request: Request) -> Components:
+        """Return the networks with caches for what a request computes again and again."""
+        return self.editing if isinstance(request, EditRequest | RepaintRequest) else self.cached
+
+    def ready(self, choices: Sequence[Choice[Any]], *, makes_ready: bool) -> list[Choice[Any]]:
+        """Return what was chosen, to draw it by these networks; see `Session.draw_together`."""
+        split: Split = in_one_pass  # networks of any size take all requests
         if makes_ready:
             split = self._learn_size
         elif self.components.engine.has_fixed_sizes:
             split = self._known_sizes
-        draw = partial(draw_together, on_stage=on_stage, on_step=on_step, split=split, faces=faces)
+        return [
+            replace(choice, components=self.networks_for(choice.request), split=split)
+            for choice in choices
+        ]
 
-        def compute(together: Sequence[Choice]) -> list[GenerationResult | EditResult]:
-            with self.components.engine.scope(), reporting_layers(self.components, on_stage):
-                return draw(self._networks_for(together[0].request), together)
-
-        kinds: dict[int, list[int]] = {}
-        for number, choice in enumerate(choices):
-            kinds.setdefault(id(self._networks_for(choice.request)), []).append(number)
-        results: dict[int, GenerationResult | EditResult] = {}
-        for numbers in kinds.values():
-            drawn = self._with_room(partial(compute, [choices[number] for number in numbers]))
-            results.update(zip(numbers, drawn, strict=True))
-        return [results[number] for number in range(len(choices))]
-
-    def _networks_for(self, request: Request) -> Components:
-        is_edit = isinstance(request, EditRequest | RepaintRequest)
-        return self.editing if is_edit else self.cached
+    def offload(self) -> None:
+        """Let the networks take turns on their device from now on."""
+        self._use(offloaded(self.components, self.components.device))
+        free_unused_memory()
 
     def _learn_size(self, kind: Hashable, count: int) -> Sequence[int]:
         """Let `count` requests of `kind` share a pass, now and later."""
@@ -336,28 +312,11 @@ class Runner:
 
     def _known_sizes(self, kind: Hashable, count: int) -> Sequence[int]:
         """Return prepared sizes that sum to `count`, the largest first."""
-        known, parts = self._sizes.get(kind, {1}), []
+        sizes, parts = self._sizes.get(kind, {1}), []
         while count:
-            parts.append(max(size for size in known if size <= count))
+            parts.append(max(size for size in sizes if size <= count))
             count -= parts[-1]
         return parts
-
-    def _with_room(self, compute: Callable[[], Drawn]) -> Drawn:
-        """Return what `compute` returns; where memory is short, offload networks and try again.
-
-        Raises:
-            OutOfMemory: Memory is too little even so.
-        """
-        try:
-            return compute()
-        except OutOfMemory as error:
-            device = self.components.device
-            if not can_offload(self.components):
-                raise
-            logger.warning("%s From now on networks take turns on %s.", error, device)
-        self._use(offloaded(self.components, device))
-        free_unused_memory()
-        return compute()
 
 
 @contextmanager
@@ -427,9 +386,9 @@ def _layers(components: Components) -> Iterator[nn.Module]:
         *(components.denoiser, components.autoencoder),
         *(components.image_encoder, components.inversion),
     )
-    seen: set[int] = set()
+    yielded: set[int] = set()
     for network in networks:
         for module in network.modules() if isinstance(network, nn.Module) else ():
-            if id(module) not in seen and next(module.children(), None) is None:
-                seen.add(id(module))
+            if id(module) not in yielded and next(module.children(), None) is None:
+                yielded.add(id(module))
                 yield module

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar, Unpack, cast
+from typing import Any, TypeVar, Unpack, cast, overload
 
 import numpy as np
 import torch
@@ -18,8 +18,17 @@ from torch import Tensor
 from swiftpie.arguments import checked
 from swiftpie.backbones.components import Components
 from swiftpie.config import options_of
-from swiftpie.engine.runner import Cache, CacheReport, Key, Runner, content_key, progress_bar
-from swiftpie.errors import InputError, UnknownSubjectError, warn
+from swiftpie.engine.offload import can_offload
+from swiftpie.engine.runner import (
+    Cache,
+    CacheReport,
+    Key,
+    Runner,
+    content_key,
+    progress_bar,
+    reporting_layers,
+)
+from swiftpie.errors import InputError, OutOfMemory, UnknownSubjectError
 from swiftpie.faces import FaceEncoder
 from swiftpie.faces.choose import ChosenFace, choose_face, face_region, find_faces
 from swiftpie.imageio.decoding import BAND_PIXELS, is_picture, load_image
@@ -28,16 +37,9 @@ from swiftpie.masks import Box, load_mask
 from swiftpie.photo.search import Point, Search, search_of
 from swiftpie.pipelines import identity as identities
 from swiftpie.pipelines.animation import USUAL_FRAMES
-from swiftpie.pipelines.choose import (
-    Choice,
-    advice_on,
-    choose,
-    hearing,
-    identities_in,
-    with_sources,
-)
-from swiftpie.pipelines.denoise import OnStage, OnStep
-from swiftpie.pipelines.draw import find_region, with_warnings
+from swiftpie.pipelines.choose import Choice, Clock, OnStage, choose, identities_in, with_sources
+from swiftpie.pipelines.denoise import OnStep
+from swiftpie.pipelines.draw import Result, draw_together, find_region
 from swiftpie.pipelines.identity import aligned_crop, face_identity
 from swiftpie.pipelines.identity_file import (
     LARGE,
@@ -49,13 +51,11 @@ from swiftpie.pipelines.identity_file import (
 )
 from swiftpie.pipelines.layers import LayerScales
 from swiftpie.pipelines.request import (
-    Drawable,
     FacePicture,
     IdentityRef,
     PersonalizeRequest,
     Pictures,
     Region,
-    ResultT,
     Source,
     Subject,
     View,
@@ -83,11 +83,16 @@ from swiftpie.pipelines.tasks import (
     opened,
 )
 from swiftpie.pipelines.tuning import OnTune, tune
+from swiftpie.pipelines.warnings import add_advice
 from swiftpie.types import EditResult, GenerationResult, Identity, Picture
 
 logger = logging.getLogger(__name__)
 Given = TypeVar("Given")
+NewT = TypeVar("NewT", bound=PersonalizeRequest)
+EditT = TypeVar("EditT", bound=EditRequest)
+RepaintT = TypeVar("RepaintT", bound=RepaintRequest)
 
+Outcome = tuple[Choice[Any], Result] | Exception
 Face = Picture | ChosenFace | Tensor | NDArray[np.float32]
 
 CACHE_MIB = 256.0  # 110 to 200 subjects of `mini`, one picture each
@@ -116,11 +121,11 @@ GONE_OF_INSERTIONS = {
 def _about(task: str) -> dict[str, str]:
     """Return what users read about the arguments of a task."""
     names = {"seeds": "seed", "size_px": "size", "to_boxes": "to_box", "to_views": "to_view"}
-    own = TASKS[task]
-    options = options_of(Subject, without=("name", "scale")) | options_of(own.request)
-    options |= options_of(Removal) if Removal in own.parts else {}
-    found = {names.get(name, name): field.option.help for name, field in options.items()}
-    return {**found, **ABOUT, "scales": f"Scales(…) of {', '.join(options_of(Scales))}."}
+    kind = TASKS[task]
+    options = options_of(Subject, without=("name", "scale")) | options_of(kind.request)
+    options |= options_of(Removal) if Removal in kind.parts else {}
+    helps = {names.get(name, name): field.option.help for name, field in options.items()}
+    return {**helps, **ABOUT, "scales": f"Scales(…) of {', '.join(options_of(Scales))}."}
 
 
 class Session:
@@ -349,10 +354,10 @@ class Session:
         Raises:
             UnknownSubjectError: No subject is given or named, and the model needs one.
         """
-        given, components = as_subjects(subjects), self.components
-        names = [subject.name for subject in given]
-        others = components.family.named_besides(prompt, components, given=names)
-        return (*given, *(Subject(self.identity_of(named), name=named.word) for named in others))
+        first, components = as_subjects(subjects), self.components
+        names = [subject.name for subject in first]
+        words = components.family.named_besides(prompt, components, given=names)
+        return (*first, *(Subject(self.identity_of(word), name=word.word) for word in words))
 
     @checked
     def resolved(self, request: RequestT) -> RequestT:
@@ -365,24 +370,36 @@ class Session:
             UnknownSubjectError: No subject is given or named, and the model needs one.
             WeightsError: Other networks made an identity.
         """
-        resolved: Request = request
-        match request:
-            case PersonalizeRequest():
-                resolved = self._with_subjects(with_sources(request, self.identity_of))
-            case EditRequest():
-                resolved = self._with_face_region(with_sources(opened(request), self.identity_of))
-            case RepaintRequest():
-                resolved = self._with_inserted(with_sources(opened(request), self.identity_of))
-        return cast("RequestT", resolved)
+        return self._resolved(request, [])
 
-    def _with_subjects(self, request: PersonalizeRequest) -> PersonalizeRequest:
+    def _resolved(self, request: RequestT, warnings: list[str]) -> RequestT:
+        if isinstance(request, PersonalizeRequest):
+            return self._with_subjects(with_sources(request, self.identity_of))
+        change = with_sources(opened(request), self.identity_of)
+        if isinstance(change, EditRequest):
+            return self._with_face_region(change, warnings)
+        return self._with_inserted(change)
+
+    def choose(self, request: RequestT, *, clock: Clock | None = None) -> Choice[RequestT]:
+        """Return a request that is resolved, with the technique and the networks that draw it.
+
+        The errors are those of `draw`.
+        """
+        warnings: list[str] = []
+        resolved = self._resolved(request, warnings)
+        networks = self._runner.networks_for(resolved)
+        choice = choose(networks, resolved, clock=clock, faces=self.face_encoder)
+        choice.warnings.extend(warnings)
+        return choice
+
+    def _with_subjects(self, request: NewT) -> NewT:
         if request.adds_named_subjects:
             assert isinstance(request.prompt, str), "a sentence names subjects"
             named = self.with_named(request.prompt, request.subjects)
             request = replace(request, subjects=named, adds_named_subjects=False)
         return request.opened(partial(self.components.family.picture_size, self.components))
 
-    def _with_face_region(self, request: EditRequest) -> EditRequest:
+    def _with_face_region(self, request: EditT, warnings: list[str]) -> EditT:
         """Return an edit that changes the picture's face, if it brings one and names no place.
 
         Without a face encoder the prompts find the region, as in other edits.
@@ -393,13 +410,14 @@ class Session:
         brings_face = request.identity is not None and request.identity.is_face
         is_placed = request.mask is not None or request.keyword
         if request.finds_face and brings_face and not is_placed and self.face_encoder is not None:
-            found = face_region(self.face_encoder, request.picture)
-            for note in found.notes:
-                warn(logger, note)
-            request = replace(request, mask=load_mask(found.mask, request.picture.size))
+            face = face_region(self.face_encoder, request.picture)
+            for note in face.notes:
+                logger.warning("%s", note)
+            warnings += face.notes
+            request = replace(request, mask=load_mask(face.mask, request.picture.size))
         return replace(request, finds_face=False)
 
-    def _with_inserted(self, request: RepaintRequest) -> RepaintRequest:
+    def _with_inserted(self, request: RepaintT) -> RepaintT:
         """Return a change of a photograph with its subject, or else the one of the prompt.
 
         Raises:
@@ -423,20 +441,32 @@ class Session:
         if not lacks_features(identity, components):
             return fitted(identity, components, name=name)
         tensors = [getattr(identity, name) for name in (*PLAIN, LARGE)]
-        said = (identity.fingerprint, identity.preset, str(identity.cutouts))
+        notes = (identity.fingerprint, identity.preset, str(identity.cutouts))
         return self._runner.cache.get_or_make(
-            _key_of(components, "small", (), tensors, notes=said),
+            _key_of(components, "small", (), tensors, notes=notes),
             lambda: fitted(identity, components, name=name),
         )
 
-    @checked
+    @overload
     def draw(
         self,
-        request: Drawable[ResultT],
+        request: PersonalizeRequest,
         *,
-        on_stage: OnStage | None = None,
-        on_step: OnStep | None = None,
-    ) -> ResultT:
+        on_stage: OnStage | None = ...,
+        on_step: OnStep | None = ...,
+    ) -> GenerationResult: ...
+    @overload
+    def draw(
+        self,
+        request: EditRequest | RepaintRequest,
+        *,
+        on_stage: OnStage | None = ...,
+        on_step: OnStep | None = ...,
+    ) -> EditResult: ...
+    @checked
+    def draw(
+        self, request: Request, *, on_stage: OnStage | None = None, on_step: OnStep | None = None
+    ) -> Result:
         """Draw a request; the methods below turn their arguments into requests.
 
         Args:
@@ -452,21 +482,16 @@ class Session:
             InputError: A number is out of range, or arguments exclude each other.
             OutOfMemory: Memory is too little for one picture even with offloaded networks.
         """
-        asked = cast("Request", request)
-        with hearing() as heard:
-            resolved = self.resolved(asked)
-        named = [each.named for each in identities_in(resolved) if each.named is not None]
-        if named and (isinstance(asked, EditRequest) or asked.adds_named_subjects):
-            log_named(named)
-        choice = choose(self._runner.cached, resolved)
-        advice = advice_on(choice, is_logged=True)
         is_on = False if on_stage or on_step else self.progress
         with progress_bar("drawing", is_on=is_on) as advance:
-            listener = on_stage or advance
-            (drawn,) = self._runner.draw_together(
-                [choice], on_stage=listener, on_step=on_step, faces=self.face_encoder
-            )
-        return cast("ResultT", with_warnings(drawn, (*heard, *advice, *drawn.warnings)))
+            choice = self.choose(request, clock=Clock(on_stage or advance, on_step))
+            if isinstance(request, EditRequest) or request.adds_named_subjects:
+                words = [identity.named for identity in identities_in(choice.request)]
+                if named := [*filter(None, words)]:
+                    log_named(named)
+            add_advice(choice, is_logged=True)
+            (result,) = self._drawn([choice])
+        return result
 
     @checked
     def draw_together(
@@ -475,7 +500,7 @@ class Session:
         *,
         on_stage: OnStage | None = None,
         makes_ready: bool = False,
-    ) -> list[GenerationResult | EditResult]:
+    ) -> list[Result]:
         """Draw several requests, those of one kind and shape in one pass.
 
         Networks with fixed sizes are compiled for each number of requests. For them, a pass only
@@ -485,26 +510,44 @@ class Session:
         Advice is not logged, because a server's log must not hold its users' prompts; results have
         it as `warnings`.
         """
-        choices = [choose(self._runner.cached, self.resolved(request)) for request in requests]
-        return self.draw_chosen(choices, on_stage, makes_ready=makes_ready)
+        clock = Clock(on_stage)
+        choices = [self.choose(request, clock=clock) for request in requests]
+        return self.draw_chosen(choices, makes_ready=makes_ready)
 
     def draw_chosen(
-        self, choices: Sequence[Choice], on_stage: OnStage | None, *, makes_ready: bool = False
-    ) -> list[GenerationResult | EditResult]:
-        """Draw requests that are resolved, as `draw_together` does."""
-        drawn = self._runner.draw_together(
-            choices, on_stage=on_stage, makes_ready=makes_ready, faces=self.face_encoder
-        )
-        pairs = zip(choices, drawn, strict=True)
-        return [
-            with_warnings(result, (*advice_on(choice), *result.warnings))
-            for choice, result in pairs
-        ]
+        self, choices: Sequence[Choice[Any]], *, makes_ready: bool = False
+    ) -> list[Result]:
+        """Draw what `choose` returned for one clock, as `draw_together` does."""
+        for choice in choices:
+            add_advice(choice)
+        return self._drawn(choices, makes_ready=makes_ready)
+
+    def _drawn(self, choices: Sequence[Choice[Any]], *, makes_ready: bool = False) -> list[Result]:
+        """Return results; where memory is short, offload networks and try again.
+
+        Raises:
+            OutOfMemory: Memory is too little even so.
+        """
+        if not choices:
+            return []
+        listener = choices[0].clock.on_stage
+        try:
+            with self.components.engine.scope(), reporting_layers(self.components, listener):
+                return draw_together(self._runner.ready(choices, makes_ready=makes_ready))
+        except OutOfMemory as error:
+            if not can_offload(self.components):
+                raise
+            device = self.components.device
+            logger.warning("%s From now on networks take turns on %s.", error, device)
+        self._runner.offload()
+        return self._drawn(choices, makes_ready=makes_ready)
 
     @checked
     def advice_on(self, request: Request) -> list[str]:
         """Return the warnings that are known of a request before it is drawn."""
-        return advice_on(choose(self._runner.cached, self.resolved(request)))
+        choice = self.choose(request)
+        add_advice(choice)
+        return choice.warnings
 
     @checked
     def find_region(self, request: EditRequest | RepaintRequest) -> Image.Image:
@@ -512,7 +555,7 @@ class Session:
 
         It is as large as the picture, and a mask for `edit`. The errors are those of `draw`.
         """
-        return find_region(self.components, self.resolved(request))
+        return find_region(self.choose(request))
 
     @partial(checked, about=_about("personalize"))
     def personalize(
@@ -546,10 +589,10 @@ class Session:
         where = {"scene": scene, "mask": mask, "detail_mask": detail_mask}
         words = {"prompt": prompt, "adds_named_subjects": False}
         sizes = {"size_px": _height_and_width(size), "scales": scales}
-        said = {**words, **where, **sizes, **steering}
-        shown = as_subjects(subjects, box=box, view=view, layers=layers)
+        options = {**words, **where, **sizes, **steering}
+        subjects = as_subjects(subjects, box=box, view=view, layers=layers)
         seeds = seeds_from(seed, num_images)
-        return self.draw(drawing_of(TASKS["personalize"], said, subjects=shown, seeds=seeds))
+        return self.draw(drawing_of(TASKS["personalize"], options, subjects=subjects, seeds=seeds))
 
     @partial(checked, about=_about("personalize"))
     def generate(
@@ -611,10 +654,10 @@ class Session:
             "to_boxes": () if to_box is None else (to_box,),
             "to_views": () if to_view is None else (to_view,),
         }
-        said = {"prompt": prompt, **ends, **where, **sizes, **steering}
-        shown = as_subjects(subjects, box=box, view=view, layers=layers)
+        options = {"prompt": prompt, **ends, **where, **sizes, **steering}
+        subjects = as_subjects(subjects, box=box, view=view, layers=layers)
         seeds = seeds_from(seed, 1)
-        return self.draw(drawing_of(TASKS["animate"], said, subjects=shown, seeds=seeds))
+        return self.draw(drawing_of(TASKS["animate"], options, subjects=subjects, seeds=seeds))
 
     @partial(checked, about=_about("edit"), gone=GONE)
     def edit(
@@ -645,8 +688,8 @@ class Session:
             InputError: The prompt is empty, or picture, mask or seed cannot be used.
         """
         words = {"prompt": prompt, "source_prompt": source_prompt, "keyword": keyword}
-        said = {**words, "mask": mask, "settings": settings, **steering}
-        return self._change("edit", image, said, identity=identity, seed=seed)
+        options = {**words, "mask": mask, "settings": settings, **steering}
+        return self._change("edit", image, options, identity=identity, seed=seed)
 
     @partial(checked, about=_about("insert"), gone=GONE_OF_INSERTIONS)
     def insert(
@@ -672,8 +715,8 @@ class Session:
             InputError: The picture, the box or a number cannot be used.
         """
         place = {"box": box, "view": view, "adds_named_subjects": False}
-        said = {"prompt": prompt, **place, **scales.given, **steering}
-        return self._change("insert", photo, said, identity=identity, seed=seed)
+        options = {"prompt": prompt, **place, **scales.given, **steering}
+        return self._change("insert", photo, options, identity=identity, seed=seed)
 
     @partial(checked, about=_about("remove"), gone=GONE)
     def remove(
@@ -718,73 +761,61 @@ class Session:
         """
         place = {"mask": mask, "points": points, "keep_pose": keep_pose, "view": view}
         words = {"prompt": prompt, "adds_named_subjects": False}
-        said = {**words, **place, **scales.given, **steering}
-        return self._change("replace", photo, said, identity=identity, seed=seed)
+        options = {**words, **place, **scales.given, **steering}
+        return self._change("replace", photo, options, identity=identity, seed=seed)
 
     def _change(
         self,
         task: str,
         image: Picture,
-        said: Mapping[str, Any],
+        options: Mapping[str, Any],
         *,
         identity: Identity | str | None = None,
         seed: int | None,
     ) -> EditResult:
         source = self.library.find(identity) if isinstance(identity, str) else identity
         picture, (drawn,) = load_image(image), seeds_from(seed, 1)
-        change = change_of(TASKS[task], said, image=picture, source=source, seed=drawn)
+        change = change_of(TASKS[task], options, image=picture, source=source, seed=drawn)
         return self.draw(change)
 
 
 def draw_isolated(
     session: Session,
-    given: Sequence[Given],
-    resolve: Callable[[Given], Request],
+    items: Sequence[Given],
+    request_of: Callable[[Given], Request],
     *,
     failures: tuple[type[Exception], ...],
     on_stage: OnStage | None = None,
-) -> list[tuple[Choice, GenerationResult | EditResult] | Exception]:
-    """Draw what `resolve` makes of `given` together, or one by one where that fails.
+) -> list[Outcome]:
+    """Draw the requests of all `items` together, or one by one where that fails.
 
-    Returns what was drawn of each, and its result, which has the warnings of `resolve`, too. An
-    error of the types `failures` replaces both; other errors are raised.
+    Returns what was drawn of each, and its result. An error of the types `failures` replaces both;
+    other errors are raised.
     """
-    outcomes: dict[int, tuple[Choice, GenerationResult | EditResult] | Exception] = {}
-    choices: dict[int, Choice] = {}
-    said: dict[int, list[str]] = {}
-    for number, one in enumerate(given):
-        with hearing() as said[number]:
-            try:
-                choices[number] = choose(session.components, resolve(one))
-            except failures as error:
-                outcomes[number] = error
-        if on_stage is not None:
-            on_stage("encode")
-    drawn = _drawn_isolated(session, [*choices.values()], failures, on_stage)
-    for number, result in zip(choices, drawn, strict=True):
-        if isinstance(result, Exception):
-            outcomes[number] = result
-        else:
-            heard = with_warnings(result, (*said[number], *result.warnings))
-            outcomes[number] = choices[number], heard
-    return [outcomes[number] for number in range(len(given))]
+    outcomes: dict[int, Outcome] = {}
+    choices: dict[int, Choice[Any]] = {}
+    clock = Clock(on_stage)
+    for number, item in enumerate(items):
+        try:
+            choices[number] = session.choose(request_of(item), clock=clock)
+        except failures as error:
+            outcomes[number] = error
+        clock.check("encode")
+    outcomes.update(
+        zip(choices, _drawn_isolated(session, [*choices.values()], failures), strict=True)
+    )
+    return [outcomes[number] for number in range(len(items))]
 
 
 def _drawn_isolated(
-    session: Session,
-    choices: Sequence[Choice],
-    failures: tuple[type[Exception], ...],
-    on_stage: OnStage | None,
-) -> list[GenerationResult | EditResult | Exception]:
-    if not choices:
-        return []
+    session: Session, choices: Sequence[Choice[Any]], failures: tuple[type[Exception], ...]
+) -> list[Outcome]:
     try:
-        return [*session.draw_chosen(choices, on_stage)]
+        return [*zip(choices, session.draw_chosen(choices), strict=True)]
     except failures as error:
         if len(choices) == 1:
             return [error]
-        alone = [_drawn_isolated(session, [choice], failures, on_stage) for choice in choices]
-        return [outcome for (outcome,) in alone]
+    return [_drawn_isolated(session, [choice], failures)[0] for choice in choices]
 
 
 def _height_and_width(size: tuple[int, int] | None) -> tuple[int, int] | None:
@@ -808,8 +839,8 @@ def _key_of(
     parts: list[str | bytes] = [preset.name, str(preset.image_size_px), *notes]
     for picture in pictures:
         parts += [f"{picture.mode} {picture.size}", _digest(picture)]
-    known = ("" if tensor is None else tensor for tensor in tensors)
-    return content_key(kind, components.fingerprint, *parts, *known)
+    contents = ("" if tensor is None else tensor for tensor in tensors)
+    return content_key(kind, components.fingerprint, *parts, *contents)
 
 
 def _digest(picture: Image.Image) -> bytes:
@@ -822,13 +853,13 @@ def _digest(picture: Image.Image) -> bytes:
 
 
 def _searches(cutout: str | Search | Sequence[str | Search], count: int) -> list[Search]:
-    given = [cutout] * count if isinstance(cutout, str | Search) else list(cutout)
-    if len(given) != count:
+    cutouts = [cutout] * count if isinstance(cutout, str | Search) else list(cutout)
+    if len(cutouts) != count:
         raise InputError(
-            f"{count} pictures cannot be combined with {len(given)} cut-outs. Pass one for all "
+            f"{count} pictures cannot be combined with {len(cutouts)} cut-outs. Pass one for all "
             'pictures, or one for each, as in `cutout=["auto", "none"]`.'
         )
-    return [search_of(search) for search in given]
+    return [search_of(search) for search in cutouts]
 
 
 def _as_list(value: Any) -> list[Any]:  # noqa: ANN401 - pictures, or what is refused as one

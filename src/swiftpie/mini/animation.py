@@ -32,8 +32,8 @@ from swiftpie.mini.scene import (
     subjects_alone,
 )
 from swiftpie.pipelines.animation import AnimateRequest
-from swiftpie.pipelines.choose import Technique
-from swiftpie.pipelines.denoise import Clock, Plan, mixed_rows
+from swiftpie.pipelines.choose import Choice, Technique
+from swiftpie.pipelines.denoise import Plan, mixed_rows
 from swiftpie.pipelines.insertion import Posture
 from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest
 from swiftpie.pipelines.settings import MaskSource
@@ -53,15 +53,14 @@ BESIDE_CELLS = 12  # shift to the right for each fall, so that they repeat after
 Share = tuple[int, float]  # the state before a frame, and how far the frame is on to the next one
 
 
-def prepare_animation(components: Components, staged: Staged, clock: Clock) -> Plan:
+def prepare_animation(choice: Choice[AnimateRequest]) -> Plan:
     """Light the place of each state once, and prepare the subjects of all frames.
 
     Raises:
         InputError: The states differ in what cannot be drawn in between, or a subject moves from
             no box.
     """
-    request = staged.request
-    assert isinstance(request, AnimateRequest), "it is drawn so"
+    components, request, clock = choice.components, choice.request, choice.clock
     _check_changes(request)
     states, shares = [stage(components, state) for state in request.states], request.shares()
     if request.scene == WORDS_ALONE or not states[0].is_empty:

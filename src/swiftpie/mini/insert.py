@@ -24,8 +24,8 @@ from swiftpie.models.denoiser import SubjectCondition, read_references
 from swiftpie.photo.filling import CanvasDrawing
 from swiftpie.photo.search import Search
 from swiftpie.photo.stance import lay_on_ground, turned_upright
-from swiftpie.pipelines.choose import Technique, resolved_scales
-from swiftpie.pipelines.denoise import Clock, Plan, Prepared
+from swiftpie.pipelines.choose import Choice, Clock, Technique, resolved_scales
+from swiftpie.pipelines.denoise import Plan, Prepared
 from swiftpie.pipelines.insertion import (
     InsertedSubject,
     Insertion,
@@ -66,9 +66,7 @@ class PlacedSubject(NamedTuple):
 
 
 @torch.no_grad()
-def prepare_insert(
-    components: Components, request: RepaintRequest, clock: Clock, *, side_px: int = CANVAS_PX
-) -> Plan:
+def prepare_insert(choice: Choice[RepaintRequest], *, side_px: int = CANVAS_PX) -> Plan:
     """Prepare the drawing of a subject in a window of the photograph, on a canvas of `side_px`.
 
     The networks see the unchanged part as one more subject: they were trained to complete it. They
@@ -77,7 +75,8 @@ def prepare_insert(
     Raises:
         InputError: The subject is cut off where it would not end at a border of the photograph.
     """
-    insertion = insertion_of(components, request, clock, side_px=side_px)
+    components, request, clock = choice.components, choice.request, choice.clock
+    insertion = insertion_of(choice, side_px=side_px)
     noise, text = noise_of(components, insertion), components.text.encode([insertion.prompt, ""])
     latents = components.schedule.initial_latents(noise[0]).expand(2, -1, -1, -1)
     placed = _placed(components, insertion, latents, text)
@@ -262,13 +261,14 @@ INSERT = Technique(
 )
 
 
-def prepare_insertions(components: Components, request: PersonalizeRequest, clock: Clock) -> Plan:
+def prepare_insertions(choice: Choice[PersonalizeRequest]) -> Plan:
     """Choose and light the scenes, and prepare the first subject of each picture.
 
     Raises:
         CapabilityError: The request asks for latents, or the networks insert no subjects.
         InputError: There is no such scene, or it is combined with noise or encoded prompts.
     """
+    components, request = choice.components, choice.request
     check_subjects(components, request)
     if request.has_style:
         raise CapabilityError(
@@ -277,26 +277,25 @@ def prepare_insertions(components: Components, request: PersonalizeRequest, cloc
             "style stays. Leave one of them out."
         )
     rows = scene_rows(components, stage(components, request))
-    clock.end_stage("scene")
-    return _insert(components, request, rows, clock, [row.place for row in rows])
+    choice.clock.end_stage("scene")
+    return _insert(choice, rows, [row.place for row in rows])
 
 
 def _insert(
-    components: Components,
-    request: PersonalizeRequest,
+    choice: Choice[PersonalizeRequest],
     rows: Sequence[SceneRow],
-    clock: Clock,
     places: Sequence[Image.Image],
     number: int = 0,
 ) -> Plan:
     """Return the plan that puts subjects, from a `number` on, into the places of all pictures."""
+    request = choice.request
     subject = request.subjects[number]
 
     def finish(*changes: EditedImage) -> DecodedImages | Plan:
-        clock.end_stage("insert")
+        choice.clock.end_stage("insert")
         if number + 1 < len(request.subjects):
             places = [change.image for change in changes]
-            return _insert(components, request, rows, clock, places, number + 1)
+            return _insert(choice, rows, places, number + 1)
         return _behind_weather(rows, changes)
 
     insertions = (
@@ -314,7 +313,7 @@ def _insert(
         )
         for row, place in zip(rows, places, strict=True)
     )
-    parts = tuple(insert.prepare_insert(components, insertion, clock) for insertion in insertions)
+    parts = tuple(choice.prepared_by(insert.TECHNIQUE, insertion) for insertion in insertions)
     return Plan(request, finish, parts=parts)
 
 

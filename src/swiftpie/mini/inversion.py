@@ -1,6 +1,5 @@
 """SwiftEdit by the embedded model: its inversion network, and edits of what its denoiser draws."""
 
-import logging
 from functools import partial
 from typing import NamedTuple
 
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
-from swiftpie.errors import CapabilityError, warn
+from swiftpie.errors import CapabilityError
 from swiftpie.geometry.layout import SUBJECT_FILL, WAVES, Layout, from_box, position_codes
 from swiftpie.imageio.images import bounding_box, fit_square
 from swiftpie.masks import resize_mask, subject_extent
@@ -22,16 +21,13 @@ from swiftpie.models.network import Network, keep_settings
 from swiftpie.models.unet import UNet
 from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.pipelines import inversion
-from swiftpie.pipelines.choose import Technique, resolved_scales
-from swiftpie.pipelines.denoise import Clock
+from swiftpie.pipelines.choose import Choice, Technique, resolved_scales
 from swiftpie.pipelines.edit_region import found_region, region_of
 from swiftpie.pipelines.identity import appearance_of_frame
 from swiftpie.pipelines.inversion import InversionInput, Inverted, guided_region
 from swiftpie.pipelines.methods.inversion import InversionOptions, follows_seed
 from swiftpie.pipelines.tasks import EditRequest
 from swiftpie.types import Identity, TextCondition
-
-logger = logging.getLogger(__name__)
 
 NUM_NOTES = 32  # channels for the comparison of two prompts
 BLOCKS = 4  # a side of the lattice of noise means that place things
@@ -167,30 +163,29 @@ def _mask_head(channels: int) -> nn.Sequential:
     )
 
 
-def invert(
-    components: Components, request: EditRequest, shown: InversionInput, clock: Clock
-) -> Inverted:
+def invert(choice: Choice[EditRequest], shown: InversionInput) -> Inverted:
     """Return what the trained network finds in a picture, with what stays of it in place.
 
     Raises:
         CapabilityError: The denoiser has not drawn the picture, and no smear was accepted.
     """
+    components, request = choice.components, choice.request
     network, mask, canvas = components.inverter(), shown.mask, shown.canvas
     assert isinstance(network, TinyInversion), "the family has no other"
-    _check_drawn(components, request, shown.pixels)
+    _check_drawn(choice, shown.pixels)
     both = network.read(shown.latents.expand(2, -1, -1, -1), shown.compared.text)
     source, target = both.rows(0, 1), both.rows(1, 2)
     difference = network.compare(source, target)
     if mask is None and request.settings.of(InversionOptions).self_mask is not None:
-        region = guided_region(source.noise, target.noise, request, canvas)
+        region = guided_region(choice, source.noise, target.noise, canvas)
     else:
         if mask is None:
-            mask = found_region(torch.sigmoid(difference.mask), canvas, LEARNED_GROW_PX)
+            mask = found_region(choice, torch.sigmoid(difference.mask), canvas, LEARNED_GROW_PX)
         region = region_of(mask, canvas, like=shown.latents)
-    clock.end_stage("invert")
+    choice.clock.end_stage("invert")
     changes = canvas.enter_mask(region.pixels).to(shown.pixels)
     keeps = bool(difference.same_subject > 0) or _names_the_same(components, request)
-    placed = _subject(components, request, shown, changes, source, keeps=keeps)
+    placed = _subject(choice, shown, changes, source, keeps=keeps)
     condition = insertion_condition(
         components,
         shown.pixels,
@@ -212,24 +207,23 @@ def _names_the_same(components: Components, request: EditRequest) -> bool:
     return bool(after) and before == after
 
 
-def _check_drawn(components: Components, request: EditRequest, pixels: Tensor) -> None:
+def _check_drawn(choice: Choice[EditRequest], pixels: Tensor) -> None:
     """Refuse a picture that the denoiser has not drawn, or warn where a smear was accepted."""
-    autoencoder = components.autoencoder
+    autoencoder = choice.components.autoencoder
     again = autoencoder.decode(autoencoder.encode(pixels)).clamp(-1, 1)
     error = (again - pixels).square().mean()
     if 10 * torch.log10(4 / error.clamp(min=1e-12)) > DRAWN_DB:
         return
-    if not request.settings.of(InversionOptions).accept_smear:
+    if not choice.request.settings.of(InversionOptions).accept_smear:
         raise CapabilityError(
             f"{SMEAR} Leave the method out to change light and looks, accept the smear by "
             f"`accept_smear`, or edit with a larger model, as {LARGER}."
         )
-    warn(logger, SMEAR)
+    choice.warn(SMEAR)
 
 
 def _subject(
-    components: Components,
-    request: EditRequest,
+    choice: Choice[EditRequest],
     shown: InversionInput,
     changes: Tensor,
     source: InversionOutput,
@@ -237,6 +231,7 @@ def _subject(
     keeps: bool,  # whether the new prompt is about the same subject
 ) -> PlacedSubject | None:
     """Return the subject to draw: a given one, or the picture's own if the edit needs it."""
+    components, request = choice.components, choice.request
     text = components.text.encode([request.prompt])
     if request.identity is not None:
         identity, layout = request.identity, _box_layout(changes)
@@ -252,7 +247,7 @@ def _subject(
         elif keeps:
             moves = True
         else:
-            warn(logger, BLUR)
+            choice.warn(BLUR)
             return None
         identity, layout = _frame_of(components, shown.pixels, mask), _box_layout(mask)
         if moves:

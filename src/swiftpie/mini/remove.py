@@ -6,12 +6,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
 from swiftpie.photo.filling import inpaint
 from swiftpie.photo.search import Search
-from swiftpie.pipelines.choose import Technique
-from swiftpie.pipelines.denoise import Clock, Plan
+from swiftpie.pipelines.choose import Choice, Clock, Technique
+from swiftpie.pipelines.denoise import Plan
 from swiftpie.pipelines.insertion import Insertion, insertion_of, pasted, patch_of
 from swiftpie.pipelines.tasks import RepaintRequest
 
@@ -25,13 +24,13 @@ HOPELESS, DOUBTED = 0.88, 0.76
 
 
 @torch.no_grad()
-def prepare_remove(components: Components, request: RepaintRequest, clock: Clock) -> Plan:
+def prepare_remove(choice: Choice[RepaintRequest]) -> Plan:
     """Prepare to continue a photograph from around what is removed.
 
     Raises:
         InputError: Most of it is to go.
     """
-    removal = insertion_of(components, request, clock)
+    removal = insertion_of(choice)
     share = (removal.gone > 0).float().mean().item()
     if share > MOST_REMOVED:
         raise InputError(
@@ -41,7 +40,7 @@ def prepare_remove(components: Components, request: RepaintRequest, clock: Clock
         )
     return Plan(
         removal.request,
-        lambda: pasted(removal, _filled(removal, clock), clock),
+        lambda: pasted(removal, _filled(removal, choice.clock), choice.clock),
         region=removal.region,
     )
 

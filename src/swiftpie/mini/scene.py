@@ -39,9 +39,10 @@ from swiftpie.mini.layout_predictor import place_subjects
 from swiftpie.mini.placing import FLOOR, OWN_LOOKS, Situation, Staged, choose_boxes, postures_of
 from swiftpie.mini.reading import Reading, read
 from swiftpie.noise import draw_noise, draw_step_noise, share_of
-from swiftpie.pipelines.denoise import Clock, Plan, Prepared
+from swiftpie.pipelines.choose import Choice, Clock
+from swiftpie.pipelines.denoise import Plan, Prepared
 from swiftpie.pipelines.insertion import Posture
-from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, with_own
+from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest
 from swiftpie.pipelines.techniques.personalize import (
     check_subjects,
     prepare_picture,
@@ -144,26 +145,27 @@ class ScenePlan(NamedTuple):
     facts: Mapping[str, str] = NO_FACTS  # facts of an animation
 
 
-def prepare_art(components: Components, staged: Staged, clock: Clock) -> Plan:
+def prepare_art(choice: Choice[PersonalizeRequest]) -> Plan:
     """Prepare art, which the denoiser draws from words, or raise CapabilityError."""
-    request, readings = staged.request, staged.readings
+    staged, request = choice.staged, choice.request
+    readings = staged.readings
     arts = [reading.rendition for reading in readings if reading.rendition in UNSEEN_ARTS]
     if arts or not request.subjects:
         what = f"{arts[0]!r}" if arts else "places without a subject as art"
         raise CapabilityError(
-            f"Preset {components.preset.name!r} does not draw {what}. Ask for a subject in "
+            f"Preset {choice.components.preset.name!r} does not draw {what}. Ask for a subject in "
             "another art, as in 'a watercolour of a cat on a beach', or use a larger model."
         )
     prompts = tuple(reading.sentence for reading in readings)
     prompt = prompts[0] if isinstance(request.prompt, str) else prompts
     words = replace(request, prompt=prompt, scene=WORDS_ALONE)
-    return prepare_words(components, replace(staged, request=words), clock)
+    return prepare_words(replace(choice, request=words, staged=replace(staged, request=words)))
 
 
-def prepare_words(components: Components, staged: Staged, clock: Clock) -> Plan:
+def prepare_words(choice: Choice[PersonalizeRequest]) -> Plan:
     """Prepare a picture that the denoiser draws from words, all of it."""
-    place = partial(place_subjects, postures=postures_of(components, staged))
-    return prepare_picture(components, staged.request, clock, place=place)
+    postures = postures_of(choice.components, choice.staged)
+    return prepare_picture(choice, place=partial(place_subjects, postures=postures))
 
 
 def draw_empty(
@@ -180,12 +182,13 @@ def draw_empty(
     )
 
 
-def prepare_scene(components: Components, staged: Staged, clock: Clock) -> Plan:
+def prepare_scene(choice: Choice[PersonalizeRequest]) -> Plan:
     """Choose and light the scenes of a request, and prepare the subjects that are put before them.
 
     The errors are those of `scene_rows`.
     """
-    request, size = staged.request, staged.size
+    components, request, clock = choice.components, choice.request, choice.clock
+    staged: Staged = choice.staged
     if not staged.is_empty:
         check_subjects(components, request)
     rows = tuple(scene_rows(components, staged))
@@ -198,7 +201,7 @@ def prepare_scene(components: Components, staged: Staged, clock: Clock) -> Plan:
         place_subjects,
         postures=rows[0].postures,
         boxes=boxes if any(map(any, boxes)) else None,
-        size=size,
+        size=staged.size,
         read_noise=noise[0],
         suns=[row.sun for row in rows],
     )
@@ -227,7 +230,7 @@ def subjects_alone(staged: Staged, noise: Tensor | None = None) -> PersonalizeRe
         prompts.append(read(text, reading.vocabulary).photo_prompt)
     prompt = prompts[0] if isinstance(request.prompt, str) else tuple(prompts)
     size_px = staged.drawn_px
-    return with_own(request, prompt=prompt, scene=WORDS_ALONE, size_px=size_px, noise=noise)
+    return replace(request, prompt=prompt, scene=WORDS_ALONE, size_px=size_px, noise=noise)
 
 
 def model_noise(components: Components, staged: Staged, seeds: Sequence[int]) -> Tensor:

@@ -4,11 +4,10 @@ The subject is dyed or remade in its outline, and then the whole picture is show
 A season alone leaves the subject as it is.
 """
 
-import logging
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from itertools import chain, dropwhile, pairwise
@@ -19,7 +18,7 @@ from PIL import Image, ImageChops
 from torch import Tensor
 
 from swiftpie.backbones.components import Components
-from swiftpie.errors import CapabilityError, short_reason, warn
+from swiftpie.errors import CapabilityError, short_reason
 from swiftpie.geometry.relief import height, normals
 from swiftpie.imageio.images import (
     as_rgb,
@@ -38,7 +37,8 @@ from swiftpie.mini.vocabulary import Vocabulary, subjects_in
 from swiftpie.noise import draw_noise
 from swiftpie.photo.cutout import cutout_network, find_inside, find_verified, find_with
 from swiftpie.photo.search import Search
-from swiftpie.pipelines.denoise import Clock, Plan
+from swiftpie.pipelines.choose import Choice
+from swiftpie.pipelines.denoise import Plan
 from swiftpie.pipelines.edit_region import UNCHANGED, blend_mask, given_mask, in_hole, where_changed
 from swiftpie.pipelines.settings import owners
 from swiftpie.pipelines.tasks import EditRequest
@@ -62,8 +62,6 @@ from swiftpie.places.words import (
     words_in,
 )
 from swiftpie.types import EditedImage
-
-logger = logging.getLogger(__name__)
 
 # Masks of other shares of the picture are no outlines of subjects.
 MIN_SHARE, MAX_SHARE = 0.005, 0.9
@@ -159,13 +157,14 @@ def reading_of(components: Components, request: EditRequest) -> EditReading | No
 
 
 @torch.no_grad()
-def prepare_word_edit(components: Components, request: EditRequest, clock: Clock) -> Plan:
+def prepare_word_edit(choice: Choice[EditRequest]) -> Plan:
     """Read the words of an edit, and find the subject if it needs that.
 
     Raises:
         CapabilityError: The words are not understood, or what they name is not in the picture; or
             the request brings a subject.
     """
+    components, request = choice.components, in_hole(choice.request)
     reading = reading_of(components, request)
     if isinstance(reading, NotDrawn):
         raise CapabilityError(
@@ -173,15 +172,14 @@ def prepare_word_edit(components: Components, request: EditRequest, clock: Clock
             f"{short_reason(request.prompt)!r}. {reading}"
         )
     if reading.look is None and not reading.changes_light:
-        warn(logger, UNCHANGED if reading.setting is None else SUMMER)
-    request = in_hole(request)
+        choice.warn(UNCHANGED if reading.setting is None else SUMMER)
     original, outline = as_rgb(request.picture), None
     if reading.look is not None:
         outline = _outline(request, original)
     elif reading.keeps_subject:
         outline = find_with(cutout_network(), original, Search()).mask
-    clock.end_stage("find")
-    edit = WordEdit(components, request, reading, original, outline, clock)
+    choice.clock.end_stage("find")
+    edit = WordEdit(replace(choice, request=request), reading, original, outline)
     return Plan(request, edit.finish, region=edit.region)
 
 
@@ -224,12 +222,10 @@ def _outline(request: EditRequest, original: Image.Image) -> Tensor:
 class WordEdit:
     """What is known of an edit before anything is drawn."""
 
-    components: Components
-    request: EditRequest
+    choice: Choice[EditRequest]
     reading: EditReading
     original: Image.Image
     outline: Tensor | None  # (1, 1, H, W) in [0, 1] of the subject, where it counts
-    clock: Clock
 
     @property
     def _is_of_all(self) -> bool:
@@ -241,7 +237,7 @@ class WordEdit:
 
     def _region(self, drawn: Image.Image | None) -> Image.Image:
         """Return where `drawn` differs visibly, or all of the picture, within a given mask."""
-        region, mask = Image.new("L", self.original.size, 255), self.request.mask
+        region, mask = Image.new("L", self.original.size, 255), self.choice.request.mask
         if drawn is not None:
             seen = where_changed(self.original, drawn, least=VISIBLE_LEVELS)
             region = mask_to_pil(seen)[0]
@@ -254,16 +250,16 @@ class WordEdit:
         picture, reading = self.original, self.reading
         if reading.look is not None and self.outline is not None:
             picture = _remade(picture, self.outline, reading.look)
-            self.clock.end_stage("subject")
+            self.choice.clock.end_stage("subject")
         if reading.setting is None:
             return picture
-        noise = draw_noise([self.request.seed], NOISE_SHAPE)
-        run, on_band = self.components.engine.run, self.clock.check
+        noise = draw_noise([self.choice.request.seed], NOISE_SHAPE)
+        run, on_band = self.choice.components.engine.run, self.choice.clock.check
         lit = relight(picture, reading.setting, noise=noise, run=run, on_band=on_band)
         if reading.keeps_subject and self.outline is not None:
             lit = Image.composite(picture, lit, mask_to_pil(self.outline)[0])
         weathered = add_weather(lit, reading.setting, noise=noise, on_band=on_band)
-        self.clock.end_stage("relight")
+        self.choice.clock.end_stage("relight")
         return weathered
 
     def finish(self) -> EditedImage:
@@ -271,12 +267,12 @@ class WordEdit:
         edited = self._drawn()
         region = self._region(None if self._is_of_all else edited)
         blend = region
-        if self._is_of_all and self.request.mask is not None:
+        if self._is_of_all and self.choice.request.mask is not None:
             blend = blend_mask(plane(region))
         # Before there is one picture more, as a plane of a large one fills memory.
         latent_region = resize_mask(plane(region), NOISE_SHAPE[1:])
         image = Image.composite(edited, self.original, blend)
-        self.clock.end_stage("join")
+        self.choice.clock.end_stage("join")
         return EditedImage(image, edited, blend, region, latent_region, facts={"method": "words"})
 
 

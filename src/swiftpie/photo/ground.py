@@ -3,6 +3,7 @@
 import functools
 import logging
 import math
+from collections.abc import Callable
 from itertools import product
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.errors import InputError, warn
+from swiftpie.errors import InputError
 from swiftpie.geometry.ground import ASSETS, BELOW, BUST, MARGIN, SMALL_M, Ground, boxes_on, fitting
 from swiftpie.imageio.images import bounding_box, to_tensor
 from swiftpie.masks import HALF, Box, resize_mask
@@ -101,6 +102,7 @@ def box_on_ground(
     *,
     lean: float | None = None,
     is_cut: bool = False,
+    warn: Callable[[str], object] = logger.warning,
 ) -> Box:
     """Return the box of a subject that stands on the estimated ground of a photograph.
 
@@ -114,6 +116,7 @@ def box_on_ground(
         height_m: Its usual height.
         lean: By how much taller than flat what lies is seen, see `LEANS`; None: it stands.
         is_cut: The lower border of its photograph cuts it off, and that of this one does so.
+        warn: Takes the warning.
 
     Raises:
         InputError: There is no ground and no backdrop, no room, or only for a giant or a dwarf.
@@ -129,7 +132,7 @@ def box_on_ground(
     if doubt and steps.quantile(MOST_STEPS) > STEP:  # before a plain backdrop anything stands
         if is_hopeless:
             raise InputError(f"{doubt} {REMEDY}")
-        warn(logger, f"{doubt} {REMEDY}")
+        warn(f"{doubt} {REMEDY}")
     (left, top, right, foot), wide, high = box, 1 - 2 * across, 1 - 2 * down
     return across + wide * left, down + high * top, across + wide * right, down + high * foot
 

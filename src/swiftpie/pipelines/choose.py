@@ -1,49 +1,84 @@
-"""Which technique draws a request, and what is doubtful about it: warnings before it is drawn.
+"""Which technique draws a request, and what its drawing needs.
 
 Importing it loads no tensor library, as the command line shows the options of techniques.
 """
 
 import logging
-import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
-from typing import TYPE_CHECKING, Any
-
-from PIL import Image
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, Generic
 
 from swiftpie.arguments import checked
-from swiftpie.backbones.components import MAX_SIDE_PX, SAME_AREA, Components, Family
+from swiftpie.backbones.components import Components, Family
 from swiftpie.backbones.presets import Preset
 from swiftpie.config import options_of
-from swiftpie.errors import HEARD, CapabilityError, InputError, short_reason
-from swiftpie.pipelines.animation import AnimateRequest
-from swiftpie.pipelines.request import PersonalizeRequest, Source, is_tensor, texts_of
+from swiftpie.errors import CapabilityError, InputError
+from swiftpie.pipelines.request import PersonalizeRequest, Source
 from swiftpie.pipelines.settings import (
     METHODS,
     EditSettings,
-    MaskSource,
+    IdentityGuidance,
     ResolvedScales,
     Scales,
     owners,
+    steering_of,
 )
 from swiftpie.pipelines.tasks import EditRequest, RepaintRequest, Request, RequestT, for_seeds
 from swiftpie.registry import Registry, later
-from swiftpie.types import REMEDY, Identity
 
 if TYPE_CHECKING:
-    from swiftpie.pipelines.denoise import Clock, Plan
+    from swiftpie.faces import FaceEncoder
+    from swiftpie.pipelines.denoise import OnStep, Plan
+    from swiftpie.types import Identity
 
 logger = logging.getLogger(__name__)
 check_comparable = later("swiftpie.pipelines.ranking:check_comparable")
 
-UNTOUCHED = ResolvedScales()
 NO_STYLE = (
     "A style picture cannot be combined with this change by preset {preset!r}: it keeps the style "
     "of its picture. Edit by `method=chord`, insert or replace with a U-Net of Stable Diffusion "
     "such as the recipe sd-turbo, or describe the style in the prompt of an edit."
 )
+
+
+STEP = "step"  # One of several in the stage "denoise".
+CHECK = "check"  # Within a stage, before each layer and after each part of a large picture.
+
+OnStage = Callable[[str], object]
+"""Takes the name of each stage when it has ended, `STEP`, or `CHECK`; may raise to stop."""
+Split = Callable[[Hashable, int], Sequence[int]]
+"""Takes a batch key and the number of its requests; returns how many share each pass."""
+
+
+class Clock:
+    """Milliseconds by stage, and the listeners that may stop a drawing."""
+
+    def __init__(self, on_stage: OnStage | None = None, on_step: "OnStep | None" = None) -> None:
+        self.on_stage, self.on_step = on_stage, on_step
+        self.start()
+
+    def start(self) -> None:
+        """Begin the first stage."""
+        self._started = self._last = time.perf_counter()
+        self._stages: dict[str, float] = {}
+
+    def end_stage(self, name: str) -> None:
+        """Note the time of the stage `name`, and report its end."""
+        now = time.perf_counter()
+        self._stages[name] = self._stages.get(name, 0.0) + (now - self._last) * 1000
+        self._last = now
+        self.check(name)
+
+    def check(self, name: str = CHECK) -> None:
+        """Let the listener stop the drawing by an error."""
+        if self.on_stage is not None:
+            self.on_stage(name)
+
+    def timings(self) -> dict[str, float]:
+        """Return all stages and their total."""
+        return {**self._stages, "total": (self._last - self._started) * 1000}
 
 
 @dataclass(frozen=True)
@@ -59,7 +94,7 @@ class Technique:
     """
 
     draws: type[Request]  # the kind of its requests
-    prepare: "Callable[[Components, Any, Clock], Plan]"  # does what comes before the denoiser
+    prepare: "Callable[[Choice[Any]], Plan]"  # does what comes before the denoiser
     # Whether it draws a request of that kind; None: only where the user chose it.
     claims: "Callable[[Components, Any], bool] | None" = lambda _components, _request: True
     # Whether another seed gives another picture.
@@ -99,21 +134,52 @@ TECHNIQUES: Registry[Technique] = Registry(
 """The techniques that the library chooses itself, by name."""
 
 
+def in_one_pass(_: Hashable, count: int) -> Sequence[int]:
+    """Return that all requests share one pass: a `Split`."""
+    return [count]
+
+
 @dataclass(frozen=True, eq=False)
-class Choice:
-    """A request with the technique that draws it: what advice, cost and drawing read."""
+class Choice(Generic[RequestT]):
+    """A request with what draws it: what advice, cost and drawing read.
 
-    components: "Components"
+    Those that are drawn together share the clock and the split.
+    """
+
+    components: Components
     technique: Technique
-    request: Request  # with the guidance of its name, and all seeds of a new picture
+    request: RequestT  # with the guidance of its name, and all seeds of a new picture
     num_kept: int = 0  # pictures, the best of which are kept; 0: all
-    # What is drawn, by the technique's `stage`: of a change, a request for each seed.
-    tries: tuple[Any, ...] = ()
+    tries: tuple[RequestT, ...] = ()  # what is drawn: of a change, a request for each seed
+    staged: Any = None  # what the request stands on, by the technique's `stage`
+    clock: Clock = field(default_factory=Clock)
+    split: Split = in_one_pass
+    faces: "FaceEncoder | None" = None  # compares people where the best pictures are kept
+    warnings: list[str] = field(default_factory=list)  # for the result, before those of a try
 
-    @property
-    def staged(self) -> Any:  # noqa: ANN401 - what the technique reads
-        """What the request stands on; see `Technique.stage`."""
-        return self.tries[0]
+    def attempts(self) -> "list[Choice[RequestT]]":
+        """Return a choice of each try, with warnings of its own after these."""
+        components, stage = self.components, self.technique.stage
+        return [
+            replace(
+                self,
+                request=request,
+                staged=self.staged if request is self.request else stage(components, request),
+                warnings=[*self.warnings],
+            )
+            for request in self.tries
+        ]
+
+    def prepared_by(self, technique: Technique, request: Request) -> "Plan":
+        """Prepare another request in place of this one, or as a part of it."""
+        staged = technique.stage(self.components, request)
+        shared: Any = {"staged": staged, "clock": self.clock, "warnings": self.warnings}
+        return technique.prepare(Choice(self.components, technique, request, **shared))
+
+    def warn(self, sentence: str) -> None:
+        """Log a sentence, and add it to the warnings of the result."""
+        logger.warning("%s", sentence)
+        self.warnings.append(sentence)
 
     @cached_property
     def follows_seed(self) -> bool:
@@ -126,7 +192,13 @@ class Choice:
         return self.technique.drawn_size(self.components, self.staged)
 
 
-def choose(components: "Components", request: Request) -> Choice:
+def choose(
+    components: Components,
+    request: RequestT,
+    *,
+    clock: Clock | None = None,
+    faces: "FaceEncoder | None" = None,
+) -> Choice[RequestT]:
     """Return a request that is resolved, with the technique that draws it.
 
     A subclass of a request is a kind of its own: no technique of its base leaves out what it adds.
@@ -135,17 +207,9 @@ def choose(components: "Components", request: Request) -> Choice:
         CapabilityError: None draws such requests with these networks.
         InputError: Guidance is given by a name and by a method, or an option is of another method.
     """
-    steered = request.steered(len(components.schedule.steps))
+    num_kept, tries = _tries(_steered(request, len(components.schedule.steps)))
+    steered, best_of = tries[0], request.best_of
     settings = getattr(steered, "settings", None)
-    num_kept, best_of = 0, steered.best_of
-    tries: tuple[Request, ...] = (steered,)
-    if best_of is not None:
-        seeds, one = steered.candidates, replace(steered, best_of=None)
-        if isinstance(one, PersonalizeRequest):
-            num_kept, tries = len(one.seeds), (replace(one, seeds=seeds),)
-        else:
-            num_kept, tries = 1, for_seeds(one, seeds)
-        steered = tries[0]
     is_change = hasattr(steered, "image")
     method = None if settings is None else settings.method
     staged_by = cache(lambda stage: stage(components, steered))  # some techniques share it
@@ -159,8 +223,10 @@ def choose(components: "Components", request: Request) -> Choice:
                 _check_options(technique, settings)
             if is_change and steered.has_style and not technique.draws_style:
                 raise CapabilityError(NO_STYLE.format(preset=components.preset.name))
-            others = map(partial(technique.stage, components), tries[1:])
-            choice = Choice(components, technique, steered, num_kept, (staged, *others))
+            choice = Choice(
+                *(components, technique, tries[0], num_kept, tries, staged),
+                *(clock or Clock(), in_one_pass, faces),
+            )
             if best_of is not None and not choice.follows_seed:
                 raise InputError(
                     f"`best_of={best_of}` has no effect: this drawing is deterministic, so all "
@@ -176,11 +242,34 @@ def choose(components: "Components", request: Request) -> Choice:
     )
 
 
+def _steered(request: RequestT, num_steps: int) -> RequestT:
+    """Return the same request with the guidance and shaping of its name in so many steps."""
+    if request.identity_guidance is IdentityGuidance.PLAIN:
+        return request
+    if request.guidance is not None or request.shaping is not None:
+        raise InputError(
+            f"`identity_guidance={request.identity_guidance.value}` cannot be combined with "
+            "guidance or shaping: it chooses both. Leave one of them out."
+        )
+    steering = steering_of(request.identity_guidance, num_steps)
+    return replace(request, guidance=steering["guidance"], shaping=steering["shaping"])
+
+
+def _tries(request: RequestT) -> tuple[int, tuple[RequestT, ...]]:
+    """Return how many pictures are kept, 0 for all, and what is drawn."""
+    if request.best_of is None:
+        return 0, (request,)
+    seeds, plain = request.candidates, replace(request, best_of=None)
+    if isinstance(plain, PersonalizeRequest):
+        return len(plain.seeds), (replace(plain, seeds=seeds),)
+    return 1, for_seeds(plain, seeds)
+
+
 def _check_options(technique: Technique, settings: EditSettings) -> None:
     """Refuse options of other techniques than the one that edits."""
-    known = () if technique.options is None else options_of(technique.options)
+    names = () if technique.options is None else options_of(technique.options)
     for name, value in settings.own:
-        if name not in known:
+        if name not in names:
             owner = owners()[name]
             raise InputError(
                 f"`{name}={value}` belongs to edits by {owner.about}, and this one is by "
@@ -192,20 +281,20 @@ def _check_options(technique: Technique, settings: EditSettings) -> None:
 def _in_turn(family: "Family") -> tuple[Technique, ...]:
     """Return all techniques in the order in which they are tried."""
     offered = METHODS.offered()
-    own = [METHODS.get(name) for name in METHODS.names() if name not in offered]
-    others = sorted(TECHNIQUES.all().values(), key=lambda technique: not technique.instead_of)
-    return (*map(METHODS.get, offered), *family.techniques(), *own, *others)
+    methods = [METHODS.get(name) for name in METHODS.names() if name not in offered]
+    techniques = sorted(TECHNIQUES.all().values(), key=lambda technique: not technique.instead_of)
+    return (*map(METHODS.get, offered), *family.techniques(), *methods, *techniques)
 
 
 def with_sources(request: RequestT, change: "Callable[[Source], Source]") -> RequestT:
     """Return the same request with the sources of its subjects changed."""
     if isinstance(request, PersonalizeRequest):
-        sources = [change(each.source) for each in request.subjects]
-        both = list(zip(request.subjects, sources, strict=True))
-        if all(each.source is source for each, source in both):
+        sources = [change(subject.source) for subject in request.subjects]
+        pairs = list(zip(request.subjects, sources, strict=True))
+        if all(subject.source is source for subject, source in pairs):
             return request
-        shown = (replace(each, source=source) for each, source in both)
-        return replace(request, subjects=tuple(shown))
+        subjects = (replace(subject, source=source) for subject, source in pairs)
+        return replace(request, subjects=tuple(subjects))
     return replace(request, source=request.source and change(request.source))
 
 
@@ -229,236 +318,3 @@ def identities_in(request: Request) -> "tuple[Identity, ...]":
     if isinstance(request, PersonalizeRequest):
         return tuple(subject.identity for subject in request.subjects)
     return () if request.identity is None else (request.identity,)
-
-
-@contextmanager
-def hearing() -> Iterator[list[str]]:
-    """Yield the list of what is warned of in the block, in this thread."""
-    heard, outer = list[str](), HEARD.get()
-    token = HEARD.set(heard)
-    try:
-        yield heard
-    finally:
-        HEARD.reset(token)
-        if outer is not None:
-            outer += heard
-
-
-def advice_on(choice: Choice, *, is_logged: bool = False) -> list[str]:
-    """Return warnings about a request, before anything is drawn.
-
-    They are of the family, of doubtful subjects, of words that are not read, of sizes without
-    training, and of options without effect. Those of subjects were logged when these were encoded.
-    """
-    said = [*_advice(choice)]
-    for sentence in said if is_logged else ():
-        logger.warning(sentence)
-    doubts = (doubt for identity in identities_in(choice.request) for doubt in doubts_of(identity))
-    return [*said, *doubts]
-
-
-def doubts_of(identity: Identity) -> Iterator[str]:
-    """Yield warnings of pictures that show no subject, or one that may be cut out badly."""
-    count = len(identity.cutouts) + len(identity.left_out)
-    shown = (number for number in range(1, count + 1) if number not in identity.left_out)
-    for number in identity.left_out:
-        yield f"Picture {number} shows no subject that stands out, so it is left out. Give a mask."
-    for number, cutout in zip(shown, identity.cutouts, strict=True):
-        if cutout.is_doubtful:
-            yield (
-                f"The subject of picture {number} may be cut out badly. Look at it. If it is, "
-                f"{REMEDY}."
-            )
-
-
-def _cut_prompts(components: Components, request: Request) -> Iterator[str]:
-    """Yield a warning of each prompt whose end is not read."""
-    given = [*texts_of(request.prompt), *texts_of(request.negative_prompt)]
-    given += request.to if isinstance(request, AnimateRequest) else ()
-    given += [request.source_prompt] if isinstance(request, EditRequest) else []
-    for prompt in filter(None, dict.fromkeys(given)):
-        if dropped := components.text.dropped(prompt):
-            yield (
-                "A prompt was cut, because it is longer than what this model reads. Left out is "
-                f"{short_reason(dropped)!r}. Shorten it."
-            )
-
-
-def _advice(choice: Choice) -> Iterator[str]:
-    components, request = choice.components, choice.request
-    preset, own_advice = components.preset, components.family.advice
-    if own_advice is not None:
-        yield from own_advice(components, choice.staged)
-    side = preset.image_size_px
-    height, width = _size_of(choice) or (side, side)
-    is_other = height != width or height not in {side, *preset.more_sizes_px}
-    if components.family.knows_shapes:
-        is_other = abs(math.log(max(1, height * width) / side**2)) > math.log(SAME_AREA)
-    if is_other:
-        yield (
-            f"The size is {width}x{height} px, and preset {preset.name!r} was trained on pictures "
-            f"of {side}x{side} px. Subject and scene may be doubled, cut or blurred. Leave the "
-            "size out for the best pictures."
-        )
-    if isinstance(request, PersonalizeRequest):
-        yield from _shrunk_scene(request)
-        masks = (request.mask, *(subject.mask for subject in request.subjects))
-        if any(mask is not None and is_tensor(mask) and not mask.any() for mask in masks):
-            yield (
-                "The region of a subject has no pixel, so the subject acts nowhere. Mark where it "
-                "is, or leave `mask=` out."
-            )
-    if isinstance(request, AnimateRequest) and _stands_still(request):
-        yield (
-            "Nothing changes in this animation, so all of its frames are the same, and some "
-            "formats hold one. Give another last prompt, box or view, as in `to=`, `to_box=` or "
-            "`to_view=`."
-        )
-    if choice.technique.advice is None:
-        yield from usual_advice(components, request)
-    else:
-        yield from choice.technique.advice(components, choice.staged)
-    yield from _idle_steering(components, request)
-
-
-def usual_advice(components: Components, request: Request) -> Iterator[str]:
-    """Yield warnings of words that a denoiser does not read, and of what has no effect on it."""
-    yield from _cut_prompts(components, request)
-    if isinstance(request, RepaintRequest):
-        yield from _idle_repainting(components, request)
-    elif isinstance(request, EditRequest):
-        if request.mask is not None and request.keyword:
-            yield f'`keyword="{request.keyword}"` has no effect, because the region was given.'
-    else:
-        yield from _idle_drawing(components, request)
-
-
-def scene_advice(components: Components, request: PersonalizeRequest) -> Iterator[str]:
-    """Yield warnings of words that are not read, and of what insertions into a scene ignore."""
-    yield from _cut_prompts(components, request)
-    given, why = request.scales.given, "subjects are inserted into boxes of the scene."
-    for name in ("detail_scale", "background_scale", "text_background_scale"):
-        if name in given and (name == "detail_scale" or given[name] != getattr(UNTOUCHED, name)):
-            yield f"`{name}={given[name]}` has no effect, because {why}"
-    for name in ("mask", "detail_mask"):
-        sources = (getattr(request, name), *(getattr(each, name) for each in request.subjects))
-        if not all(source is None or source is MaskSource.NONE for source in sources):
-            yield f"`{name}=` has no effect, because {why}"
-
-
-def _stands_still(request: AnimateRequest) -> bool:
-    first, shown = request.prompt, request.subjects
-    moves = zip(shown, request.to_boxes, strict=False), zip(shown, request.to_views, strict=False)
-    return (
-        all(prompt == first for prompt in request.to)
-        and all(box == subject.box for subject, box in moves[0])
-        and all(tuple(view) == tuple(subject.view or (0, 0)) for subject, view in moves[1])
-    )
-
-
-def _shrunk_scene(request: PersonalizeRequest) -> Iterator[str]:
-    scene = request.scene
-    if not isinstance(scene, Image.Image) or request.size_px is not None:
-        return
-    if (shrunk := MAX_SIDE_PX / max(scene.size)) < 1:
-        width, height = (round(shrunk * side) for side in scene.size)
-        yield (
-            f"The scene is {scene.width}x{scene.height} px, and pictures have at most "
-            f"{MAX_SIDE_PX} px a side. This one has {width}x{height} px. `insert` keeps all pixels."
-        )
-
-
-def _size_of(choice: Choice) -> tuple[int, int] | None:
-    """Return height and width that the user chose and the model draws, None without such a choice.
-
-    A drawing that is put before a larger scene has a size of the model's own.
-    """
-    request = choice.request
-    if isinstance(request, EditRequest):
-        side = request.settings.size_px
-        return None if side is None else (side, side)
-    if isinstance(request, RepaintRequest) or request.size_px is None:
-        return None
-    return request.size_px if choice.drawn_size == request.size_px else None
-
-
-def _idle_drawing(components: Components, request: PersonalizeRequest) -> Iterator[str]:
-    subjects, preset = request.subjects, components.preset
-    given, scales = request.scales.given, resolved_scales(preset, request)
-    if not subjects:
-        for name in sorted(given.keys() & {"identity_scale", "detail_scale", "energy_cap"}):
-            yield f"`{name}={given[name]}` has no effect, because no subject is shown."
-        return
-    if "energy_cap" in given and not components.denoiser.installation.adds:
-        yield (
-            f"`energy_cap={scales.energy_cap}` has no effect, because preset {preset.name!r} has "
-            "no branches whose sizes it could limit."
-        )
-    places = preset.predicts_layout
-    has_detail = components.family.shows_own_pixels or any(
-        subject.identity.keys for subject in subjects
-    )
-    if "detail_scale" in given and not has_detail:
-        yield f"`detail_scale={scales.detail_scale}` has no effect: {why_no_detail(components)}"
-    limits = (request.detail_mask, *(subject.detail_mask for subject in subjects))
-    is_silent = not has_detail or scales.detail_scale == 0
-    if is_silent and any(limit is not None for limit in limits):
-        yield "`detail_mask=` has no effect, because the detail branch is off."
-    has_box = any(subject.box is not None for subject in subjects)
-    is_region = isinstance(request, AnimateRequest) and not places  # the box, which moves
-    has_region = (is_region and has_box) or any(subject.mask is not None for subject in subjects)
-    if request.mask is MaskSource.NONE and not has_region:
-        for name in sorted(given.keys() & {"background_scale", "text_background_scale"}):
-            if given[name] != getattr(UNTOUCHED, name):
-                yield (
-                    f"`{name}={given[name]}` has no effect, because the region is the whole "
-                    "picture. Set the region with `mask=`."
-                )
-    acts = places or is_region or request.mask is MaskSource.BOX
-    if has_box and not acts:
-        yield (
-            f"`box=` has no effect: preset {preset.name!r} does not place subjects. With "
-            '`mask="box"` subjects act inside of the box.'
-        )
-
-
-def why_no_detail(components: Components) -> str:
-    """Return why the detail branch is off when no subject has features for it."""
-    if components.denoiser.installation.detail:
-        return "the subject has no features that the detail branch could read."
-    return (
-        'the adapter has no detail branch. Load the preset with `detail="joint"`, a branch that '
-        "needs no training."
-    )
-
-
-def _idle_repainting(components: Components, request: RepaintRequest) -> Iterator[str]:
-    identity, given = request.identity, request.scales.given
-    if identity is None or "detail_scale" not in given:
-        return
-    why = "" if identity.keys else why_no_detail(components)
-    if components.family.shows_own_pixels:
-        why = "a model that places subjects shows the inserted one's own pixels."
-    if why:
-        yield f"`detail_scale={given['detail_scale']}` has no effect: {why}"
-
-
-def _idle_steering(
-    components: Components, request: PersonalizeRequest | EditRequest | RepaintRequest
-) -> Iterator[str]:
-    if request.guidance is None and request.negative_prompt == "":
-        return
-    from swiftpie.guidance import Branch, Plain, branches_of
-
-    num_steps = len(components.schedule.steps)
-    guidance = request.guidance or Plain()
-    used = branches_of(guidance, num_steps)
-    if used == {Branch.BOTH} and not isinstance(guidance, Plain):
-        yield (
-            f"Guidance has no effect in {num_steps} steps, because all of its scales are 1. "
-            "Choose a preset with more `steps=`."
-        )
-        return
-    negative = texts_of(request.negative_prompt)  # none: they are encoded
-    if all(branch.has_text for branch in used) and (any(negative) or not negative):
-        yield "`negative_prompt=` has no effect without guidance."

@@ -7,8 +7,8 @@ change is ours: it is where the first difference is large.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -30,8 +30,8 @@ from swiftpie.noise import (
     predict_clean,
     scaled_linear_step,
 )
-from swiftpie.pipelines.choose import resolved_scales
-from swiftpie.pipelines.denoise import Clock, Plan, check_latents, check_pixels, decode
+from swiftpie.pipelines.choose import Choice, resolved_scales
+from swiftpie.pipelines.denoise import Plan, check_latents, check_pixels, decode
 from swiftpie.pipelines.draw import acting_branches
 from swiftpie.pipelines.edit_region import (
     Canvas,
@@ -74,16 +74,17 @@ SCHEDULES: Mapping[ChordForm, ChordSchedule] = MappingProxyType(
 
 
 @torch.no_grad()
-def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> Plan:
+def prepare_edit(choice: Choice[EditRequest]) -> Plan:
     """Encode the picture; the model is called as its own steps are."""
-    request = in_hole(request)
+    choice = replace(choice, request=in_hole(choice.request))
+    components, request = choice.components, choice.request
     _check(components, request)
     original, mask, canvas = enter_canvas(components, request)
     latents = components.autoencoder.encode(canvas.enter(original).to(components.device)).float()
     noise = draw_step_noise([request.seed], latents.shape[1:], count=1)[0].to(latents)
-    clock.end_stage("encode")
-    edit = ChordEdit(components, request, original, canvas, mask, latents, noise)
-    return Plan(request, partial(edit.finish, clock), region=edit.shown)
+    choice.clock.end_stage("encode")
+    edit = ChordEdit(choice, original, canvas, mask, latents, noise)
+    return Plan(request, edit.finish, region=edit.shown)
 
 
 def step_at(components: Components, time: float) -> Step:
@@ -97,8 +98,7 @@ def step_at(components: Components, time: float) -> Step:
 class ChordEdit:
     """One edit of a picture."""
 
-    components: Components
-    request: EditRequest
+    choice: Choice[EditRequest]
     original: Image.Image
     canvas: Canvas
     mask: Tensor | None  # (1, 1, H, W) of bytes, if one is given
@@ -108,7 +108,7 @@ class ChordEdit:
     @property
     def form(self) -> ChordForm:
         """The form that is chosen."""
-        return self.request.settings.of(ChordOptions).chord or ChordForm.CHORD
+        return self.choice.request.settings.of(ChordOptions).chord or ChordForm.CHORD
 
     @property
     def schedule(self) -> ChordSchedule:
@@ -118,31 +118,33 @@ class ChordEdit:
     @cached_property
     def pairs(self) -> tuple[Tensor, ...]:
         """What source and target prompt make of the picture, (2, C, h, w) for each time."""
-        prompts = (self.request.source_prompt, self.request.prompt)
+        prompts = (self.choice.request.source_prompt, self.choice.request.prompt)
         return self.clean(self.latents, self.schedule.times, prompts, shows=(0.0, 1.0)).split(2)
 
     @cached_property
     def region(self) -> EditRegion:
         """Where the picture changes: the given region, or where the prompts or the keyword act."""
-        request, encoder, mask = self.request, self.components.text, self.mask
+        request, encoder, mask = self.choice.request, self.choice.components.text, self.mask
         compared = prompts = Compared(encoder, (request.source_prompt, request.prompt))
         if mask is not None:
             draws_anew = request.identity is not None or request.has_style
-            mask = mask if draws_anew else without_change(prompts, mask)
+            mask = mask if draws_anew else without_change(self.choice, prompts, mask)
             return region_of(mask, self.canvas, like=self.latents)
         if request.keyword:
             compared = Compared(encoder, ("", request.keyword))
         elif request.has_style:  # which is of all the picture
             mask = torch.full((1, 1, *self.canvas.full), 255, dtype=torch.uint8)
             return region_of(mask, self.canvas, like=self.latents)
-        if says_the_same(compared):
+        if says_the_same(self.choice, compared):
             mask = torch.zeros(1, 1, *self.canvas.full, dtype=torch.uint8)
             return region_of(mask, self.canvas, like=self.latents)
         pair, times = self.pairs[0], self.schedule.times[:1]
         if request.keyword:
             pair = self.clean(self.latents, times, compared.prompts, shows=(0.0, 0.0))
         found = from_noise_difference(*pair.split(1))
-        return region_of(found_region(found, self.canvas), self.canvas, like=self.latents)
+        return region_of(
+            found_region(self.choice, found, self.canvas), self.canvas, like=self.latents
+        )
 
     @torch.no_grad()
     def shown(self) -> Image.Image:
@@ -150,15 +152,16 @@ class ChordEdit:
         return mask_to_pil(self.region.pixels)[0]
 
     @torch.no_grad()
-    def finish(self, clock: Clock) -> EditedImage:
+    def finish(self) -> EditedImage:
         """Return the edited picture; outside of the mask it is as it was."""
-        components, region, schedule = self.components, self.region, self.schedule
+        components, clock = self.choice.components, self.choice.clock
+        region, schedule = self.region, self.schedule
         parts = zip(schedule.weights, self.pairs, strict=True)
         way = torch.stack([weight * (pair[1:] - pair[:1]) for weight, pair in parts]).sum(dim=0)
         moved = self.latents + region.latent * way
         clock.end_stage("drift")
         if schedule.refined_at is not None:
-            prompts = [self.request.prompt]
+            prompts = [self.choice.request.prompt]
             refined = self.clean(moved, [schedule.refined_at], prompts, shows=[1.0])
             moved = torch.lerp(moved, refined, region.latent)
             clock.end_stage("refine")
@@ -185,7 +188,7 @@ class ChordEdit:
 
         A subject and a style act in rows of prompts whose share is 1.
         """
-        components, count = self.components, len(prompts)
+        components, count = self.choice.components, len(prompts)
         steps = [step_at(components, time) for time in times]
         noisy = torch.cat(
             [add_noise(latents, self.noise, step).expand(count, -1, -1, -1) for step in steps]
@@ -201,15 +204,15 @@ class ChordEdit:
         return torch.cat([predict_clean(*part, kind) for part in parts])
 
     def _condition(self, noisy: Tensor, shows: Sequence[float]) -> SubjectCondition:
-        components, shown = self.components, self.request.identity
+        components, shown = self.choice.components, self.choice.request.identity
         shares = noisy.new_tensor(shows)
         if shown is None:
             condition = text_condition(components, noisy)
         else:
             region = shares.view(-1, 1, 1, 1).expand(-1, 1, *noisy.shape[2:])
-            scales = resolved_scales(components.preset, self.request)
+            scales = resolved_scales(components.preset, self.choice.request)
             condition = appearance_condition(components, shown, region, scales=scales)
-        return with_style(condition, components, self.request, shares)
+        return with_style(condition, components, self.choice.request, shares)
 
 
 def _check(components: Components, request: EditRequest) -> None:

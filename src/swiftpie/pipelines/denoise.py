@@ -3,9 +3,8 @@
 import ctypes
 import gc
 import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from swiftpie.attention.condition import INLINE_MASK
 from swiftpie.attention.manipulate import Shaping
 from swiftpie.backbones.components import Components
-from swiftpie.errors import OutOfMemory, WeightsError, short_reason
+from swiftpie.errors import WeightsError
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.shading import Lighting
 from swiftpie.guidance import Branch, Guidance, Plain, branches_of
@@ -25,6 +24,7 @@ from swiftpie.pipelines.tasks import Request
 from swiftpie.types import DecodedImages, DenoisedLatents, EditedImage, TextCondition
 
 logger = logging.getLogger(__name__)
+
 
 OnStep = Callable[[int, float, Tensor], Tensor]
 """Takes a step's index, its timestep and the latents after it; returns those to go on with."""
@@ -58,12 +58,7 @@ OUT_OF_MEMORY = (
     *("out of memory", "can't allocate memory", "not enough memory", "bad allocation"),
     "failed to allocate",  # OpenVINO
 )
-STEP = "step"  # One of several in the stage "denoise".
-CHECK = "check"  # Within a stage, before each layer and after each part of a large picture.
 M_MMAP_THRESHOLD = -3  # as in <malloc.h>
-
-OnStage = Callable[[str], object]
-"""Takes the name of each stage when it has ended, `STEP`, or `CHECK`; may raise to stop."""
 
 
 class Prepared(NamedTuple):
@@ -85,7 +80,7 @@ class Prepared(NamedTuple):
         return self._replace(fresh=self.fresh[:, first:end], **cut)
 
 
-Made = DecodedImages | EditedImage
+Finished = DecodedImages | EditedImage
 
 
 class Plan(NamedTuple):
@@ -94,36 +89,11 @@ class Plan(NamedTuple):
     request: Request  # that is drawn; words and settings may differ from those that were given
     # Takes what was denoised and decoded; without a `start`, what became of the `parts`. May return
     # a plan of what comes next.
-    finish: "Callable[..., Made | Plan]"
+    finish: "Callable[..., Finished | Plan]"
     start: Prepared | None = None  # None: the denoiser has no part in this
     parts: "tuple[Plan, ...]" = ()  # are drawn first
     region: Callable[[], Image.Image] | None = None  # what an edit may change, white in mode L
     reads_rows: bool = False  # rows of a pass read each other, so it is neither shared nor split
-
-
-class Clock:
-    """Milliseconds by stage."""
-
-    def __init__(self, on_stage: OnStage | None = None) -> None:
-        self._on_stage = on_stage
-        self._started = self._last = time.perf_counter()
-        self._stages: dict[str, float] = {}
-
-    def end_stage(self, name: str) -> None:
-        """Note the time of the stage `name`, and report its end."""
-        now = time.perf_counter()
-        self._stages[name] = self._stages.get(name, 0.0) + (now - self._last) * 1000
-        self._last = now
-        self.check(name)
-
-    def check(self, name: str = CHECK) -> None:
-        """Let the listener stop the drawing by an error."""
-        if self._on_stage is not None:
-            self._on_stage(name)
-
-    def timings(self) -> dict[str, float]:
-        """Return all stages and their total."""
-        return {**self._stages, "total": (self._last - self._started) * 1000}
 
 
 @torch.no_grad()
@@ -157,13 +127,13 @@ def denoise(
     is_over = False
     for index, step in enumerate(schedule.steps[first:], start=first):
         branches, notes = guidance.branches(index), {}
-        text, seen = _read_by(branches, prepared, unseen)
+        text, subjects = _read_by(branches, prepared, unseen)
         if shaping is not None:
-            reshaping = shaping.at(index, like=seen.attention.text_scale)
-            seen = seen._replace(attention=seen.attention._replace(reshaping=reshaping))
+            reshaping = shaping.at(index, like=subjects.attention.text_scale)
+            subjects = subjects._replace(attention=subjects.attention._replace(reshaping=reshaping))
         rows = latents if len(branches) == 1 else torch.cat([latents] * len(branches))
-        found = components.denoiser(rows, step.timestep, text, seen, notes)
-        samples = dict(zip(branches, found.sample.chunk(len(branches)), strict=True))
+        output = components.denoiser(rows, step.timestep, text, subjects, notes)
+        samples = dict(zip(branches, output.sample.chunk(len(branches)), strict=True))
         noise = fresh[index] if index < len(fresh) else None
         latents = schedule.advance(latents, guidance.combine(samples, index), index, noise=noise)
         if on_step is not None:
@@ -172,10 +142,10 @@ def denoise(
             except StopDrawing as end:
                 latents, is_over = end.latents, True
         # Masks are those of the row with text and identity, if it is there.
-        shown = branches.index(Branch.BOTH) if Branch.BOTH in branches else 0
-        mask = found.subject_mask.chunk(len(branches))[shown]
+        row = branches.index(Branch.BOTH) if Branch.BOTH in branches else 0
+        mask = output.subject_mask.chunk(len(branches))[row]
         if INLINE_MASK in notes:
-            notes[INLINE_MASK] = notes[INLINE_MASK].chunk(len(branches))[shown]
+            notes[INLINE_MASK] = notes[INLINE_MASK].chunk(len(branches))[row]
         if is_over:
             break
     attention = condition.attention
@@ -191,10 +161,10 @@ def _read_by(
 ) -> tuple[TextCondition, SubjectCondition]:
     """Return what the rows of each branch read; those without identity read `unseen`."""
     texts = [prepared.text if branch.has_text else prepared.null_text for branch in branches]
-    known = [text for text in texts if text is not None]
-    assert len(known) == len(texts), "guidance without words has null text"
-    seen = [prepared.condition if branch.has_identity else unseen for branch in branches]
-    return TextCondition.joined(known), join_rows(seen)
+    present = [text for text in texts if text is not None]
+    assert len(present) == len(texts), "guidance without words has null text"
+    conditions = [prepared.condition if branch.has_identity else unseen for branch in branches]
+    return TextCondition.joined(present), join_rows(conditions)
 
 
 @torch.no_grad()
@@ -220,9 +190,9 @@ def check_pixels(components: Components, pixels: Tensor) -> None:
     is_black = (pixels <= BLACK).flatten(1).all(dim=1).any()
     if pixels.isfinite().all() and not is_black:
         return
-    found = "is black all over" if is_black else "holds infinity or NaN"
+    fault = "is black all over" if is_black else "holds infinity or NaN"
     raise WeightsError(
-        f"A picture that preset {components.preset.name!r} drew {found}, although its latents are "
+        f"A picture that preset {components.preset.name!r} drew {fault}, although its latents are "
         f"finite; the decoder overflows ({_types_of(components)}). Load with "
         "`dtype='bfloat16'` or `dtype='float32'`, or with an autoencoder made for float16."
     )
@@ -353,21 +323,6 @@ def in_parts(
         )
     earlier = in_parts(compute, half, most=most)
     return [*earlier, *in_parts(lambda a, b: compute(half + a, half + b), count - half, most=most)]
-
-
-@contextmanager
-def explaining_out_of_memory() -> Iterator[None]:
-    """Turn the error of an allocator in the block into one that says what to do."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if isinstance(error, OutOfMemory) or not is_out_of_memory(error):
-            raise
-        raise OutOfMemory(
-            f"There is too little memory to draw a picture ({short_reason(error)}). Room for what "
-            "is computed is needed besides the weights. Close other programs, draw fewer pixels, "
-            "or load with `dtype='auto'`, `engine='offload'` or `engine='tiny-decoder'`."
-        ) from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,11 +1,11 @@
 """The one path from a request to its pictures: prepare by a technique, denoise, decode, finish."""
 
-import logging
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 import torch
 from PIL import Image
@@ -16,18 +16,24 @@ from swiftpie.attention.condition import AttentionCondition
 from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Preset
-from swiftpie.errors import warn
-from swiftpie.faces import METADATA, FaceEncoder
+from swiftpie.errors import OutOfMemory, short_reason
+from swiftpie.faces import METADATA
 from swiftpie.imageio.credentials import COMPOSITE, SOURCE_TYPE
 from swiftpie.imageio.images import Recorded, from_bytes, mask_to_pil, to_pil
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.pipelines.choose import Choice, choose, hearing, identities_in, resolved_scales
-from swiftpie.pipelines.denoise import (
+from swiftpie.pipelines.choose import (
     STEP,
+    Choice,
     Clock,
-    Made,
     OnStage,
+    Split,
+    choose,
+    identities_in,
+    resolved_scales,
+)
+from swiftpie.pipelines.denoise import (
+    Finished,
     OnStep,
     Plan,
     Prepared,
@@ -36,14 +42,14 @@ from swiftpie.pipelines.denoise import (
     check_pixels,
     decode,
     denoise,
-    explaining_out_of_memory,
     in_parts,
+    is_out_of_memory,
     join_prepared,
     shape_of,
 )
 from swiftpie.pipelines.edit_region import with_transparency
 from swiftpie.pipelines.first_pass import with_regions
-from swiftpie.pipelines.request import Drawable, Output, PersonalizeRequest, ResultT, texts_of
+from swiftpie.pipelines.request import Output, PersonalizeRequest, texts_of
 from swiftpie.pipelines.settings import FIRST_PASS, IdentityGuidance
 from swiftpie.pipelines.tasks import EditRequest, RepaintRequest, Request
 from swiftpie.registry import later
@@ -58,7 +64,6 @@ from swiftpie.types import (
 )
 from swiftpie.validation import MAX_STORED_PROMPT
 
-logger = logging.getLogger(__name__)
 best_of = later("swiftpie.pipelines.ranking:best_of")
 best_change = later("swiftpie.pipelines.ranking:best_change")
 
@@ -70,20 +75,32 @@ DETAIL_BRANCHES = {
 # Of `mini`: 16 pictures take 11 % less time than in one pass, or 20 % less in one if small.
 ROWS_IN_CACHE, CELLS_IN_CACHE = 4, 1024
 
-Split = Callable[[Hashable, int], Sequence[int]]
-"""Takes a batch key and the number of its requests; returns how many share each pass."""
-
 Result = GenerationResult | EditResult
+
+
+@contextmanager
+def explaining_out_of_memory() -> Iterator[None]:
+    """Turn the error of an allocator in the block into one that says what to do."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, OutOfMemory) or not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"There is too little memory to draw a picture ({short_reason(error)}). Room for what "
+            "is computed is needed besides the weights. Close other programs, draw fewer pixels, "
+            "or load with `dtype='auto'`, `engine='offload'` or `engine='tiny-decoder'`."
+        ) from error
 
 
 @torch.no_grad()
 def draw(
     components: Components,
-    request: Drawable[ResultT],
+    request: Request,
     *,
     on_stage: OnStage | None = None,
     on_step: OnStep | None = None,
-) -> ResultT:
+) -> Result:
     """Draw the pictures of a request.
 
     Args:
@@ -99,79 +116,63 @@ def draw(
         WeightsError: A drawing holds NaN or infinity, or is all black.
         OutOfMemory: A single picture is too large.
     """
-    choice = choose(components, cast("Request", request))
-    (drawn,) = draw_together(components, [choice], on_stage=on_stage, on_step=on_step)
-    return cast("ResultT", drawn)
+    (result,) = draw_together([choose(components, request, clock=Clock(on_stage, on_step))])
+    return result
 
 
 @torch.no_grad()
-def find_region(components: Components, request: EditRequest | RepaintRequest) -> Image.Image:
+def find_region(choice: Choice[EditRequest | RepaintRequest]) -> Image.Image:
     """Return where an edit may change its picture, white in mode L, before anything is drawn.
 
     The errors are those of `draw`.
     """
     with explaining_out_of_memory():
-        choice = choose(components, request)
-        plan = choice.technique.prepare(components, choice.staged, Clock())
+        plan = choice.technique.prepare(choice)
         assert plan.region is not None, "every edit has a region"
         return plan.region()
 
 
 @torch.no_grad()
-def draw_together(
-    components: Components,
-    choices: Sequence[Choice],
-    *,
-    on_stage: OnStage | None = None,
-    on_step: OnStep | None = None,
-    split: Split | None = None,
-    faces: FaceEncoder | None = None,
-) -> list[Result]:
-    """Draw several requests, those of one shape in one pass, and return a result for each.
+def draw_together(choices: Sequence[Choice[Any]]) -> list[Result]:
+    """Draw what was chosen, what is of one shape in one pass, and return a result for each choice.
 
-    Steered requests and released edits have passes of their own. `split` divides a pass that would
-    hold too many requests. `faces` compares people where the best pictures are kept. Other
-    arguments and errors are those of `draw`; an error of one request fails all of them.
+    Steered requests and released edits have passes of their own. The errors are those of `draw`; an
+    error of one request fails all of them.
     """
-    clock = Clock(on_stage)
+    choices[0].clock.start()
     with explaining_out_of_memory():
-        plans, said = [], []
-        for choice in choices:
-            for staged in choice.tries:
-                with hearing() as heard:
-                    plans.append(choice.technique.prepare(components, staged, clock))
-                said.append(heard)
-        made = _carry_out(plans, clock, on_step, split)
+        tries = [choice.attempts() for choice in choices]
+        plans = [_prepared(attempt) for attempts in tries for attempt in attempts]
+        finished = zip(plans, _carry_out(plans, choices[0]), strict=True)
         results = []
-        rows = zip(plans, made, said, strict=True)
-        for choice in choices:
-            tries = [
-                with_warnings(_result(components, plan.request, drawn, clock), (*heard, *later))
-                for plan, (drawn, later), heard in islice(rows, len(choice.tries))
-            ]
-            result = tries[0]
+        for choice, attempts in zip(choices, tries, strict=True):
+            drawn = [_result(attempt, *next(finished)) for attempt in attempts]
+            result = drawn[0]
             if choice.num_kept and isinstance(result, GenerationResult):
-                result = best_of(choice, result, faces)
+                result = best_of(choice, result)
             elif choice.num_kept:
-                result = best_change(choice, tries, faces)
-            results.append(_recorded(components.preset, choice.request, result))
+                result = best_change(choice, drawn)
+            results.append(_recorded(choice, result))
         return results
 
 
-def with_warnings(result: ResultT, warnings: Iterable[str]) -> ResultT:
-    """Return a result with each of some warnings once."""
-    return replace(result, warnings=tuple(dict.fromkeys(warnings)))
+def _prepared(choice: Choice[Any]) -> Plan:
+    plan = choice.technique.prepare(choice)
+    is_steered = plan.request.guidance is not None or plan.request.shaping is not None
+    if is_steered and plan.start is None and not plan.parts:
+        choice.warn("Guidance has no effect here, because no denoiser draws this.")
+    return plan
 
 
-def _recorded(preset: Preset, request: Request, result: ResultT) -> ResultT:
+def _recorded(choice: Choice[Any], result: Result) -> Result:
     """Return a result whose pictures keep how they were made in the files that they become."""
-    record = _record_of(preset, request, result)
+    record = _record_of(choice.components.preset, choice.request, result)
     if isinstance(result, EditResult):
         return replace(result, image=Recorded.of(result.image, record), record=record)
-    own = [{"seed": str(seed)} for seed in result.seeds]
-    own = own if len(own) == len(result.images) else [{}] * len(result.images)
+    seeds = [{"seed": str(seed)} for seed in result.seeds]
+    seeds = seeds if len(seeds) == len(result.images) else [{}] * len(result.images)
     images = (
-        Recorded.of(image, record | seed) for image, seed in zip(result.images, own, strict=True)
+        Recorded.of(image, record | seed) for image, seed in zip(result.images, seeds, strict=True)
     )
     return replace(result, images=tuple(images), record=record)
 
@@ -198,23 +199,25 @@ def _record_of(preset: Preset, request: Request, result: Result) -> dict[str, st
     }
 
 
-def _result(components: Components, request: Request, drawn: Made, clock: Clock) -> Result:
+def _result(choice: Choice[Any], plan: Plan, drawn: Finished) -> Result:
     """Return pictures of 8 bits, and how they were made."""
-    shown = identities_in(request)
-    named = tuple(identity.named for identity in shown if identity.named is not None)
+    components, request, clock = choice.components, plan.request, choice.clock
+    identities = identities_in(request)
+    named = tuple(identity.named for identity in identities if identity.named is not None)
     origin = dict(components.origin)
     if named:
         origin["library"] = "; ".join(map(str, named))
     if request.identity_guidance is not IdentityGuidance.PLAIN:
         origin["identity_guidance"] = request.identity_guidance
-    if any(identity.is_face for identity in shown):
+    if any(identity.is_face for identity in identities):
         origin |= METADATA
     facts: dict[str, Any] = {
         "branches": drawn.branches,
-        "cutouts": tuple(identity.cutouts for identity in shown),
+        "cutouts": tuple(identity.cutouts for identity in identities),
         "named": named,
         "scales": resolved_scales(components.preset, request).given,
         "origin": {**origin, **drawn.facts},
+        "warnings": tuple(dict.fromkeys(choice.warnings)),
     }
     if isinstance(drawn, EditedImage):
         assert not isinstance(request, PersonalizeRequest), "it changes a picture"
@@ -238,69 +241,58 @@ def _result(components: Components, request: Request, drawn: Made, clock: Clock)
     )
 
 
-def _carry_out(
-    plans: Sequence[Plan], clock: Clock, on_step: OnStep | None, split: Split | None
-) -> list[tuple[Made, list[str]]]:
-    """Denoise what can be denoised in one pass, and finish each plan; with what is warned of."""
+def _carry_out(plans: Sequence[Plan], choice: Choice[Any]) -> list[Finished]:
+    """Denoise what can be denoised in one pass, and finish each plan."""
     by_key: dict[tuple[object, ...], list[int]] = {}
-    finished: dict[int, Made | Plan] = {}
-    said: dict[int, list[str]] = {}
+    finished: dict[int, Finished | Plan] = {}
     for index, plan in enumerate(plans):
         if plan.start is not None:
             key = _batch_key(plan, plan.start) if len(plans) > 1 else ()
             by_key.setdefault(key, []).append(index)
         else:
-            with hearing() as said[index]:
-                if not plan.parts and (plan.request.guidance or plan.request.shaping):
-                    warn(logger, "Guidance has no effect here, because no denoiser draws this.")
-                parts = _carry_out(plan.parts, clock, on_step, split)
-                finished[index] = plan.finish(*(part for part, _ in parts))
-    for indices in _passes(by_key, split):
+            finished[index] = plan.finish(*_carry_out(plan.parts, choice))
+    for indices in _passes(by_key, choice.split):
         batch = [plans[index] for index in indices]
-        for index, drawn in zip(indices, _draw_batch(batch, clock, on_step), strict=True):
-            with hearing() as said[index]:
-                finished[index] = plans[index].finish(drawn)
+        for index, drawn in zip(indices, _draw_batch(batch, choice.clock), strict=True):
+            finished[index] = plans[index].finish(drawn)
     results = []
     for index in range(len(plans)):
-        made = finished[index]
-        if isinstance(made, Plan):
-            ((made, later),) = _carry_out([made], clock, on_step, split)
-            said[index] += later
-        results.append((made, said[index]))
+        result = finished[index]
+        if isinstance(result, Plan):
+            (result,) = _carry_out([result], choice)
+        results.append(result)
     return results
 
 
 def _batch_key(plan: Plan, start: Prepared) -> tuple[object, ...]:
     """Return what plans have in common that are drawn in one pass."""
-    own = plan.request
-    is_steered = own.guidance is not None or own.shaping is not None
-    alone = (id(own),) if is_steered or plan.reads_rows else ()
-    return (type(own), getattr(own, "output", None), *alone, *shape_of(start))
+    request = plan.request
+    is_steered = request.guidance is not None or request.shaping is not None
+    alone = (id(request),) if is_steered or plan.reads_rows else ()
+    return (type(request), getattr(request, "output", None), *alone, *shape_of(start))
 
 
 def _passes(
-    by_key: Mapping[tuple[object, ...], Sequence[int]], split: Split | None
+    by_key: Mapping[tuple[object, ...], Sequence[int]], split: Split
 ) -> Iterator[Sequence[int]]:
     for key, indices in by_key.items():
         rest = iter(indices)
-        for size in split(key, len(indices)) if split else [len(indices)]:
+        for size in split(key, len(indices)):
             yield list(islice(rest, size))
 
 
-def _denoised(
-    prepared: Prepared, plan: Plan, clock: Clock, on_step: OnStep | None
-) -> DenoisedLatents:
+def _denoised(prepared: Prepared, plan: Plan, clock: Clock) -> DenoisedLatents:
     """Return all rows denoised, in parts where not all fit into memory and none reads others."""
-    request = plan.request
+    request, on_step = plan.request, clock.on_step
 
     def compute(first: int, end: int) -> DenoisedLatents:
         part = prepared if end - first == count else prepared.rows(first, end)
-        known = 0
+        first_step = 0
         if on_step is not None and isinstance(on_step, Resumable):
-            known, latents = on_step.reached(part, f"{request.guidance} {request.shaping}")
+            first_step, latents = on_step.reached(part, f"{request.guidance} {request.shaping}")
             part = part._replace(latents=latents)
         steering = request.guidance, request.shaping
-        return denoise(part, *steering, on_step=after_step, first=known)
+        return denoise(part, *steering, on_step=after_step, first=first_step)
 
     def after_step(index: int, timestep: float, latents: Tensor) -> Tensor:
         if on_step is not None:  # first, as the report may stop the drawing
@@ -317,14 +309,12 @@ def _denoised(
     )
 
 
-def _draw_batch(
-    batch: Sequence[Plan], clock: Clock, on_step: OnStep | None
-) -> Iterator[DecodedImages]:
+def _draw_batch(batch: Sequence[Plan], clock: Clock) -> Iterator[DecodedImages]:
     """Yield what the denoiser makes of plans of one shape, in one pass."""
     starts = [_with_regions(plan, plan.start) for plan in batch if plan.start is not None]
     request, start = batch[0].request, join_prepared(starts)
     components = start.components
-    latents, mask, regions = _denoised(start, batch[0], clock, on_step)
+    latents, mask, regions = _denoised(start, batch[0], clock)
     clock.end_stage("denoise")
     check_latents(components, latents)
     pixels = latents
@@ -339,21 +329,21 @@ def _draw_batch(
     cell_px = components.preset.latent_cell_px
     mask = resize_mask(mask, (cell_px * latents.shape[2], cell_px * latents.shape[3]))
     first = 0
-    for own in starts:
-        rows = slice(first, first := first + len(own.latents))
-        branches = acting_branches(own.components, own.condition)
-        yield DecodedImages(pixels[rows], mask[rows], regions[rows], own.layouts, branches)
+    for prepared in starts:
+        rows = slice(first, first := first + len(prepared.latents))
+        branches = acting_branches(prepared.components, prepared.condition)
+        yield DecodedImages(pixels[rows], mask[rows], regions[rows], prepared.layouts, branches)
 
 
 def _with_regions(plan: Plan, start: Prepared) -> Prepared:
     """Return the start of a plan, with the masks of a first pass if one was asked for."""
-    asked = plan.request
-    if not isinstance(asked, PersonalizeRequest) or not asked.subjects:
+    request = plan.request
+    if not isinstance(request, PersonalizeRequest) or not request.subjects:
         return start
-    if FIRST_PASS.isdisjoint({asked.mask, asked.detail_mask}):
+    if FIRST_PASS.isdisjoint({request.mask, request.detail_mask}):
         return start
     most = _most_rows(start.latents)
-    return with_regions(start, asked, partial(in_parts, can_split=not plan.reads_rows, most=most))
+    return with_regions(start, request, partial(in_parts, can_split=not plan.reads_rows, most=most))
 
 
 def acting_branches(

@@ -1,6 +1,5 @@
 """The canvas on which networks see a picture, its inversion, and the region that may change."""
 
-import logging
 import math
 import string
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import MAX_SIDE_PX, MIN_SIDE_PX, Components
-from swiftpie.errors import InputError, warn
+from swiftpie.errors import InputError
 from swiftpie.imageio.images import (
     alpha_of,
     as_rgb,
@@ -28,13 +27,11 @@ from swiftpie.imageio.images import (
 )
 from swiftpie.masks import HALF, Box, box_mask, feather, grow, hole_of, resize_mask, without_outside
 from swiftpie.models.text import PromptEncoder
-from swiftpie.pipelines.denoise import Clock
+from swiftpie.pipelines.choose import Choice, Clock
 from swiftpie.pipelines.request import cells_of
 from swiftpie.pipelines.tasks import ChangingT, EditRequest, RepaintRequest
 from swiftpie.types import EditedImage, TextCondition
 from swiftpie.validation import PixelBox, Size
-
-logger = logging.getLogger(__name__)
 
 FEATHER_SIDE_PX = 512  # longer side of a picture whose edges fade over `FEATHER_PX`
 
@@ -228,14 +225,16 @@ def blend_mask(mask: Tensor) -> Image.Image:
     return Image.fromarray(torch.minimum(soft, in_8_bits(mask))[0, 0].cpu().numpy())
 
 
-def says_the_same(compared: Compared) -> bool:
+def says_the_same(choice: Choice[EditRequest], compared: Compared) -> bool:
     """Whether two prompts say the same, so that no region can be found; a warning says so."""
     if compared.are_alike:
-        warn(logger, UNCHANGED)
+        choice.warn(UNCHANGED)
     return compared.are_alike
 
 
-def found_region(latent: Tensor, canvas: Canvas, reach_px: int = 0) -> Tensor:
+def found_region(
+    choice: Choice[EditRequest], latent: Tensor, canvas: Canvas, reach_px: int = 0
+) -> Tensor:
     """Return a region that was found in latents (1, 1, h, w) on the given picture, as bytes.
 
     It is widened by `reach_px`, by default a cell, so that its soft edge lies around it.
@@ -243,7 +242,7 @@ def found_region(latent: Tensor, canvas: Canvas, reach_px: int = 0) -> Tensor:
     height, width = canvas.content
     hard = (resize_mask(latent.cpu(), canvas.padded)[..., :height, :width] > 0.5).float()
     if not hard.any():
-        warn(logger, UNCHANGED)
+        choice.warn(UNCHANGED)
     reach_px = reach_px or canvas.padded[0] // latent.shape[2]
     return without_outside(in_8_bits(resize_mask(grow(hard, reach_px), canvas.full)))
 
@@ -254,14 +253,14 @@ def region_of(pixels: Tensor, canvas: Canvas, *, like: Tensor) -> EditRegion:
     return EditRegion(latent.to(like), pixels)
 
 
-def without_change(compared: Compared, mask: Tensor) -> Tensor:
+def without_change(choice: Choice[EditRequest], compared: Compared, mask: Tensor) -> Tensor:
     """Return `mask`, or an empty one and a warning if the two prompts say the same.
 
     A source prompt without words says nothing about the picture, so the mask is redrawn.
     """
     if not compared.prompts[0].strip() or not compared.are_alike:
         return mask
-    warn(logger, UNCHANGED_INSIDE)
+    choice.warn(UNCHANGED_INSIDE)
     return torch.zeros_like(mask)
 
 

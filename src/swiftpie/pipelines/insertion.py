@@ -3,6 +3,8 @@
 import logging
 import math
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -21,7 +23,7 @@ from swiftpie.photo.ground import box_on_ground, own_height
 from swiftpie.photo.removal import ends_with_thing, removal_of
 from swiftpie.photo.search import Search
 from swiftpie.photo.stance import Orientation, is_flat, stance_of
-from swiftpie.pipelines.denoise import Clock
+from swiftpie.pipelines.choose import Choice, Clock
 from swiftpie.pipelines.edit_region import (
     Canvas,
     blend_mask,
@@ -88,21 +90,20 @@ class Insertion(NamedTuple):
         return mask_to_pil(self.room)[0]
 
 
-def insertion_of(
-    components: Components, request: RepaintRequest, clock: Clock, *, side_px: int | None = None
-) -> Insertion:
+def insertion_of(choice: Choice[RepaintRequest], *, side_px: int | None = None) -> Insertion:
     """Return what goes from a photograph and what comes, in a window on a canvas of `side_px`.
 
     None is the side of the pictures that the networks were trained on.
     """
-    request = in_hole(request)
+    choice = replace(choice, request=in_hole(choice.request))
+    components, request, clock = choice.components, choice.request, choice.clock
     original = as_rgb(request.picture)
     size, thing_box = (original.height, original.width), None
     gone = torch.zeros(1, 1, *size, dtype=torch.uint8)
     if request.mask is not None:
         clock.check()
         gone, thing_box = _removed(request, original, clock.check)
-    subject = _subject_of(request, original, request.box or thing_box)
+    subject = _subject_of(choice, original, request.box or thing_box)
     room = gone.clone()
     clock.check()
     if subject is not None:
@@ -127,16 +128,17 @@ def insertion_of(
 
 
 def _subject_of(
-    request: RepaintRequest, original: Image.Image, box: Box | None
+    choice: Choice[RepaintRequest], original: Image.Image, box: Box | None
 ) -> InsertedSubject | None:
     """Return the subject that comes, in a box or where it would stand."""
+    request = choice.request
     if (identity := request.identity) is None:
         return None
     if box is not None:
         return InsertedSubject(identity, box)
     is_free = request.view is None
     posture = posture_of(identity, request.prompt) if is_free else AS_SHOWN
-    box = proposed_box(original, identity, request.prompt, posture)
+    box = proposed_box(original, identity, request.prompt, posture, warn=choice.warn)
     return InsertedSubject(identity, box, posture)
 
 
@@ -223,7 +225,12 @@ def posture_of(identity: Identity, text: str) -> Posture:
 
 
 def proposed_box(
-    photograph: Image.Image, identity: Identity, prompt: str = "", posture: Posture = AS_SHOWN
+    photograph: Image.Image,
+    identity: Identity,
+    prompt: str = "",
+    posture: Posture = AS_SHOWN,
+    *,
+    warn: Callable[[str], object] = logger.warning,
 ) -> Box:
     """Return a box for a subject without one: on the ground, at the usual height of its name.
 
@@ -235,7 +242,9 @@ def proposed_box(
     extent = extent_in_frame(identity, posture)
     height_m = height_seen(WORD.findall(text.lower()), extent)
     height_m = height_m or own_height(identity.pixels[:1], identity.mask[:1])
-    box = box_on_ground(photograph, extent, height_m, lean=posture.lean, is_cut=identity.is_cut)
+    box = box_on_ground(
+        photograph, extent, height_m, lean=posture.lean, is_cut=identity.is_cut, warn=warn
+    )
     left, top, right, bottom = at_borders(box, identity.cut_at)
     return max(0.0, left), max(0.0, top), min(1.0, right), min(1.0, bottom)
 

@@ -1,6 +1,7 @@
 """SwiftEdit: edits from the noise that an inversion network finds behind a picture."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,8 +15,8 @@ from swiftpie.imageio.images import as_rgb, mask_to_pil
 from swiftpie.masks import from_noise_difference
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import add_noise, draw_noise, draw_step_noise
-from swiftpie.pipelines.choose import resolved_scales, usual_advice
-from swiftpie.pipelines.denoise import Clock, Plan, Prepared
+from swiftpie.pipelines.choose import Choice, Clock, resolved_scales
+from swiftpie.pipelines.denoise import Plan, Prepared
 from swiftpie.pipelines.edit_region import (
     Canvas,
     Compared,
@@ -33,6 +34,7 @@ from swiftpie.pipelines.methods.inversion import EditStart, InversionOptions, Se
 from swiftpie.pipelines.settings import EditMode
 from swiftpie.pipelines.tasks import EditRequest
 from swiftpie.pipelines.techniques.personalize import appearance_condition, read_null_text
+from swiftpie.pipelines.warnings import usual_advice
 from swiftpie.types import NO_FACTS, DecodedImages, EditedImage, IdentityBranch
 
 
@@ -75,14 +77,13 @@ class Inverted(NamedTuple):
 
 @torch.no_grad()
 def prepare_edit(
-    components: Components,
-    request: EditRequest,
-    clock: Clock,
+    choice: Choice[EditRequest],
     *,
-    invert: Callable[[Components, EditRequest, InversionInput, Clock], Inverted] | None = None,
+    invert: Callable[[Choice[EditRequest], InversionInput], Inverted] | None = None,
 ) -> Plan:
     """Find the noise behind a picture, the region that changes, and what is drawn there."""
-    request = in_hole(request)
+    choice = replace(choice, request=in_hole(choice.request))
+    components, request, clock = choice.components, choice.request, choice.clock
     settings, preset = request.settings.of(InversionOptions), components.preset
     mode = mode_of(request.settings, preset)
     is_released = mode is EditMode.RELEASED
@@ -108,13 +109,13 @@ def prepare_edit(
     clock.end_stage("encode")
     prompts = Compared(components.text, (request.source_prompt, request.prompt))
     if mask is not None and request.identity is None and settings.variation == 0:
-        mask = without_change(prompts, mask)
+        mask = without_change(choice, prompts, mask)
     keyword = request.keyword
     compared = Compared(prompts.encoder, ("", keyword)) if keyword else prompts
-    if mask is None and says_the_same(compared):
+    if mask is None and says_the_same(choice, compared):
         mask = torch.zeros(1, 1, *canvas.full, dtype=torch.uint8)
     shown = InversionInput(original, canvas, pixels, latents, prompts, compared, mask)
-    noise, region, condition = (invert or _invert)(components, request, shown, clock)
+    noise, region, condition = (invert or _invert)(choice, shown)
     text = prompts.text if is_released else components.text.encode([request.prompt])
     rows, schedule = len(text.pooled), components.schedule
     noise = _varied(components, noise, settings.variation * region.latent, request.seed)
@@ -145,13 +146,12 @@ def prepare_edit(
     )
 
 
-def _invert(
-    components: Components, request: EditRequest, shown: InversionInput, clock: Clock
-) -> Inverted:
+def _invert(choice: Choice[EditRequest], shown: InversionInput) -> Inverted:
     """Return the noise behind a picture and where it changes, by noise under two prompts.
 
     The denoiser sees the appearance of the picture, weighed inside and outside of the region.
     """
+    components, request = choice.components, choice.request
     latents, mask, prompts = shown.latents, shown.mask, shown.prompts
     source, pair = prompts.prompts[0], shown.compared.prompts
     wanted = tuple(dict.fromkeys([source] if mask is not None else [source, *pair]))
@@ -159,10 +159,10 @@ def _invert(
     behind = components.inverter()(latents.expand(len(wanted), -1, -1, -1), text)
     noise = dict(zip(wanted, behind.split(1), strict=True))
     if mask is None:
-        region = guided_region(noise[pair[0]], noise[pair[1]], request, shown.canvas)
+        region = guided_region(choice, noise[pair[0]], noise[pair[1]], shown.canvas)
     else:
         region = region_of(mask, shown.canvas, like=latents)
-    clock.end_stage("invert")
+    choice.clock.end_stage("invert")
     is_released = mode_of(request.settings, components.preset) is EditMode.RELEASED
     condition = appearance_condition(
         components,
@@ -175,12 +175,12 @@ def _invert(
 
 
 def guided_region(
-    source_noise: Tensor, noise: Tensor, request: EditRequest, canvas: Canvas
+    choice: Choice[EditRequest], source_noise: Tensor, noise: Tensor, canvas: Canvas
 ) -> EditRegion:
     """Return where the noise of two prompts differs: SwiftEdit's self-guided mask."""
-    is_soft = request.settings.of(InversionOptions).self_mask is SelfMask.SOFT
+    is_soft = choice.request.settings.of(InversionOptions).self_mask is SelfMask.SOFT
     latent = from_noise_difference(source_noise, noise, is_soft=is_soft)
-    return EditRegion(latent, found_region(latent, canvas))
+    return EditRegion(latent, found_region(choice, latent, canvas))
 
 
 def finish_edit(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean, pstdev
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ Scores = dict[str, float]
 
 
 @torch.no_grad()
-def best_of(choice: Choice, drawn: GenerationResult, faces: FaceEncoder | None) -> GenerationResult:
+def best_of(choice: Choice[Any], drawn: GenerationResult) -> GenerationResult:
     """Return the best pictures of `drawn`, as many as are kept, the best first, with scores.
 
     `identity_score` is the cosine of the subjects and their references, of several the mean: by a
@@ -47,7 +48,7 @@ def best_of(choice: Choice, drawn: GenerationResult, faces: FaceEncoder | None) 
     images = drawn.images if drawn.tensor is None else to_pil(drawn.tensor)
     masks = [plane(mask) for mask in drawn.subject_masks]
     scores = [
-        _scores(components, request, request.subjects, image, mask, faces)
+        _scores(components, request, request.subjects, image, mask, choice.faces)
         for image, mask in zip(images, masks, strict=True)
     ]
     order = ranked(scores, components.family.ranks_by)[: choice.num_kept]
@@ -64,20 +65,19 @@ def best_of(choice: Choice, drawn: GenerationResult, faces: FaceEncoder | None) 
 
 
 @torch.no_grad()
-def best_change(
-    choice: Choice, results: Sequence[EditResult], faces: FaceEncoder | None
-) -> EditResult:
+def best_change(choice: Choice[Any], results: Sequence[EditResult]) -> EditResult:
     """Return the best of several changes of one picture, with its scores, which are as of new ones.
 
     All stand in one place, so that places are not compared.
     """
     scores, request = [], choice.request
+    components, faces = choice.components, choice.faces
     assert not isinstance(request, PersonalizeRequest), "it changes a picture"
     for result in results:
         mask = plane(result.region)
         box = result.box or (bounding_box(mask) if mask.any() else None)
         subjects = [Subject(request.source, box=box)] if request.source is not None else []
-        result_scores = _scores(choice.components, request, subjects, result.image, mask, faces)
+        result_scores = _scores(components, request, subjects, result.image, mask, faces)
         scores.append({name: result_scores[name] for name in SEEN if name in result_scores})
     best = ranked(scores, SEEN)[0]
     return replace(results[best], scores=(scores[best],))
@@ -204,6 +204,7 @@ def _subject_in(
 def _encoder(components: Components) -> nn.Module | None:
     """Return what sees pictures; of adapters for faces those that read more than vectors."""
     encoder = components.image_encoder
+    encoder = getattr(encoder, "uncached", encoder)  # a cache answers with tokens alone
     if isinstance(encoder, FaceIdentityEncoder):
         return encoder.reader if encoder.needs_crops else None
     return encoder

@@ -9,7 +9,8 @@ from swiftpie.backbones.presets import PRESETS, RECIPES
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.imageio.images import as_rgb, mask_to_pil
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.denoise import Clock, Plan, Prepared
+from swiftpie.pipelines.choose import Choice
+from swiftpie.pipelines.denoise import Plan, Prepared
 from swiftpie.pipelines.edit_region import Canvas, enter_canvas, in_hole
 from swiftpie.pipelines.identity import identity_of_frames
 from swiftpie.pipelines.inversion import finish_edit
@@ -23,7 +24,7 @@ from swiftpie.pipelines.techniques.personalize import (
 
 
 @torch.no_grad()
-def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> Plan:
+def prepare_edit(choice: Choice[EditRequest]) -> Plan:
     """Plan an edit that draws the picture anew from noise, with the old picture as a reference.
 
     Without a mask, all of the picture may change.
@@ -32,7 +33,7 @@ def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> 
         CapabilityError: The model was not made to edit a picture that it reads as a reference.
         InputError: The edit has a further subject or a keyword, or a mask of a wrong shape.
     """
-    request = in_hole(request)
+    components, request, clock = choice.components, in_hole(choice.request), choice.clock
     _check(components, request)
     _, region, canvas = enter_canvas(components, request)
     if region is None:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import cache, cached_property
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Generic, Self, TypeVar, Union
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Self, Union
 
 from swiftpie.arguments import checked
 from swiftpie.backbones.components import FAMILIES, MAX_SIDE_PX, MIN_SIDE_PX
@@ -28,10 +28,9 @@ from swiftpie.pipelines.settings import (
     IdentityGuidance,
     MaskSource,
     Scales,
-    steering_of,
 )
 from swiftpie.places.scenes import scene_library
-from swiftpie.types import EditResult, GenerationResult, Identity, Picture, Prompts, TextCondition
+from swiftpie.types import Identity, Picture, Prompts, TextCondition
 from swiftpie.validation import DRAWN_SEEDS, MAX_IMAGES, MAX_SEED, Box, check_box, parse_size
 
 if TYPE_CHECKING:
@@ -55,8 +54,6 @@ WORDS_ALONE = "words"
 View = tuple[float, float]
 """Yaw and pitch in degrees: at a positive yaw the subject faces right, at a positive pitch it is
 seen from above; at 0, 0 it is seen as in its reference."""
-
-ResultT = TypeVar("ResultT", bound="GenerationResult | EditResult")
 
 
 class Output(StrEnum):
@@ -213,7 +210,7 @@ class Subject:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Drawable(Generic[ResultT]):
+class Drawable:
     """What becomes a result: guidance and attention shaping, which every drawing may use."""
 
     guidance: "Guidance | None" = None  # how several predictions of a step become one
@@ -246,29 +243,17 @@ class Drawable(Generic[ResultT]):
     def __post_init__(self) -> None:
         check_text(*texts_of(self.negative_prompt))
         for name, part in (("guidance", "check"), ("shaping", "at")):
-            if (given := getattr(self, name)) is not None and not hasattr(given, part):
+            if (method := getattr(self, name)) is not None and not hasattr(method, part):
                 raise InputError(
-                    f"`{name}={given!r}` is no method. Give an object of swiftpie.guidance or "
+                    f"`{name}={method!r}` is no method. Give an object of swiftpie.guidance or "
                     "swiftpie.attention.manipulate, or a name as `identity_guidance=`, such as "
                     f"{IdentityGuidance.DCG.value!r}."
                 )
 
-    def steered(self, num_steps: int) -> Self:
-        """Return the same request with the guidance and shaping of its name in so many steps."""
-        if self.identity_guidance is IdentityGuidance.PLAIN:
-            return self
-        if self.guidance is not None or self.shaping is not None:
-            raise InputError(
-                f"`identity_guidance={self.identity_guidance.value}` cannot be combined with "
-                "guidance or shaping: it chooses both. Leave one of them out."
-            )
-        chosen = steering_of(self.identity_guidance, num_steps)
-        return replace(self, guidance=chosen["guidance"], shaping=chosen["shaping"])
-
 
 @checked
 @dataclass(frozen=True, eq=False, kw_only=True)
-class PersonalizeRequest(Drawable["GenerationResult"]):
+class PersonalizeRequest(Drawable):
     """Subjects in a new scene, a picture a seed; after the abstract of arXiv:2605.01510."""
 
     subjects: tuple[Subject, ...]  # none: the prompt alone, for presets with `Capability.TEXT`
@@ -386,8 +371,8 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
         scene, style = self.scene, self.style_reference
         drawn = self if isinstance(scene, str) else replace(self, scene=load_picture(scene))
         region, detail = (
-            opened_region(each, lambda: size_of(drawn)[::-1])
-            for each in (self.mask, self.detail_mask)
+            opened_region(source, lambda: size_of(drawn)[::-1])
+            for source in (self.mask, self.detail_mask)
         )
         if drawn.scene is scene and style is None and region is None and detail is None:
             return self
@@ -424,9 +409,9 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
     def _check_best_of(self, count: int) -> None:
         """Refuse to compare what has no seeds, no pixels or no subject, or to keep more."""
         if self.noise is not None or self.output is Output.LATENTS:
-            given = "latents as output" if self.noise is None else "noise"
+            conflict = "latents as output" if self.noise is None else "noise"
             raise InputError(
-                f"`best_of={count}` cannot be combined with {given}: it compares pictures of "
+                f"`best_of={count}` cannot be combined with {conflict}: it compares pictures of "
                 "seeds. Leave one of them out."
             )
         if len(self.seeds) > count:
@@ -463,19 +448,11 @@ def seeds_of_best(seeds: tuple[int, ...], best_of: int | None) -> tuple[int, ...
     return (*seeds, *(seeds[-1] + number for number in range(1, more + 1)))
 
 
-def with_own(request: PersonalizeRequest, **fields: Any) -> PersonalizeRequest:  # noqa: ANN401 - of the request
-    """Return a request with fields that the library computed itself, so that none is checked."""
-    made = object.__new__(type(request))
-    texts = texts_of(fields.get("prompt", request.prompt))
-    vars(made).update({**vars(request), **fields, "texts": texts})
-    return made
-
-
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """A kind of request as surfaces offer it."""
 
-    request: "type[Drawable[Any]]"
+    request: type[Drawable]
     about: str  # in a sentence or two
     most_subjects: int = 1
     without: tuple[str, ...] = ()  # options of the request
@@ -498,19 +475,19 @@ class Task:
         """Return all that a surface offers, or Python, by field."""
         left_out = (*self.without, *without)
         sources = (self.request, *self.parts)
-        found = {
+        options = {
             name: field
             for source in sources
             for name, field in options_of(source, surface, without=left_out).items()
         }
         placed = options_of(Subject, surface, without=left_out)
-        return found | {name: placed[name] for name in self.placed if name in placed}
+        return options | {name: placed[name] for name in self.placed if name in placed}
 
 
 @checked
 def drawing_of(
     task: Task,
-    said: Mapping[str, Any],
+    options: Mapping[str, Any],
     *,
     subjects: Sequence[Subject] = (),
     seeds: Sequence[int],
@@ -521,8 +498,8 @@ def drawing_of(
 
     Args:
         task: What is drawn.
-        said: What users give of its options, as they type it or as requests have it.
-        subjects: What is shown; those that the prompt names join them, unless `said` forbids it.
+        options: What users give, as they type it or as requests have it.
+        subjects: What is shown; those that the prompt names join them, unless `options` forbid it.
         seeds: One a picture.
         file: Returns the picture of a name; by default texts are words, and no file but a scene.
         folder: Where names of scenes may be files; None: nowhere.
@@ -531,27 +508,27 @@ def drawing_of(
         ConfigError: The size is none.
         InputError: There is no such scene or region, or a number is out of range.
     """
-    own = {name: value for name, value in said.items() if value is not None}
-    own = {"adds_named_subjects": True, **own}
-    if "scales" not in own:
-        own["scales"] = Scales(**pop_options(Scales, own))
-    if isinstance(size := own.get("size_px"), str):
-        own["size_px"] = parse_size(size)
-    for name in {"mask", "detail_mask"} & own.keys():
-        mask = own[name]
+    fields = {name: value for name, value in options.items() if value is not None}
+    fields = {"adds_named_subjects": True, **fields}
+    if "scales" not in fields:
+        fields["scales"] = Scales(**pop_options(Scales, fields))
+    if isinstance(size := fields.get("size_px"), str):
+        fields["size_px"] = parse_size(size)
+    for name in {"mask", "detail_mask"} & fields.keys():
+        mask = fields[name]
         is_file = file is not None and isinstance(mask, str) and mask not in {*MaskSource}
-        own[name] = file(mask) if file is not None and is_file else region_of(mask)
-    if "scene" in own:
-        own["scene"] = read_scene(own["scene"], file, folder)
-    if file is not None and "style_reference" in own:
-        own["style_reference"] = file(own["style_reference"])
+        fields[name] = file(mask) if file is not None and is_file else region_of(mask)
+    if "scene" in fields:
+        fields["scene"] = read_scene(fields["scene"], file, folder)
+    if file is not None and "style_reference" in fields:
+        fields["style_reference"] = file(fields["style_reference"])
     make: Callable[..., PersonalizeRequest] = task.request  # type: ignore[assignment]
-    return make(subjects=tuple(subjects), seeds=tuple(seeds), **own)
+    return make(subjects=tuple(subjects), seeds=tuple(seeds), **fields)
 
 
-def pop_options(source: type, own: dict[str, Any]) -> dict[str, Any]:
-    """Take the options of `source` out of `own`, and return them."""
-    return {name: own.pop(name) for name in _names_of(source) if name in own}
+def pop_options(source: type, fields: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of `source` out of `fields`, and return them."""
+    return {name: fields.pop(name) for name in _names_of(source) if name in fields}
 
 
 @cache
@@ -590,10 +567,10 @@ def cells_of(preset: Preset, size_px: tuple[int, int] | None) -> tuple[int, int]
     unit = cell_px * _cells_in_unit(preset.family)
     if any(side % unit or not MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in (height, width)):
         shrunk = min(1.0, MAX_SIDE_PX / max(1, height, width))
-        near = (max(MIN_SIDE_PX, unit * round(shrunk * side / unit)) for side in (width, height))
+        nearest = (max(MIN_SIDE_PX, unit * round(shrunk * side / unit)) for side in (width, height))
         raise InputError(
             f"The size {width}x{height} px cannot be drawn. Sides must be multiples of {unit} px "
-            f"from {MIN_SIDE_PX} to {MAX_SIDE_PX} px. The nearest is {'x'.join(map(str, near))}."
+            f"from {MIN_SIDE_PX} to {MAX_SIDE_PX} px. The nearest is {'x'.join(map(str, nearest))}."
         )
     return height // cell_px, width // cell_px
 
@@ -637,7 +614,7 @@ def as_subjects(
             "`box`, `view` and `layers` belong to a single identity. With several subjects, give "
             "each its own: Subject(identity, box=…, view=…, layers=…)."
         )
-    return tuple(Subject(each) if isinstance(each, Identity) else each for each in subjects)
+    return tuple(Subject(entry) if isinstance(entry, Identity) else entry for entry in subjects)
 
 
 def region_of(mask: "MaskSource | Region | str") -> "MaskSource | Region":
@@ -647,9 +624,9 @@ def region_of(mask: "MaskSource | Region | str") -> "MaskSource | Region":
     try:
         return MaskSource(mask)
     except ValueError as error:
-        known = ", ".join(repr(source.value) for source in MaskSource)
+        names = ", ".join(repr(source.value) for source in MaskSource)
         raise InputError(
-            f"mask={mask!r} names no source of masks; there are {known}. Pass one of them, a "
+            f"mask={mask!r} names no source of masks; there are {names}. Pass one of them, a "
             "picture, or a tensor (1, 1, H, W) in [0, 1]."
         ) from error
 

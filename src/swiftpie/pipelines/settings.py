@@ -59,10 +59,7 @@ GUIDANCES: "Registry[Callable[[int], Steering]]" = Registry(
 
 
 class IdentityGuidance(StrEnum):
-    """How prompt and identity share the picture: the methods of arXiv:2505.21144, and offered ones.
-
-    Every surface offers the members, so those of `GUIDANCES` join when this module is imported.
-    """
+    """How prompt and identity share the picture: by arXiv:2505.21144, and by `GUIDANCES`."""
 
     PLAIN = "plain"
     DCG = "dcg"  # a scale for each of text and identity: for styles
@@ -70,13 +67,15 @@ class IdentityGuidance(StrEnum):
     AM2 = "am2"  # attention gathered where the identity is: for realism
     DCG_AM1 = "dcg+am1"
     DCG_AM2 = "dcg+am2"
-    _ignore_ = "each"
-    for each in GUIDANCES.names():
-        if each.upper().replace("-", "_") not in vars():  # a name of our own stays ours
-            vars()[each.upper().replace("-", "_")] = each
 
 
-OWN_GUIDANCE = frozenset({"PLAIN", "DCG", "AM1", "AM2", "DCG_AM1", "DCG_AM2"})
+OWN_GUIDANCE: Mapping[str, IdentityGuidance] = IdentityGuidance.__members__
+if GUIDANCES.names():  # Every surface offers the members. A name of our own stays ours.
+    _offered = {name.upper().replace("-", "_"): name for name in GUIDANCES.names()}
+    _names = {**OWN_GUIDANCE, **_offered, **OWN_GUIDANCE}
+    IdentityGuidance = StrEnum(  # type: ignore[no-redef,misc]  # names of entry points
+        "IdentityGuidance", _names, module=__name__
+    )
 
 
 class Steering(TypedDict, total=False):

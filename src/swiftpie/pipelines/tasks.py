@@ -39,7 +39,6 @@ from swiftpie.pipelines.request import (
     texts_of,
 )
 from swiftpie.pipelines.settings import USUAL, EditSettings, Scales
-from swiftpie.types import EditResult
 from swiftpie.validation import Box, check_box
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ LEAST_BOX_PX = 0.5  # sides of a box; what covers less than half of a pixel is o
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class _Changing(Drawable[EditResult]):
+class _Changing(Drawable):
     """A picture that changes, and the subject that comes into it, if any."""
 
     image: "Picture"  # any shape; a hole is what changes if nothing else says that
@@ -247,7 +246,7 @@ TASKS: Mapping[str, Task] = {
 @checked
 def change_of(
     task: Task,
-    said: Mapping[str, Any],
+    options: Mapping[str, Any],
     *,
     image: "Picture",
     source: Source | None,
@@ -258,7 +257,7 @@ def change_of(
 
     Args:
         task: What is done.
-        said: What users give of its options, as they type it or as requests have it; an edit has
+        options: What users give, as they type it or as requests have it; an edit has
             `settings` that they change.
         image: The picture.
         source: What shows the subject that comes into it.
@@ -269,36 +268,36 @@ def change_of(
         ConfigError: Options exclude each other.
         InputError: Nothing says what goes, or a number is out of range.
     """
-    own = {name: value for name, value in said.items() if value is not None}
-    if "style_reference" in own:
-        own["style_reference"] = file(own["style_reference"])
-    mask = own.pop("mask", None)
+    fields = {name: value for name, value in options.items() if value is not None}
+    if "style_reference" in fields:
+        fields["style_reference"] = file(fields["style_reference"])
+    mask = fields.pop("mask", None)
     if mask is not None and not task.takes_mask:
         raise InputError(
             "`mask=` says what is removed, and here nothing is. Say where the subject comes by "
             "`box=`, or replace what is there."
         )
-    scales, removal = Scales(**pop_options(Scales, own)), Removal(**pop_options(Removal, own))
-    settings = replace(own.pop("settings", EditSettings()), **pop_options(EditSettings, own))
+    scales, removal = Scales(**pop_options(Scales, fields)), Removal(**pop_options(Removal, fields))
+    settings = replace(fields.pop("settings", EditSettings()), **pop_options(EditSettings, fields))
     if task.takes_mask:
-        by_words = own.get("keep_pose") and own.get("prompt")
-        own["mask"] = place_of(
+        by_words = fields.get("keep_pose") and fields.get("prompt")
+        fields["mask"] = place_of(
             image,
             mask=None if mask is None else file(mask),
-            box=own.pop("box", None),
+            box=fields.pop("box", None),
             points=removal.points,
             is_needed=task.request is RepaintRequest and not by_words,
         )
     if EditSettings in task.parts:
-        own["settings"] = settings if scales == USUAL else replace(settings, scales=scales)
+        fields["settings"] = settings if scales == USUAL else replace(settings, scales=scales)
     else:
-        own["scales"] = scales
+        fields["scales"] = scales
     if task.request is EditRequest:
-        own["finds_face"] = True
+        fields["finds_face"] = True
     else:
-        own.setdefault("adds_named_subjects", task.most_subjects > 0)
+        fields.setdefault("adds_named_subjects", task.most_subjects > 0)
     make: Callable[..., EditRequest | RepaintRequest] = task.request  # type: ignore[assignment]
-    return make(image=image, source=source, seed=seed, **own)
+    return make(image=image, source=source, seed=seed, **fields)
 
 
 def place_of(

@@ -31,7 +31,8 @@ from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import predict_clean
 from swiftpie.photo.filling import blurred
-from swiftpie.pipelines.denoise import Clock, Prepared, decode, denoise
+from swiftpie.pipelines.choose import Clock
+from swiftpie.pipelines.denoise import Prepared, decode, denoise
 from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import MaskSource, TuneSettings
 from swiftpie.pipelines.techniques.personalize import prepare_subjects

@@ -18,8 +18,7 @@ from swiftpie.imageio.originals import OriginalPicture, composite
 from swiftpie.imageio.writing import PictureData, encode_animation, encode_image, is_clear
 from swiftpie.library import Named
 from swiftpie.masks import Box
-from swiftpie.pipelines.choose import Choice, with_sources
-from swiftpie.pipelines.denoise import CHECK
+from swiftpie.pipelines.choose import CHECK, Choice, with_sources
 from swiftpie.pipelines.request import IdentityRef, Source, Subject
 from swiftpie.pipelines.tasks import EditRequest, Request, equal_pictures
 from swiftpie.remedies import Tongue, spelled
@@ -161,8 +160,8 @@ class DrawingBackend:
         failures = (SwiftPieError, RequestError)
         works = [job.work for job in jobs]
         if isinstance(works[0], Request):
-            resolve = partial(resolved, session)
-            return draw_isolated(session, works, resolve, failures=failures, on_stage=check)
+            request_of = partial(with_kept, session)
+            return draw_isolated(session, works, request_of, failures=failures, on_stage=check)
         (task,) = works  # a group of its own
         try:
             return [task(session)]
@@ -202,12 +201,14 @@ def _without_locals(made: Sequence[Any]) -> Sequence[Any]:
     return made
 
 
-def resolved(session: Session, request: Request) -> Request:
+def with_kept(session: Session, request: Request) -> Request:
+    """Return a request with its stored identities on the device of the networks."""
+
     def encode(source: Source) -> Source:
         is_kept = isinstance(source, IdentityRef)
         return encode_kept(session, source) if is_kept else source
 
-    return session.resolved(with_sources(request, encode))
+    return with_sources(request, encode)
 
 
 def encode_kept(session: Session, source: Source, *, param: str = "identity_id") -> Identity:
@@ -219,7 +220,7 @@ def encode_kept(session: Session, source: Source, *, param: str = "identity_id")
 
 
 def as_files(
-    choice: Choice,
+    choice: Choice[Any],
     drawn: GenerationResult | EditResult,
     *,
     body: Drawing,
@@ -233,7 +234,7 @@ def as_files(
 
 
 def as_file(
-    choice: Choice,
+    choice: Choice[Any],
     drawn: GenerationResult | EditResult,
     *,
     body: Drawing,

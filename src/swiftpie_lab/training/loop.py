@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checka
 import torch
 from torch import Tensor, nn
 
-from swiftpie.errors import ConfigError, SwiftPieError, warn
+from swiftpie.errors import ConfigError, SwiftPieError
 from swiftpie.imageio.atomic import updated_folder
 from swiftpie_lab.training.context import SINGLE_PROCESS, Context, Processes
 from swiftpie_lab.training.optimizers import (
@@ -298,10 +298,10 @@ class TrainingRun:
             )
         now = self.samples_per_step
         if (before := progress.get("samples", now)) != now and self.processes.is_main:
-            warn(
-                logger,
-                f"A step sees {now} pictures, and saw {before} before. loop.accumulate times the "
-                "number of processes has to stay as it was for the same weights.",
+            logger.warning(
+                "A step sees %d pictures, and saw %d before. loop.accumulate times the number of "
+                "processes has to stay as it was for the same weights.",
+                *(now, before),
             )
         return replace(self, first=step, drawn=progress.get("draws", self._draws(step)))
 

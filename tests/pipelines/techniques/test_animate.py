@@ -24,7 +24,8 @@ from swiftpie.geometry.layout import from_box
 from swiftpie.masks import box_mask, subject_extent
 from swiftpie.models.denoiser import predict
 from swiftpie.noise import linear_step
-from swiftpie.pipelines.denoise import Clock, cut_rows, denoise, join_rows, without_identity
+from swiftpie.pipelines.choose import choose
+from swiftpie.pipelines.denoise import cut_rows, denoise, join_rows, without_identity
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.techniques.animate import prepare_animation
 from swiftpie.pipelines.techniques.panorama import WindowedDenoiser
@@ -50,7 +51,7 @@ def asked(session, subject=None, **changes):
 
 
 def prepared(session, request):
-    return prepare_animation(session.components, request, Clock()).start
+    return prepare_animation(choose(session.components, request)).start
 
 
 def latents(session, request):

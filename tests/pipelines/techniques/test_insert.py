@@ -7,18 +7,14 @@ import torch
 from PIL import Image, ImageColor
 
 from swiftpie import InputError
-from swiftpie.pipelines.denoise import CHECK, Clock
+from swiftpie.pipelines.choose import CHECK
 from swiftpie.pipelines.insertion import insertion_of, pasted, patch_of, proposed_box
 from swiftpie.pipelines.tasks import RepaintRequest
 from swiftpie.places.scenes import scene_library
-from tests.parity.edit import photograph, values
+from tests.parity.edit import changed, photograph, values
 from tests.quick import thorough_but
 
 SPOT = (0.3, 0.4, 0.6, 0.7)
-
-
-def changed(result, photo):
-    return (values(result.image) != values(photo)).any(axis=-1)
 
 
 @pytest.mark.parametrize("size", [(37, 211), (5, 3)])
@@ -34,9 +30,10 @@ def test_a_subject_changes_only_its_region_at_any_size(session, identity, size):
 def test_a_region_covers_pixels_whose_blue_alone_differs(session, identity):
     photo = photograph(96, 96)
     request = RepaintRequest(image=photo, source=identity, box=SPOT, seed=1)
-    insertion = insertion_of(session.components, session.resolved(request), Clock())
-    bluer = patch_of(insertion, Clock()).pixels + torch.tensor([0, 0, 0.2]).view(1, 3, 1, 1)
-    result = pasted(insertion, bluer, Clock())
+    choice = session.choose(request)
+    insertion = insertion_of(choice)
+    bluer = patch_of(insertion, choice.clock).pixels + torch.tensor([0, 0, 0.2]).view(1, 3, 1, 1)
+    result = pasted(insertion, bluer, choice.clock)
     apart = values(result.image) - values(photo)
     assert not apart[..., :2].any()
     assert apart[..., 2].any()

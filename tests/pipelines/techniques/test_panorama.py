@@ -12,7 +12,8 @@ import torch
 from swiftpie import InputError, PersonalizeRequest, Scales, Session, Subject
 from swiftpie.backbones.components import load_components
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.denoise import Clock, denoise
+from swiftpie.pipelines.choose import choose
+from swiftpie.pipelines.denoise import denoise
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.settings import MaskSource
 from swiftpie.pipelines.techniques.panorama import (
@@ -44,7 +45,7 @@ def asked(session, **changes):
 
 
 def latents(session, request, denoiser=None):
-    start = prepare_panorama(session.components, request, Clock()).start
+    start = prepare_panorama(choose(session.components, request)).start
     if denoiser is not None:
         start = start._replace(components=replace(start.components, denoiser=denoiser))
     return denoise(start).latents

@@ -11,7 +11,8 @@ from swiftpie.imageio.images import to_pil
 from swiftpie.mini.layout_predictor import side_by_side
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.denoise import Clock, decode
+from swiftpie.pipelines.choose import Clock
+from swiftpie.pipelines.denoise import decode
 from swiftpie.pipelines.request import PersonalizeRequest
 from swiftpie.pipelines.techniques.personalize import prepare_subjects
 

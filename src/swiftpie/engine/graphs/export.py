@@ -36,7 +36,7 @@ from swiftpie.pipelines.identity import encode_identity, identity_of_frames
 from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, Subject, cells_of
 from swiftpie.pipelines.settings import MaskSource, ResolvedScales, Scales
 from swiftpie.pipelines.techniques.personalize import source_of_detail, subject_condition
-from swiftpie.types import Identity, TextCondition
+from swiftpie.types import GenerationResult, Identity, TextCondition
 
 FORMAT = "swiftpie-graphs/1"
 SHEET = "swiftpie.json"
@@ -137,7 +137,9 @@ def export_onnx(
 def check(components: Components, folder: Path, sheet: Sheet) -> float:
     """Return how alike the picture of the graphs is, in dB, or raise CapabilityError."""
     request = replace(_request(components), size_px=sheet.image_size_px, output=Output.PIXELS)
-    usual = draw(components, request).tensor
+    drawn = draw(components, request)
+    assert isinstance(drawn, GenerationResult), "it is a new picture"
+    usual = drawn.tensor
     assert usual is not None
     ports, identity = sheet.graphs[DRAW].inputs, request.subjects[0].identity
     count, _, *shape = ports["noise"].shape

@@ -46,7 +46,7 @@ from swiftpie.pipelines.identity import encode_identity, face_identity
 from swiftpie.pipelines.request import Output, PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales
 from swiftpie.pipelines.tasks import EditRequest
-from swiftpie.types import Identity
+from swiftpie.types import GenerationResult, Identity
 
 logger = logging.getLogger(__name__)
 
@@ -314,7 +314,8 @@ def decoder_calls(components: Components, form: Nested) -> list[Call]:
     batch, _, *cells = form[0].shape
     encoded = [components.autoencoder.encode(scene) for scene in _scenes(components, cells)]
     requests = _requests(components, (1, *cells), _identities(components, len(encoded)), 1)
-    drawn = [draw(components, request).tensor for request in requests]
+    results = [draw(components, request) for request in requests]
+    drawn = [result.tensor for result in results if isinstance(result, GenerationResult)]
     return [(each.expand(batch, -1, -1, -1),) for each in (*encoded, *drawn) if each is not None]
 
 

@@ -20,8 +20,8 @@ from swiftpie.masks import box_mask
 from swiftpie.models.denoiser import Denoiser, DenoiserCall, WrappedDenoiser
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.animation import AnimateRequest
-from swiftpie.pipelines.choose import Technique
-from swiftpie.pipelines.denoise import Clock, Plan, cut_rows, mixed_rows
+from swiftpie.pipelines.choose import Choice, Technique
+from swiftpie.pipelines.denoise import Plan, cut_rows, mixed_rows
 from swiftpie.pipelines.request import PersonalizeRequest, Subject, cells_of
 from swiftpie.pipelines.settings import MaskSource
 from swiftpie.pipelines.techniques.panorama import Window, WindowedDenoiser, fade, spans
@@ -45,13 +45,14 @@ def claims(components: Components, _request: AnimateRequest) -> bool:
 
 
 @torch.no_grad()
-def prepare_animation(components: Components, request: AnimateRequest, clock: Clock) -> Plan:
+def prepare_animation(choice: Choice[AnimateRequest]) -> Plan:
     """Place the subjects in every frame, and let the denoiser read all frames together.
 
     Raises:
         CapabilityError: The request has a place, or views that change.
         InputError: A subject moves from no box, or out of a region that stays.
     """
+    components, request = choice.components, choice.request
     _check_drawable(components, request)
     states, shares = _in_boxes(components, request).states, request.shares()
     prompts = tuple(str(state.prompt) for state in states)
@@ -62,7 +63,7 @@ def prepare_animation(components: Components, request: AnimateRequest, clock: Cl
         seeds=request.seeds * len(shares),
         noise=_draw_noise(components, request),
     )
-    start = prepare_subjects(components, still, clock, place=partial(_stand, request))
+    start = prepare_subjects(components, still, choice.clock, place=partial(_stand, request))
     if request.to:
         text = mixed_rows(read_prompts(components, prompts, rows=len(prompts)), shares)
         start = start._replace(text=text)

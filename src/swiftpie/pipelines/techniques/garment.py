@@ -16,8 +16,8 @@ from swiftpie.errors import CapabilityError, InputError
 from swiftpie.imageio.images import as_rgb
 from swiftpie.photo.cutout import cut_out
 from swiftpie.photo.search import Search
-from swiftpie.pipelines.choose import Technique, choose
-from swiftpie.pipelines.denoise import Clock, Plan
+from swiftpie.pipelines.choose import Choice, Technique, choose
+from swiftpie.pipelines.denoise import Plan
 from swiftpie.pipelines.insertion import DEFAULT_PROMPT
 from swiftpie.pipelines.methods.inversion import InversionOptions
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
@@ -29,22 +29,23 @@ SHARED = (
 )
 
 
-def prepare_garment(components: Components, request: RepaintRequest, clock: Clock) -> Plan:
+def prepare_garment(choice: Choice[RepaintRequest]) -> Plan:
     """Prepare the edit that a garment is; outside of the region the photograph stays bit for bit.
 
     Raises:
         CapabilityError: The networks show no subject in the pose of another, or only its meaning.
         InputError: Nothing says where it goes.
     """
+    components, request = choice.components, choice.request
     scales = request.scales
     if scales.detail_scale is None:
         scales = replace(scales, detail_scale=Scales.of(components.preset).detail_scale)
     _check(components, request, scales)
-    choice = choose(components, _as_edit(request, EditSettings(scales=scales)))
-    if choice.technique.options is InversionOptions:
+    edit = choose(components, _as_edit(request, EditSettings(scales=scales)))
+    if edit.technique.options is InversionOptions:
         settings = EditSettings(mode=EditMode.PAPER, scales=scales)
-        choice = choose(components, _as_edit(request, settings))
-    return choice.technique.prepare(components, choice.staged, clock)
+        edit = choose(components, _as_edit(request, settings))
+    return choice.prepared_by(edit.technique, edit.request)
 
 
 def _as_edit(request: RepaintRequest, settings: EditSettings) -> EditRequest:

@@ -9,8 +9,8 @@ from swiftpie.imageio.images import extrapolate, in_unit, to_pil
 from swiftpie.masks import resize_mask
 from swiftpie.noise import add_noise
 from swiftpie.photo.filling import CanvasDrawing, draw_over, without_model_error
-from swiftpie.pipelines.choose import Technique, resolved_scales
-from swiftpie.pipelines.denoise import Clock, Plan, Prepared
+from swiftpie.pipelines.choose import Choice, Clock, Technique, resolved_scales
+from swiftpie.pipelines.denoise import Plan, Prepared
 from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.pipelines.insertion import Insertion, insertion_of, noise_of, pasted, patch_of
 from swiftpie.pipelines.style import with_style
@@ -20,14 +20,14 @@ from swiftpie.types import DecodedImages, EditedImage
 
 
 @torch.no_grad()
-def prepare_insert(components: Components, request: RepaintRequest, clock: Clock) -> Plan:
+def prepare_insert(choice: Choice[RepaintRequest]) -> Plan:
     """Prepare what networks draw in a window of the photograph, of which they see all that stays.
 
     Raises:
         CapabilityError: The networks have no adapter, or cannot turn a subject.
     """
-    name = components.preset.name
-    if request.view is not None:
+    components, name = choice.components, choice.components.preset.name
+    if choice.request.view is not None:
         raise CapabilityError(
             f"Preset {name!r} cannot turn subjects. Describe the view in the prompt, or give a "
             "picture with that view."
@@ -38,10 +38,11 @@ def prepare_insert(components: Components, request: RepaintRequest, clock: Clock
             "in the prompt of an edit what is to be there, and give the place as its mask: "
             "`edit(photo, prompt, mask=…)`."
         )
-    insertion = insertion_of(components, request, clock)
+    insertion = insertion_of(choice)
     start = _start(components, insertion)
     # All of the room is drawn, that of a subject's shadow as well.
     insertion = insertion._replace(gone=insertion.room, patch=insertion.canvas.window)
+    clock = choice.clock
     clock.end_stage("prepare")
 
     def finish(drawn: DecodedImages) -> EditedImage:

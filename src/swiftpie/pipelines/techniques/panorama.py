@@ -19,8 +19,8 @@ from torch import Tensor
 from swiftpie.backbones.components import SAME_AREA, Components
 from swiftpie.errors import InputError
 from swiftpie.models.denoiser import Denoiser, DenoiserCall, SubjectCondition, WrappedDenoiser
-from swiftpie.pipelines.choose import Technique
-from swiftpie.pipelines.denoise import Clock, Plan
+from swiftpie.pipelines.choose import Choice, Technique
+from swiftpie.pipelines.denoise import Plan
 from swiftpie.pipelines.request import PersonalizeRequest
 from swiftpie.pipelines.settings import FOUND, MaskSource
 from swiftpie.pipelines.techniques.personalize import (
@@ -47,11 +47,12 @@ def claims(components: Components, request: PersonalizeRequest) -> bool:
 
 
 @torch.no_grad()
-def prepare_panorama(components: Components, request: PersonalizeRequest, clock: Clock) -> Plan:
+def prepare_panorama(choice: Choice[PersonalizeRequest]) -> Plan:
     """Prepare the picture, read window by window; InputError for a subject without a region."""
+    components, request = choice.components, choice.request
     check_subjects(components, request)
     _check_regions(components, request)
-    start = prepare_subjects(components, request, clock)
+    start = prepare_subjects(components, request, choice.clock)
     # The trained size, where the picture is not smaller.
     trained = components.preset.image_size_px // components.preset.latent_cell_px
     window = min(trained, start.latents.shape[2]), min(trained, start.latents.shape[3])

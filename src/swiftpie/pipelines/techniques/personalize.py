@@ -17,8 +17,8 @@ from swiftpie.guidance import Guidance, Plain, branches_of
 from swiftpie.masks import Box, box_mask, resize_mask, subject_extent
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_step_noise
-from swiftpie.pipelines.choose import Technique, resolved_scales
-from swiftpie.pipelines.denoise import Clock, Plan, Prepared
+from swiftpie.pipelines.choose import Choice, Clock, Technique, resolved_scales
+from swiftpie.pipelines.denoise import Plan, Prepared
 from swiftpie.pipelines.layers import scales_of
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
@@ -52,12 +52,11 @@ def claims(components: Components, request: PersonalizeRequest) -> bool:
     return request.scene in ("", WORDS_ALONE)
 
 
-def prepare_picture(
-    components: Components, request: PersonalizeRequest, clock: Clock, *, place: Place | None = None
-) -> Plan:
+def prepare_picture(choice: Choice[PersonalizeRequest], *, place: Place | None = None) -> Plan:
     """Read the prompts and place the subjects, by default as the family does."""
+    components, request = choice.components, choice.request
     check_subjects(components, request)
-    start = prepare_subjects(components, request, clock, place=place)
+    start = prepare_subjects(components, request, choice.clock, place=place)
     return Plan(request, lambda drawn: drawn, start)
 
 

@@ -14,5 +14,5 @@ TECHNIQUE = Technique(
     lambda _, request: request.scene != WORDS_ALONE,
     needs="scene",
     draws_by_seed=True,
-    advice=later("swiftpie.pipelines.choose:scene_advice"),
+    advice=later("swiftpie.pipelines.warnings:scene_advice"),
 )

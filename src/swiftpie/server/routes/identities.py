@@ -24,9 +24,9 @@ from swiftpie.photo.cutout import CutOut
 from swiftpie.photo.cutout import cut_out as cutout_of
 from swiftpie.photo.search import ANYWHERE, search_of
 from swiftpie.photo.several import cut_out_all
-from swiftpie.pipelines.choose import doubts_of
 from swiftpie.pipelines.identity_file import identity_bytes
 from swiftpie.pipelines.request import Pictures
+from swiftpie.pipelines.warnings import doubts_of
 from swiftpie.remedies import Tongue, spelled
 from swiftpie.server.decoding import SEARCHED_BYTES, Upload
 from swiftpie.server.drawing import encode_kept

@@ -20,7 +20,7 @@ from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import from_box
 from swiftpie.imageio.images import bounding_box, mask_to_pil, to_pil, to_tensor
 from swiftpie.mini.insert import prepare_insert
-from swiftpie.pipelines.denoise import Clock
+from swiftpie.pipelines.choose import choose
 from swiftpie.pipelines.insertion import insertion_of
 from swiftpie.pipelines.tasks import RepaintRequest
 from swiftpie.places.scenes import scene_library
@@ -328,9 +328,9 @@ def exactly_drawn(session: Session, request: RepaintRequest, truth: Rendering) -
 
     `truth` (1, 3, H, W) is as large as the photograph.
     """
-    components, side_px = session.components, session.components.preset.image_size_px
-    plan = prepare_insert(components, request, Clock(), side_px=side_px)
-    insertion = insertion_of(components, request, Clock())
+    choice = choose(session.components, request)
+    plan = prepare_insert(choice, side_px=session.components.preset.image_size_px)
+    insertion = insertion_of(choice)
     canvas = insertion.canvas
     after, before = canvas.enter(to_pil(truth.pixels)[0]), canvas.enter(request.picture)
     mask = canvas.enter_mask((255 * truth.mask).to(torch.uint8))
