@@ -269,7 +269,7 @@ class Situation(NamedTuple):
     view: Box  # The part of a drawn place that a wide picture shows.
     is_ground: bool  # whether the place has ground
     near: float  # in [0, 1), by seed: how near they stand
-    aside: float  # the same: where one stands, from the left
+    aside: float  # in [0, 1), by seed: where one stands, from the left
 
     @property
     def regions(self) -> list[Tensor | None]:

@@ -69,13 +69,13 @@ class Vocabulary:
 
         `shown` are names that pictures explain; None means that they explain every name.
         """
-        found = words_in(MEASURE.sub(" ", prompt))
+        words = words_in(MEASURE.sub(" ", prompt))
         names = {
             word
-            for word in self._names_in(found)
+            for word in self._names_in(words)
             if shown is None or word in self.words_of_names or word in shown
         }
-        return [word for word in dict.fromkeys(found) if not (word in names or self.knows(word))]
+        return [word for word in dict.fromkeys(words) if not (word in names or self.knows(word))]
 
     def as_taught(self, prompt: str) -> str:
         """Return `prompt` in words that captions had: "mountains" for "mountain", others left out.
@@ -85,18 +85,18 @@ class Vocabulary:
         """
         named, *rest = WEARS.split(prompt, maxsplit=1)
         tokens = WORD_OR_NUMBER.findall(plain("".join((WORN.sub(GENERIC, named), *rest))))
-        found = [WORD.findall(token) for token in tokens]
-        flat = [word for words in found for word in words]
+        spelled = [WORD.findall(token) for token in tokens]
+        flat = [word for words in spelled for word in words]
         names = {*self._names_in(flat, needs_known=False)} - self.words
-        said: list[str | None] = []  # None is a word that is left out
+        taught: list[str | None] = []  # None is a word that is left out
         for is_name, group in groupby(
-            zip(tokens, found, strict=True),
+            zip(tokens, spelled, strict=True),
             lambda pair: names.issuperset(pair[1]) and pair[1] != [],
         ):
             run = list(group)
             forms = [self._read(token, words, is_name=is_name) for token, words in run]
-            said += [GENERIC] if is_name and not any(forms) and GENERIC in self.words else forms
-        return " ".join(_without_loose_ends(said))
+            taught += [GENERIC] if is_name and not any(forms) and GENERIC in self.words else forms
+        return " ".join(_without_loose_ends(taught))
 
     def _read(self, token: str, words: Sequence[str], *, is_name: bool) -> str | None:
         """Return what stands for a token of a prompt; None if captions had nothing of it."""
@@ -112,8 +112,8 @@ class Vocabulary:
 
     def near(self, word: str) -> list[str]:
         """Return known words that may be meant by a misspelled `word`."""
-        known = self.words | self.words_of_names - {word} if len(word) >= LEAST_LETTERS else ()
-        alike = sorted(each for each in known if each[0] == word[0])
+        words = self.words | self.words_of_names - {word} if len(word) >= LEAST_LETTERS else ()
+        alike = sorted(other for other in words if other[0] == word[0])
         return difflib.get_close_matches(word, alike, NUM_NEAR, LEAST_LIKENESS)
 
     def _taught_form(self, word: str) -> str | None:
@@ -138,35 +138,35 @@ class Vocabulary:
         """The words that names are made of."""
         return frozenset(word for name in self.names for word in name.split())
 
-    def _names_in(self, found: Sequence[str], *, needs_known: bool = True) -> Iterator[str]:
+    def _names_in(self, tokens: Sequence[str], *, needs_known: bool = True) -> Iterator[str]:
         """Yield the words that name subjects, by the form of the prompt.
 
         A name stands at the beginning, or after "of" or "and", perhaps behind adjectives. It ends
         at a known word or at a verb in -ing. At the end of the prompt it must be known itself, if
         `needs_known` is set.
         """
-        for end, run in runs_between(found, self.words):
-            if not self._may_name(found, end - len(run)):
+        for end, run in runs_between(tokens, self.words):
+            if not self._may_name(tokens, end - len(run)):
                 continue
-            if end == len(found) and needs_known:
+            if end == len(tokens) and needs_known:
                 yield from filter(self._names, run)
-            elif found[end : end + 1] != ["of"]:  # "an oil painting of" names an art
+            elif tokens[end : end + 1] != ["of"]:  # "an oil painting of" names an art
                 yield from run if " ".join(run) in self.names else _before_verb(run)
 
-    def _may_name(self, found: Sequence[str], start: int) -> bool:
+    def _may_name(self, tokens: Sequence[str], start: int) -> bool:
         first = start
-        while first and found[first - 1] in SIZES | self.looks:
+        while first and tokens[first - 1] in SIZES | self.looks:
             first -= 1
-        before = found[first - 1] if first else ""
+        before = tokens[first - 1] if first else ""
         is_behind_colour = before == "white" and first < start  # "black and white a …"
         return before in BEFORE_NAMES or is_behind_colour
 
 
-def _without_loose_ends(said: Sequence[str | None]) -> list[str]:
+def _without_loose_ends(words: Sequence[str | None]) -> list[str]:
     """Return words without articles and prepositions whose noun was left out, (None)."""
     kept: list[str] = []
     is_loose = False
-    for word in (*said, ""):
+    for word in (*words, ""):
         is_end = is_loose and (word == "" or word in LINKS)
         while is_end and kept and kept[-1] in LINKS:
             kept.pop()
@@ -176,11 +176,11 @@ def _without_loose_ends(said: Sequence[str | None]) -> list[str]:
 
 
 def runs_between(
-    found: Sequence[str], words: Collection[str]
+    tokens: Sequence[str], words: Collection[str]
 ) -> Iterator[tuple[int, Sequence[str]]]:
     """Yield the runs between `words`, each with the index after it."""
     place = 0
-    for is_word, group in groupby(found, key=lambda word: word in words):
+    for is_word, group in groupby(tokens, key=lambda word: word in words):
         run = list(group)
         place += len(run)
         if not is_word:
@@ -241,7 +241,7 @@ def subjects_in(
         wears: Whether something that the first subject wears has been left out.
         is_bare: Whether a place without a preposition has been left out.
     """
-    found, loose = list[Mention](), list[str]()
+    mentions, loose = list[Mention](), list[str]()
     at, before = 0, ""
     is_last = False  # whether the subject that was found last stands in the phrase before
     while at < len(tokens):
@@ -251,31 +251,35 @@ def subjects_in(
         start, (mention, at) = at, _mention(tokens, at, taught)
         if wears and mention is not None and mention.words.split()[-1] in WORN_NOUNS:
             mention = None
-        twin = _twin_of(mention, found) if before in LISTS else None
+        twin = _twin_of(mention, mentions) if before in LISTS else None
         if twin is not None and mention is not None:
-            found[twin], is_last = found[twin].with_twin(mention), False
+            mentions[twin], is_last = mentions[twin].with_twin(mention), False
             continue
-        if mention is None or mention.is_in(found) or len(found) == MAX_MENTIONS:
+        if mention is None or mention.is_in(mentions) or len(mentions) == MAX_MENTIONS:
             is_last = False
         elif before in LISTS:
             is_last = _is_said(mention, before, is_bare=is_bare)
         else:  # "a photo of a dog", and not "a pot of nothing" or "a dog made of wood"
-            is_single = bool(found) and " " not in found[-1].words and "made" not in found[-1].after
-            is_last = before == "of" and (not found or (is_last and is_single))
-            is_last &= mention.subject is not None or not (found and found[-1].subject)
-            loose += found.pop().words.split() if is_last and found else []
+            is_single = (
+                bool(mentions)
+                and " " not in mentions[-1].words
+                and "made" not in mentions[-1].after
+            )
+            is_last = before == "of" and (not mentions or (is_last and is_single))
+            is_last &= mention.subject is not None or not (mentions and mentions[-1].subject)
+            loose += mentions.pop().words.split() if is_last and mentions else []
         if is_last and mention is not None:
-            found.append(mention)
+            mentions.append(mention)
         else:
             loose += [*([] if before in LISTS else [before]), *tokens[start:at]]
-    return found, loose
+    return mentions, loose
 
 
-def _twin_of(mention: Mention | None, found: Sequence[Mention]) -> int | None:
-    """Return which of the subjects `found` is named once more: "a dog and a dog"."""
+def _twin_of(mention: Mention | None, mentions: Sequence[Mention]) -> int | None:
+    """Return which of the `mentions` is named once more: "a dog and a dog"."""
     if mention is None or mention.subject is None or not mention.has_article:
         return None
-    return next((at for at, other in enumerate(found) if other.words == mention.words), None)
+    return next((at for at, other in enumerate(mentions) if other.words == mention.words), None)
 
 
 def _is_said(mention: Mention, before: str, *, is_bare: bool) -> bool:

@@ -198,12 +198,12 @@ def _outline(request: EditRequest, original: Image.Image) -> Tensor:
         opacity = find_inside(cutout_network(), original, marked)
     else:
         box = mask if isinstance(mask, tuple) else None  # `Session.resolved` opens files
-        found = find_with(cutout_network(), original, Search(box=box))
-        if box is None and (found.how.confidence or 0) < UNSURE:
-            found = find_verified(cutout_network(), original)
-            assert found.how.confidence is not None, "the network for cut-outs is"
-            fault = "its outline is uncertain" * (found.how.confidence < AGREED)
-        opacity = found.mask
+        cutout = find_with(cutout_network(), original, Search(box=box))
+        if box is None and (cutout.how.confidence or 0) < UNSURE:
+            cutout = find_verified(cutout_network(), original)
+            assert cutout.how.confidence is not None, "the network for cut-outs is"
+            fault = "its outline is uncertain" * (cutout.how.confidence < AGREED)
+        opacity = cutout.mask
     share = (opacity > 0.5).float().mean()
     if not MIN_SHARE < share < MAX_SHARE:
         fault = "nothing stands out there as one subject"
@@ -372,17 +372,19 @@ def _more_than_words(before: Reading, after: Reading) -> NotDrawn | None:
 
 def _new_words(before: Reading, after: Reading, *, is_described: bool) -> list[str]:
     """Return the words that come; what a picture shows that nothing tells is no news."""
-    said = after.subject_tokens
+    tokens = after.subject_tokens
     if is_described:
-        return _without(said, before.subject_tokens)
-    if TURNS.intersection(said[:1]) and not INTO.isdisjoint(said):
-        return _without([*dropwhile(lambda word: word not in INTO, said)][1:], ())
+        return _without(tokens, before.subject_tokens)
+    if TURNS.intersection(tokens[:1]) and not INTO.isdisjoint(tokens):
+        return _without([*dropwhile(lambda word: word not in INTO, tokens)][1:], ())
     assert after.vocabulary is not None, "it was read by one"
-    uncoloured, _ = _looking(_without(said, ()))
-    others = {*_without(said, uncoloured), *(FILLERS - BEFORE_NOUNS)}
-    found, _ = subjects_in([word for word in said if word not in others], after.vocabulary.words)
-    nouns = (mention.words.split()[0 if mention.subject else -1 :] for mention in found)
-    return _without(said, [*chain.from_iterable(nouns)])
+    uncoloured, _ = _looking(_without(tokens, ()))
+    others = {*_without(tokens, uncoloured), *(FILLERS - BEFORE_NOUNS)}
+    mentions, _ = subjects_in(
+        [word for word in tokens if word not in others], after.vocabulary.words
+    )
+    nouns = (mention.words.split()[0 if mention.subject else -1 :] for mention in mentions)
+    return _without(tokens, [*chain.from_iterable(nouns)])
 
 
 def _is_of_another(after: Reading) -> bool:
@@ -399,10 +401,10 @@ def _is_of_another(after: Reading) -> bool:
 def _looking(words: Sequence[str]) -> tuple[list[str], str | None]:
     """Return words but for those of a look, and the colour or material that most of them name."""
     text = f" {' '.join(words)} "
-    found = phrases_in(text, LOOKS)
-    if not found:
+    looks = phrases_in(text, LOOKS)
+    if not looks:
         return [*words], None
-    name, phrase = max(found, key=lambda look: (len(look.phrase), look))
+    name, phrase = max(looks, key=lambda look: (len(look.phrase), look))
     return _without(words, phrase.split()), name
 
 
