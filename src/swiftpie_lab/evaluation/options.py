@@ -7,7 +7,7 @@ import typer
 
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.cli.options import FieldOptions
-from swiftpie.pipelines.settings import EditSettings
+from swiftpie.pipelines.settings import EditSettings, Scales
 
 PUBLISHED = (
     *("recipe", "preset", "weights", "base", "adapter", "image_encoder"),
@@ -18,6 +18,9 @@ LoadedInSteps = Annotated[LoadOptions, FieldOptions(LoadOptions, STEPS)]
 LoadedInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*STEPS, "size_px"))]
 EditRules = Annotated[
     EditSettings, FieldOptions(EditSettings, ("method", "mode", "start", "self_mask"))
+]
+EditScales = Annotated[
+    dict[str, float], FieldOptions(Scales, ("identity_scale", "background_scale", "text_scale"))
 ]
 LoadedToEdit = Annotated[LoadOptions, FieldOptions(LoadOptions, EDITS)]
 LoadedToEditInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*EDITS, "size_px"))]

@@ -17,6 +17,7 @@ from swiftpie.config import read_fields
 from swiftpie.errors import ConfigError, InputError, short_reason
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
+from swiftpie.pipelines.settings import Scales
 from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.case import Evidence, Row
 from swiftpie_lab.evaluation.command import (
@@ -195,16 +196,12 @@ def read_pie(root: Path, *, limit: int | None = None) -> PieBenchmark:
         ) from error
     try:
         mapping = json.loads(data)
+        if not isinstance(mapping, dict) or not mapping:
+            raise ValueError("it holds no entries by name")
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"'{path}' is not JSON ({str(error)[:100]}). The mapping of PIE-Bench is needed. "
-            "Download it again."
+            f"'{path}' is no mapping in JSON ({str(error)[:100]}). Download PIE-Bench's again."
         ) from error
-    if not isinstance(mapping, dict) or not mapping:
-        raise InputError(
-            f"'{path}' holds no entries. An object with one entry a picture is needed. Download "
-            "it again."
-        )
     cases = tuple(_case(root, name, entry) for name, entry in list(mapping.items())[:limit])
     return PieBenchmark(root, cases, hashlib.sha256(data).hexdigest())
 
@@ -217,7 +214,6 @@ def decode_mask(runs: Sequence[int], *, height: int, width: int) -> Tensor:
             off, as the published decoder does.
         height: Rows of the picture.
         width: Columns of the picture.
-
     """
     count = height * width
     flat = torch.zeros(count)
@@ -272,14 +268,16 @@ def open_pie(
     mask: given.MaskName = "found",
     cases: FirstCases = None,
     files: PieNetworks,
+    scales: given.EditScales,
     rules: given.EditRules,
     loading: given.LoadedToEdit,
 ) -> Trial[PieCase]:
     """Judge edits of PIE-Bench by its own definitions; bring the dataset yourself.
 
     Figures that need CLIP or DINO take weights that you give, and are otherwise reported as
-    not computed. An interrupted run goes on where it stopped.
+    not computed. An interrupted run goes on where it stopped; one a scale is a sweep.
     """
+    rules = replace(rules, scales=Scales(**scales))
     benchmark = read_pie(dataset, limit=cases)
     networks = open_networks(files, loading)
 
@@ -298,6 +296,6 @@ BENCHMARK = BenchmarkCommand(
         "swiftpie evaluate pie PIE-Bench_v1 --recipe swiftedit --clip clip-vit-large-patch14 "
         "--dino dino-vitb8 --lpips lpips-squeeze --allow-pickle",
         "swiftpie evaluate pie PIE-Bench_v1 --results other-method --out out/other-method",
-        "swiftpie evaluate pie PIE-Bench_v1 --recipe sd-turbo --method chord --mask none",
+        "swiftpie evaluate pie PIE-Bench_v1 --recipe swiftedit --text-scale 2 --out out/text-2",
     ),
 )

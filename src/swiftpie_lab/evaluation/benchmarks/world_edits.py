@@ -13,7 +13,7 @@ import torch
 import typer
 from torch import Tensor
 
-from swiftpie.cli.options import DataPath, FieldOptions
+from swiftpie.cli.options import DataPath
 from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import Layout, seen_view
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
@@ -78,7 +78,6 @@ EditKinds = Annotated[
     ),
 ]
 CASES_A_KIND = 20  # by default
-SCALES = ("identity_scale", "background_scale", "text_scale")
 EDIT_SEED = 2**29  # their noise is that of no case of `world`
 OTHER_SEED = 2**28  # added for what places the second subject
 # Least distance from the middle, as a share of the side: a second subject needs room.
@@ -486,7 +485,7 @@ def open_world_edits(
     results: given.Finished = None,
     cases: given.CasesAKind = CASES_A_KIND,
     kinds: EditKinds = None,
-    scales: Annotated[dict[str, float], FieldOptions(Scales, SCALES)],
+    scales: given.EditScales,
     rules: given.EditRules,
     loading: given.LoadedToEditInSizes,
     data: DataPath = None,
