@@ -3,7 +3,7 @@ from typing import get_args
 import pytest
 import torch
 
-from swiftpie.backbones.presets import trailing
+from swiftpie.backbones.presets import trailing_timesteps
 from swiftpie.config import Prediction, Renoise
 from swiftpie.noise import (
     NUM_STATISTICS,
@@ -153,7 +153,7 @@ def test_trailing_timesteps_are_those_of_diffusers(num_steps):
 
     theirs = diffusers.DDIMScheduler(timestep_spacing="trailing")
     theirs.set_timesteps(num_steps)
-    assert trailing(num_steps) == tuple(theirs.timesteps.tolist())
+    assert trailing_timesteps(num_steps) == tuple(theirs.timesteps.tolist())
 
 
 @pytest.mark.parametrize("more", [2**31, 2**32, 2**33, 2**62])

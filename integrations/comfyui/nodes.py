@@ -48,7 +48,7 @@ from swiftpie import (
     check_box,
     cut_out,
     drawing_of,
-    is_here,
+    is_downloaded,
     load_mask,
     open_face_encoder,
     options_of,
@@ -143,7 +143,7 @@ class LoadRecipe(io.ComfyNode):
         Raises:
             InputError: It is not on this machine, and not to be fetched.
         """
-        if not (recipe == EMBEDDED or download or is_here(RECIPES.get(recipe))):
+        if not (recipe == EMBEDDED or download or is_downloaded(RECIPES.get(recipe))):
             raise InputError(
                 f"Recipe {recipe!r} is not on this machine, or not whole. Look what it takes by "
                 f"`swiftpie fetch {recipe} --dry-run`; then leave out `--dry-run`, or switch "

@@ -17,7 +17,7 @@ from swiftpie.errors import (
 
 if TYPE_CHECKING:
     from swiftpie.backbones.presets import RECIPES
-    from swiftpie.backbones.sources import is_here, open_face_encoder
+    from swiftpie.backbones.sources import is_downloaded, open_face_encoder
     from swiftpie.config import options_of, read_options
     from swiftpie.diffusers.edit import SwiftEditPipeline
     from swiftpie.diffusers.personalize import SwiftPiePipeline
@@ -63,13 +63,13 @@ __all__ += ["MaskSource", "MissingExtra", "OutOfMemory", "PersonalizeRequest", "
 __all__ += ["RepaintRequest", "Scales", "Session", "SigningError", "Subject", "SwiftEditPipeline"]
 __all__ += ["SwiftPieError", "SwiftPiePipeline", "TuneSettings", "WeightsError"]
 __all__ += ["bounding_box", "change_of", "check_box", "contact_sheet", "cut_out", "drawing_of"]
-__all__ += ["is_here", "load", "load_image", "load_mask", "open_face_encoder", "options_of"]
+__all__ += ["is_downloaded", "load", "load_image", "load_mask", "open_face_encoder", "options_of"]
 __all__ += ["read_options", "save_animation", "save_identity"]
 
 _HOMES = {
     name: f"swiftpie.{module}"
     for module, names in {
-        "backbones.sources": "is_here open_face_encoder",
+        "backbones.sources": "is_downloaded open_face_encoder",
         "backbones.presets": "RECIPES",
         "faces": "CONSENT FaceSettings FaceSource",
         "imageio.writing": "save_animation",

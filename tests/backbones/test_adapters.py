@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from swiftpie.backbones.adapters import (
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.load.networks import read_image_encoder
 from swiftpie.backbones.load.weights import NetworkReader
+from swiftpie.backbones.presets import WeightsKind
 from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.pipelines.identity import face_identity
 from tests.parity import faces
@@ -18,8 +21,8 @@ from tests.parity.faces import open_face, someone
 from tests.parity.ip_adapter import unet_inputs
 from tests.parity.report import is_within
 from tests.quick import thorough_but
-from tests.tiny.adapters import FACES, face_adapter
-from tests.tiny.folders import choices_in, make_image_encoder, make_pipeline
+from tests.tiny.adapters import FACES, face_adapter, released_tensors
+from tests.tiny.folders import choices_in, make_image_encoder, make_pipeline, make_unet
 from tests.tiny.networks import EMBEDS, HIDDEN, tiny_unet
 from tests.tiny.sessions import preset_of
 
@@ -116,3 +119,17 @@ def test_written_as_our_own_it_keeps_its_version_and_tokens(folder, tmp_path):
     vectors, crops = someone()
     pair = [face_identity(session, vectors, crop=crops).tokens for session in (before, after)]
     assert torch.equal(*pair)
+
+
+@pytest.mark.parametrize("mode", ["released", "paper"])
+def test_a_u_net_that_swiftedit_trained_is_drawn_with_or_compared(tmp_path, caplog, mode):
+    weights = make_unet(tmp_path / "weights", "sd21")
+    path = tmp_path / "ip_adapter.bin"
+    torch.save(released_tensors(tiny_unet("sd21")), path)
+    make_pipeline(tmp_path / "pipeline", "sd21")
+    preset = replace(preset_of("sd21"), kind=WeightsKind.UNET, edit_mode=mode)
+    choices = choices_in(tmp_path, path.name) | {"weights": weights, "allow_pickle": True}
+    components = load_components(preset, base=tmp_path / "pipeline", **choices)
+    drawn = queries(components.denoiser.installation.network)
+    assert torch.equal(drawn, queries(tiny_unet("sd21"))) == (mode == "released")
+    assert ("trained around a U-Net" in caplog.text) == (mode == "paper")

@@ -9,7 +9,7 @@ from safetensors.torch import save
 from swiftpie.backbones import hub as hub_module
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.downloads import DownloadPlan
-from swiftpie.backbones.sources import FileSelection, PartFinder, WeightFormats
+from swiftpie.backbones.sources import FileSelection, WeightFormats, WeightsResolver
 from swiftpie.config import home_folder
 from swiftpie.errors import ConfigError, WeightsError
 from tests.fixtures.mock_hub import Fault, Repository
@@ -32,7 +32,7 @@ def published(hub, machine):
 
 
 def needed(chosen="an/owner", wanted=None, *, prefers_half=True, **choices):
-    finder = PartFinder(Choices(**choices), WeightFormats(prefers_half, allow_pickle=False))
+    finder = WeightsResolver(Choices(**choices), WeightFormats(prefers_half, allow_pickle=False))
     return DownloadPlan((finder.find("part", "weights", chosen, wanted or FileSelection(("",))),))
 
 

@@ -2,12 +2,10 @@ import pytest
 
 import swiftpie
 from swiftpie.backbones.choices import resolve
-from swiftpie.backbones.families.stable_diffusion import SDXL_NETWORKS
 from swiftpie.backbones.hub import root_of
 from swiftpie.backbones.presets import PRESETS, RECIPES, Recipe, Use
-from swiftpie.backbones.sources import is_here
+from swiftpie.backbones.sources import is_downloaded
 
-FIND_NOTHING = {"klein"}  # layers that see no regions
 ENOUGH = 64 * 2**30  # bytes: a test is not to depend on what this machine has free
 
 
@@ -26,16 +24,13 @@ def test_choices_go_before_the_recipe_and_the_recipe_before_the_preset():
     assert resolve("sdxl-turbo", None, {"steps": 4}) == (PRESETS.get("sdxl-turbo"), {"steps": 4})
 
 
-def test_recipes_that_personalize_are_dual_with_any_public_adapter():
+def test_a_detail_branch_that_nobody_saw_is_a_choice_whose_place_recipes_know():
+    trained = {"klein": "joint", "sdxs": "none"}  # references are its tokens; words alone
     for recipe in RECIPES.all().values():
-        is_dual = recipe.use in {Use.PERSONALIZE, Use.ANIMATE}
-        assert recipe.choices().get("detail") == ("joint" if is_dual else None), recipe.name
-        finds_masks = is_dual and recipe.name not in FIND_NOTHING
+        assert recipe.choices().get("detail") == trained.get(recipe.name), recipe.name
+        finds_masks = recipe.use in {Use.PERSONALIZE, Use.ANIMATE} and recipe.name != "klein"
         assert recipe.apply().detail_mask == ("inline" if finds_masks else None), recipe.name
-    recipe = RECIPES.get("sdxl-turbo")
-    assert resolve(None, recipe, {"dtype": "float16"})[1]["detail"] == "joint"
-    assert resolve(None, recipe, {"detail": "none"})[1]["detail"] == "none"
-    assert resolve(None, recipe, {"adapter": "plus.safetensors"})[1]["detail"] == "joint"
+    assert resolve(None, "sdxs", {"detail": "joint"})[1]["detail"] == "joint"
 
 
 def test_neither_a_preset_nor_a_recipe_is_mini():
@@ -71,7 +66,7 @@ def put(recipe, *, but=(), size=10):
         root = root_of(place)
         path = root / (place.path or "")
         is_pipeline = place.path is None and name != "autoencoder"
-        whole = {*SDXL_NETWORKS, *recipe.apply().networks}
+        whole = {*PRESETS.get("sdxl-turbo").networks, *recipe.apply().networks}
         networks = whole if is_pipeline else ("",)
         files = (
             [path]
@@ -97,11 +92,11 @@ def put_settings(folder, *, is_text):
 @pytest.mark.parametrize("name", ["sdxl-turbo", "lcm-sdxl", "klein", "swiftedit"])
 def test_a_recipe_is_here_once_all_of_its_parts_are(name):
     recipe = RECIPES.get(name)
-    assert not is_here(recipe)
+    assert not is_downloaded(recipe)
     put(recipe, but=[list(recipe.references)[-1]])
-    assert not is_here(recipe)
+    assert not is_downloaded(recipe)
     put(recipe)
-    assert is_here(recipe)
+    assert is_downloaded(recipe)
 
 
 @pytest.mark.usefixtures("cache")
@@ -112,12 +107,12 @@ def test_nothing_is_here_that_lacks_settings_a_tokenizer_or_a_piece():
     for lacking in (text.with_name("config.json"), text.parents[1] / "tokenizer_2/tokenizer.json"):
         content = lacking.read_text()
         lacking.unlink()
-        assert not is_here(recipe)
+        assert not is_downloaded(recipe)
         lacking.write_text(content)
     piece = text.with_name("model-00001-of-00002.safetensors")
     text.rename(piece)
-    assert not is_here(recipe)
+    assert not is_downloaded(recipe)
     piece.with_name("model-00002-of-00002.safetensors").write_bytes(b"0")
-    assert not is_here(recipe)
+    assert not is_downloaded(recipe)
     piece.with_name("model.safetensors.index.json").write_text("{}")
-    assert is_here(recipe)
+    assert is_downloaded(recipe)

@@ -8,7 +8,7 @@ from huggingface_hub import constants
 from PIL import Image
 
 import swiftpie
-from swiftpie.backbones.presets import PINS
+from swiftpie.backbones.hub import PINS
 from swiftpie.backbones.sources import face_folder, fetch_faces, plan_faces, with_files
 from swiftpie.errors import WeightsError
 from swiftpie.faces import FACE_ENCODERS, FaceSettings

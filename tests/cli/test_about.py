@@ -6,7 +6,7 @@ from PIL import Image
 import swiftpie
 from swiftpie import ConfigError, WeightsError, __version__
 from swiftpie.backbones.hub import RepoReference
-from swiftpie.backbones.licences import BASES, everything, licence_of, recipe_terms, terms_at
+from swiftpie.backbones.licences import TERMS, everything, licence_of, recipe_terms, terms_at
 from swiftpie.backbones.presets import PRESETS, RECIPES
 from swiftpie.backbones.sources import plan_faces
 from swiftpie.cli import about
@@ -75,7 +75,7 @@ def test_everything_holds_every_part_once_with_a_licence():
     names = {term.name for term in found}
     presets = PRESETS.all()
     assert {*presets} <= names
-    assert {preset.base for preset in presets.values() if preset.base} == {*BASES} & names
+    assert {preset.base for preset in presets.values() if preset.base} == {*TERMS} & names
     encoders = FACE_ENCODERS.all().items()
     assert {f"{name}: {file.name}" for name, choice in encoders for file in choice.files} <= names
 

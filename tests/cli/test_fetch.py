@@ -130,6 +130,13 @@ def test_on_a_terminal_people_are_asked_and_may_say_no(hub, machine):
     assert hub.files == of("madebyollin/sdxl-vae-fp16-fix", "config.json")
 
 
+def test_offline_the_package_says_what_a_recipe_needs(call):
+    text = call("fetch", "sdxl-turbo", "--dry-run", "--offline").stdout
+    assert "5.1 GB  48fa46161a74  unet/diffusion_pytorch_model.fp16.safetensors" in text
+    assert "(licence: sai-nc-community, by its card)" in text
+    call("fetch", "sdxl-turbo", "--offline", code=2, says="--dry-run --offline")
+
+
 def test_without_a_network_all_that_is_missing_is_named_before_a_tensor_library_is_loaded(tmp_path):
     code = """
 import sys

@@ -39,7 +39,7 @@ from tests.backbones.conftest import SDXS
 from tests.backbones.load.test_ip_adapter import KINDS
 from tests.backbones.test_releases import files_below, packed, planned, release, root
 from tests.contracts import learning
-from tests.engine.test_verify import ALL_EQUAL, drawn_by_diffusers, opened, verdicts
+from tests.engine.test_verify import verified
 from tests.fixtures.mock_hub import clean_machine, serving
 from tests.fixtures.signer import make_signer
 from tests.golden.cases import BOX, SIDE_PX, photo
@@ -171,10 +171,8 @@ def fetches_a_release(folder):
 
 
 def verifies(folder):
-    """Whether diffusers draws the same pictures by the same networks."""
-    choices = {**make_model(folder, "sd21", adapter="public"), "detail": "joint"}
-    theirs = drawn_by_diffusers(opened(choices), choices["adapter"])
-    return verdicts(theirs, choices) == ALL_EQUAL
+    """Whether diffusers, which loads the same files itself, draws the same pictures."""
+    return verified(make_model(folder, "sd21", adapter="public")).is_equal is True
 
 
 def draws_on_ray(folder):

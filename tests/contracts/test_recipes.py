@@ -6,12 +6,12 @@ from typing import get_args
 import pytest
 
 from swiftpie.backbones.choices import Choices, Precision
-from swiftpie.backbones.hub import Host
+from swiftpie.backbones.hub import FACTS, Host
 from swiftpie.backbones.licences import recipe_terms
-from swiftpie.backbones.presets import PINS, RECIPES, Capability, Use, WeightsKind
+from swiftpie.backbones.presets import RECIPES, Capability, Use, WeightsKind
+from swiftpie.backbones.sources import plan_published
 from swiftpie.faces import FACE_ENCODERS
 from swiftpie.pipelines.settings import Scales
-from tests.fixtures.published_world import PUBLISHED
 
 NOT_PINNED = {"ByteDance/AnimateDiff-Lightning", "wangfuyun/AnimateLCM"}  # no source names a commit
 
@@ -41,26 +41,15 @@ def test_all_that_a_part_of_a_model_lacks_is_named(recipe):
     assert recipe.allow_pickle == has_pickle
 
 
-def test_its_parts_are_of_commits_that_are_known(recipe):
-    for place in recipe.references.values():
-        if place.host is Host.HUB:
-            is_unknown = place.revision is None and place.repository in NOT_PINNED
-            assert is_unknown or re.fullmatch(r"[0-9a-f]{40}", place.revision)
-            assert place.revision == PINS.get(place.repository, place.revision)
-        else:
-            assert place.revision == PUBLISHED["releases"][place.repository]["tag"]
-
-
-def test_its_parts_are_in_what_was_published(recipe):
+def test_its_parts_are_of_commits_that_are_known_and_in_what_was_published(recipe):
+    needs = plan_published(recipe)
+    assert all(part.names for part in needs.parts)
     for place in recipe.references.values():
         if place.host is Host.GITHUB:
-            files = PUBLISHED["releases"][place.repository]["files"]
+            assert place.revision == FACTS["releases"][place.repository]["tag"]
         else:
-            listed = PUBLISHED["repositories"][place.repository]
-            files = listed["files"]
-            assert listed["revision"] == place.revision
-        path = place.path or ""
-        assert path in files if place.is_file else any(name.startswith(path) for name in files)
+            is_unknown = place.revision is None and place.repository in NOT_PINNED
+            assert is_unknown or re.fullmatch(r"[0-9a-f]{40}", place.revision)
 
 
 def test_the_terms_of_all_its_parts_are_known(recipe):

@@ -9,7 +9,7 @@ import torch
 
 from swiftpie import Scales, Session, Subject
 from swiftpie.backbones.choices import schedule_of
-from swiftpie.backbones.presets import trailing
+from swiftpie.backbones.presets import trailing_timesteps
 from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.guidance import ClassifierFree, Decoupled
 from swiftpie.imageio.images import to_tensor
@@ -175,7 +175,7 @@ def test_progress_is_silent_when_disabled_and_counts_steps_otherwise(pipe, ident
 @pytest.fixture
 def patient():
     editor = tiny_editor()
-    preset = replace(editor.preset, timesteps=trailing(4), renoise="lcm")
+    preset = replace(editor.preset, timesteps=trailing_timesteps(4), renoise="lcm")
     return SwiftPiePipeline.from_components(
         replace(editor, preset=preset, schedule=schedule_of(preset))
     )

@@ -10,7 +10,7 @@ from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from swiftpie import CapabilityError, EditMode, InputError, WeightsError
 from swiftpie.backbones.components import load_components
-from swiftpie.backbones.presets import PRESETS, WeightsKind, trailing
+from swiftpie.backbones.presets import PRESETS, WeightsKind, trailing_timesteps
 from swiftpie.diffusers.edit import SwiftEditPipeline
 from swiftpie.diffusers.modules import ADAPTER
 from swiftpie.diffusers.personalize import SwiftPiePipeline
@@ -288,7 +288,7 @@ def seen_by_callback(pipe, **call):
     [("euler_ancestral", "sigma"), pytest.param("ddim", "unit", marks=pytest.mark.thorough)],
 )
 def test_a_callback_sees_and_changes_the_latents_of_diffusers(models, opened, renoise, noise_scale):
-    steps = {"timesteps": trailing(4), "renoise": renoise, "noise_scale": noise_scale}
+    steps = {"timesteps": trailing_timesteps(4), "renoise": renoise, "noise_scale": noise_scale}
     ours = opened("sd21", None, preset=preset_of("sd21", **steps))
     theirs = StableDiffusionPipeline.from_pretrained(models / "sd21" / "pipeline")
     theirs.scheduler = ours.scheduler

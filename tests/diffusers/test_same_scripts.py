@@ -15,7 +15,7 @@ from diffusers.loaders import (
 from safetensors.torch import save_file
 
 from swiftpie import CapabilityError, SwiftEditPipeline, SwiftPiePipeline
-from swiftpie.backbones.presets import trailing
+from swiftpie.backbones.presets import trailing_timesteps
 from swiftpie.noise import draw_noise
 from tests.parity.pipelines import their_features
 from tests.tiny.adapters import make_lora
@@ -138,7 +138,7 @@ def test_arguments_of_a_call_mean_what_they_mean_in_diffusers(pair, family):
 
 
 def test_a_callback_ends_a_drawing_as_in_diffusers(pair):
-    ours, theirs = pair("sd21", adapter=False, timesteps=trailing(4), renoise="ddim")
+    ours, theirs = pair("sd21", adapter=False, timesteps=trailing_timesteps(4), renoise="ddim")
     found = []
     for pipe in (ours, theirs):
 

@@ -224,7 +224,7 @@ WRONG = [  # calls of the public interface, with an identity, and a word of the 
     (lambda *_: swiftpie.change_of(None, {}, image=PHOTO, source=None, seed=1), "Task"),
     (lambda *_: swiftpie.options_of(5), "source=5"),
     (lambda *_: swiftpie.open_face_encoder(None), "FaceSettings"),
-    (lambda *_: swiftpie.is_here(5), "Recipe"),
+    (lambda *_: swiftpie.is_downloaded(5), "Recipe"),
 ]
 
 

@@ -8,6 +8,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import EulerDiscreteScheduler, TCDScheduler
 from PIL import Image
@@ -86,7 +87,8 @@ def their_hidden(folder, crops):
     tower = CLIPVisionModelWithProjection.from_pretrained(folder / "encoder")
     size = {"size": {"shortest_edge": CROP_PX}, "crop_size": CROP_PX}
     pixels = torch.zeros(1, 3, CROP_PX, CROP_PX)
-    if crops is not None:
+    if crops is not None:  # blue first, as OpenCV reads them in the publishers' examples
+        crops = [Image.fromarray(np.asarray(crop)[..., ::-1]) for crop in crops]
         pixels = CLIPImageProcessor(**size)(images=crops, return_tensors="pt").pixel_values
     return tower(pixels, output_hidden_states=True).hidden_states[-2][None]
 

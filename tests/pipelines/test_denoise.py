@@ -8,7 +8,7 @@ from transformers import CLIPVisionModelWithProjection
 
 from swiftpie import ConfigError, MaskSource, Scales, Session, Subject
 from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2, Shaping
-from swiftpie.backbones.presets import trailing
+from swiftpie.backbones.presets import trailing_timesteps
 from swiftpie.guidance import ClassifierFree, Decoupled, Plain, decoupled_for_steps
 from swiftpie.models.projection import projector_for
 from swiftpie.models.vision import (
@@ -49,7 +49,7 @@ STEERED = [
 
 
 def drawing(session, subjects, *, steps=4, **settings):
-    schedule = build_schedule(trailing(steps), "sample")
+    schedule = build_schedule(trailing_timesteps(steps), "sample")
     spy, recorder = (Spy(session.components.denoiser), Recorder(session.components.autoencoder))
     components = replace(session.components, schedule=schedule, denoiser=spy, autoencoder=recorder)
     result = personalize(components, subjects, PROMPT, **settings)

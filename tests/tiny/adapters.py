@@ -141,6 +141,19 @@ def make_public_adapter(path, family, *, name=None, is_shallow=True):
     return path
 
 
+def released_tensors(unet):
+    """An adapter as SwiftEdit released its own, around a U-Net with processors in it."""
+    saved = {f"unet.{name}": tensor for name, tensor in unet.state_dict().items()}
+    paths, public = list(unet.attn_processors), adapter_tensors("swiftedit ip_adapter.bin", unet)
+    for name, tensor in public["ip_adapter"].items():
+        number, rest = name.split(".", 1)
+        saved[f"unet.{paths[int(number)]}.{rest}"] = tensor
+        saved[f"adapter_modules.{number}.{rest}"] = tensor
+    for name, tensor in public["image_proj"].items():
+        saved[f"image_proj_model.{name}"] = tensor
+    return saved
+
+
 def make_own_adapter(path, family, *, is_shallow=True, **changes):
     unet = tiny_unet(family, is_shallow=is_shallow)
     adapter = read_ip_adapter(adapter_tensors(ADAPTERS[family], unet))

@@ -2,10 +2,12 @@
 
 import json
 
+import diffusers
 import torch
-from diffusers import DEISMultistepScheduler, EulerDiscreteScheduler, MotionAdapter
+from diffusers import MotionAdapter, StableDiffusionPipeline, StableDiffusionXLPipeline
 from transformers import CLIPTextModelWithProjection
 
+from swiftpie.backbones.hub import FACTS
 from swiftpie.backbones.presets import PRESETS
 from tests.tiny.adapters import make_lora, make_own_adapter, make_public_adapter
 from tests.tiny.networks import (
@@ -19,45 +21,35 @@ from tests.tiny.networks import (
     tiny_unet,
 )
 
-PIPELINES = {"sd15": "StableDiffusionPipeline", "sd21": "StableDiffusionPipeline"}
-PIPELINES |= {"sdxl": "StableDiffusionXLPipeline", "sdxs": PIPELINES["sd15"]}
+SCHEDULERS = {  # as the repositories have them
+    name: getattr(diffusers, settings["_class_name"]).from_config(settings)
+    for name, settings in FACTS["schedulers"].items()
+}
+SDXS, TURBO = "IDKiro/sdxs-512-dreamshaper", "stabilityai/sd-turbo"
 
 
-def make_pipeline(folder, family, *, variant=None, is_shallow=True):
+def make_pipeline(folder, family, *, variant=None, is_shallow=True, scheduler=None):
     """Write a whole pipeline into `folder`, an image encoder in the folder above, and return it."""
     torch.manual_seed(1)
     vae = tiny_twin() if family == "sdxs" else tiny_autoencoder()
     networks = {"unet": tiny_unet(family, is_shallow=is_shallow), "vae": vae}
     first = WIDTHS[family] if family != "sdxl" else 16
     networks["text_encoder"] = text_encoder(first)
+    others = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     if family == "sdxl":
         wide = text_encoder(WIDTHS[family] - first, kind=CLIPTextModelWithProjection)
         networks["text_encoder_2"] = wide
-    for name, network in networks.items():
-        network.save_pretrained(folder / name, variant=variant)
-        if name.startswith("text_encoder"):
-            tiny_tokenizer().save_pretrained(folder / name.replace("text_encoder", "tokenizer"))
-    scheduler = scheduler_of(family)
-    scheduler.save_pretrained(folder / "scheduler")
+        others = {"tokenizer_2": tiny_tokenizer()}
+    kind = StableDiffusionXLPipeline if family == "sdxl" else StableDiffusionPipeline
+    pipeline = kind(
+        **networks,
+        **others,
+        tokenizer=tiny_tokenizer(),
+        scheduler=scheduler or SCHEDULERS[SDXS if family == "sdxs" else TURBO],
+    )
+    pipeline.save_pretrained(folder, variant=variant)
     make_image_encoder(folder.parent / "encoder")
-    kinds = {name: ["diffusers", type(network).__name__] for name, network in networks.items()}
-    for name in [name for name in networks if name.startswith("text")]:
-        kinds[name][0] = "transformers"
-        kinds[name.replace("text_encoder", "tokenizer")] = ["transformers", "CLIPTokenizer"]
-    kinds["scheduler"] = ["diffusers", type(scheduler).__name__]
-    empty = ("feature_extractor", "image_encoder")
-    for name in empty if family == "sdxl" else (*empty, "safety_checker"):
-        kinds[name] = [None, None]
-    index = {"_class_name": PIPELINES[family], "_diffusers_version": "0.40.0", **kinds}
-    (folder / "model_index.json").write_text(json.dumps(index))
     return folder
-
-
-def scheduler_of(family):
-    betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-    if family == "sdxs":
-        return DEISMultistepScheduler(**betas, steps_offset=1)
-    return EulerDiscreteScheduler(**betas, timestep_spacing="trailing", steps_offset=1)
 
 
 def make_image_encoder(folder, *, features=EMBEDS):

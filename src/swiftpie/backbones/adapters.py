@@ -27,6 +27,7 @@ from swiftpie.backbones.load.ip_adapter import (
     load_into,
     read_ip_adapter,
     semantic_tensors,
+    take_unet,
     version_in_name,
 )
 from swiftpie.backbones.load.safe import (
@@ -47,38 +48,28 @@ from swiftpie.models.vision import ClipIdentityEncoder, FaceIdentityEncoder, Fea
 from swiftpie.noise import TRAIN_TIMESTEPS, scaled_linear_step
 
 
-def open_adapter(path: Path, *, allow_pickle: bool = False) -> Adapter:
+def open_adapter(path: Path, *, allow_pickle: bool = False, by_header: bool = False) -> Adapter:
     """Recognise the layout of an adapter by its content and read it.
 
     The name of a FaceID Plus file says its version. Most released `.bin` files need `allow_pickle`.
+    Of a safetensors file the header alone may be read: its tensors have shapes and no numbers, and
+    the projector is that of the file, ours or not.
 
     Raises:
         WeightsError: It is unreadable, of no known layout, or of an unknown version.
     """
+    header, own = {}, None
     if kind_of_file(path) == "safetensors":
         header = check_safetensors(path)
-        if KEY in header.get(METADATA, {}):
-            return settings_in(header, path)
-    tensors = read_tensors(path, allow_pickle=allow_pickle)
-    return replace(read_ip_adapter(tensors, face_version=version_in_name(path)), path=path)
-
-
-def peek_adapter(path: Path, *, allow_pickle: bool = False) -> Adapter:
-    """Recognise an adapter, in a safetensors file by its header alone; see `open_adapter`.
-
-    Tensors of a header have shapes and no numbers. The projector is that of the file, ours or not.
-
-    Raises:
-        WeightsError: It is of no known layout, or of an unknown version.
-    """
-    if kind_of_file(path) != "safetensors":
-        return open_adapter(path, allow_pickle=allow_pickle)
-    header = check_safetensors(path)
-    shapes = shapes_of(header)
-    if KEY not in header.get(METADATA, {}):
-        return replace(read_ip_adapter(shapes, face_version=version_in_name(path)), path=path)
-    own = settings_in(header, path)
-    semantic = {name: shape for name, shape in shapes.items() if not name.startswith(PREFIX)}
+        own = settings_in(header, path) if KEY in header.get(METADATA, {}) else None
+    if own is not None and not by_header:
+        return own
+    tensors = shapes_of(header) if header and by_header else None
+    if tensors is None:
+        tensors = read_tensors(path, allow_pickle=allow_pickle)
+    if own is None:
+        return replace(read_ip_adapter(tensors, face_version=version_in_name(path)), path=path)
+    semantic = {name: shape for name, shape in tensors.items() if not name.startswith(PREFIX)}
     public = read_ip_adapter(semantic, face_version=own.face_version)
     return replace(own, projector=public.projector)
 
@@ -148,13 +139,15 @@ def install_adapter(
     family: str,
     plan: BranchPlan | None = None,
     reference: UNet2DConditionModel | None = None,
+    takes_unet: bool = False,
 ) -> tuple[UNetDenoiser, Projector | None]:
     """Install the identity branches on `unet`, with the weights of `adapter` if there is one.
 
     The LoRA of a FaceID adapter becomes part of the weights of `unet`, which has no branches yet
     and says where the new weights go and of which type they are. Without an adapter the branches
     have no meaning, for pictures of text alone. The layers of `plan` get branches; None: those
-    that there are weights for. References are read by `reference`, or by `unet` itself.
+    that there are weights for. References are read by `reference`, or by `unet` itself. A U-Net in
+    the adapter's file is loaded over `unet` if `takes_unet`, or compared with it.
 
     Raises:
         WeightsError: The adapter was made for another U-Net or plan.
@@ -164,7 +157,7 @@ def install_adapter(
         check_family(adapter, family=family, width=width)
         check_reference(adapter, reference)
         plan, timestep = plan or adapter.plan, adapter.t_ref
-        fuse_lora(adapter, unet)
+        change_weights(adapter, unet, takes_unet=takes_unet)
     plan = plan or BranchPlan(token_width=width, detail=frozenset())
     step = scaled_linear_step(timestep)
     denoiser = UNetDenoiser(unet, plan, reference_step=step, reference=reference)
@@ -175,6 +168,13 @@ def install_adapter(
         load_into(adapter, denoiser.installation)
         projector = adapter.projector
     return denoiser.to(device=unet.device, dtype=unet.dtype), projector
+
+
+def change_weights(adapter: Adapter, unet: UNet2DConditionModel, *, takes_unet: bool) -> None:
+    """Put what an adapter's file has besides into the weights: a U-Net, a LoRA, or nothing."""
+    if adapter.unet:
+        take_unet(adapter, unet, replaces=takes_unet)
+    fuse_lora(adapter, unet)
 
 
 def wrap_image_encoder(

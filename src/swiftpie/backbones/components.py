@@ -260,8 +260,8 @@ class Family(ABC):
         del preset, device, choices
         return DownloadPlan()  # comes with the package
 
-    def peer(self, preset: Preset) -> Callable[[Components, Path | None], Any] | None:
-        """Return what makes a `Peer` that draws as `preset` does, with an adapter, if one can."""
+    def diffusers_reference(self, preset: Preset) -> Callable[..., Any] | None:
+        """Return what opens a preset's files by diffusers, to draw the same, if that can."""
         del preset
         return None
 
@@ -364,11 +364,8 @@ def load_components(
     """
     if unknown := sorted(choices.keys() - Choices.__annotations__.keys()):
         raise TypeError(f"load() got an unexpected keyword argument {unknown[0]!r}")
-    check_commercial(preset, choices)
-    choices.pop("commercial_only", None)
-    preset, family = preset.sized(choices.pop("size_px", None)), FAMILIES.get(preset.family)
-    device = device_of(device, is_large=family.is_large)
-    return family.load(preset, device=device, choices=choices)
+    family, known = _in_family(preset, device, choices)
+    return family.load(**known)
 
 
 def download_plan(
@@ -381,11 +378,17 @@ def download_plan(
         WeightsError: A part is refused by its host, or does not fit by its header.
         MissingExtra: A package that reads such weights is not installed.
     """
+    family, known = _in_family(preset, device, choices)
+    return family.download_plan(**known)
+
+
+def _in_family(preset: Preset, device: str, choices: Choices) -> tuple[Family, dict[str, Any]]:
+    """Return the family of a preset, and what its methods take of a caller's choices."""
     check_commercial(preset, choices)
     choices.pop("commercial_only", None)
     preset, family = preset.sized(choices.pop("size_px", None)), FAMILIES.get(preset.family)
     device = device_of(device, is_large=family.is_large)
-    return family.download_plan(preset, device=device, choices=choices)
+    return family, {"preset": preset, "device": device, "choices": choices}
 
 
 def _no_pipeline(preset: Preset | Mapping[str, Any]) -> str:

@@ -1,14 +1,18 @@
 """Published repositories: how their parts are called, what they list, and why that can fail."""
 
 import functools
+import hashlib
+import json
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.resources import files
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from swiftpie.config import home_folder
 from swiftpie.errors import ConfigError, MissingExtra, WeightsError, did_you_mean, short_reason
@@ -69,8 +73,13 @@ def parse_reference(text: str | Path) -> RepoReference | None:
     called like files; `a/b` is a repository unless there is such a folder.
     """
     name = str(text)
+    return None if len(name) > MAX_REFERENCE or Path(name).exists() else reference_in(name)
+
+
+def reference_in(name: str) -> RepoReference | None:
+    """Return what a name of a repository says, whatever is on this machine; None if it is none."""
     found = _REFERENCE.fullmatch(name)
-    if found is None or len(name) > MAX_REFERENCE or Path(name).exists():
+    if found is None:
         return None
     path, repository = found["path"], found["repository"]
     if path is None and PurePosixPath(repository).suffix in FILE_SUFFIXES:
@@ -139,6 +148,73 @@ class RepoListing:
                 f"There is no file '{path}' in {self.repository!r} at {self.revision[:12]}. {hint}"
             )
         return self.files[path]
+
+
+FACTS: Mapping[str, Any] = MappingProxyType(
+    json.loads((files("swiftpie.backbones") / "published.json").read_text(encoding="utf-8"))
+)
+
+
+class PublishedFile(NamedTuple):
+    """A file of a repository at the commit that recipes pin."""
+
+    size: int | None  # bytes; None where no public source states them
+    sha256: str | None
+
+
+Listing = Mapping[str, PublishedFile]  # by the path in the repository
+
+PINS: Mapping[str, str] = MappingProxyType(
+    {
+        name: listed["revision"]
+        for name, listed in FACTS["repositories"].items()
+        if listed["revision"]
+    }
+)
+"""Commits of repositories; at least two independent public sources name each."""
+
+PUBLISHED: Mapping[str, Listing] = MappingProxyType(
+    {
+        repository: {path: PublishedFile(**facts) for path, facts in listed["files"].items()}
+        for repository, listed in FACTS["repositories"].items()
+    }
+)
+
+
+def published_listing(reference: RepoReference) -> RepoListing:
+    """Return what the package knows of a repository, or of a release and its pieces.
+
+    Files have 0 bytes where no public source states their size.
+
+    Raises:
+        WeightsError: It knows nothing of it.
+    """
+    name, revision = reference.repository, reference.revision or "main"
+    pieces = FACTS["releases"].get(name, {}).get("parts", ())
+    known = PUBLISHED.get(name) or {piece: PublishedFile(None, None) for piece in pieces}
+    if not known:
+        raise WeightsError(
+            f"The files of {name!r} do not stand in the package. Leave `--offline` out, so that "
+            "its host is asked for them."
+        )
+    files = {
+        path: RemoteFile(path, file.size or 0, file.sha256 or path, file.sha256)
+        for path, file in known.items()
+    }
+    return RepoListing(name, revision, files, None)
+
+
+def files_unlike(root: Path, names: Collection[str], listing: Listing) -> Iterator[str]:
+    """Yield a sentence for each file of weights below `root` that is not the published one."""
+    for name in names:
+        known = listing.get(name, PublishedFile(None, None))
+        more = 0 if known.size is None else (root / name).stat().st_size - known.size
+        if more:
+            yield f"{name} has {more:+,} bytes beside the published {known.size:,}"
+        elif known.sha256 is not None and Path(name).suffix in FILE_SUFFIXES:
+            with (root / name).open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != known.sha256:
+                    yield f"{name} is not the published file: its sha256 is another"
 
 
 def root_of(reference: RepoReference, listing: RepoListing | None = None) -> Path | None:

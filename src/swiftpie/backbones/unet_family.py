@@ -23,11 +23,11 @@ from transformers import (
 from swiftpie.backbones.adapters import (
     branches_alone,
     branches_of,
+    change_weights,
     check_family,
     check_image_encoder,
     install_adapter,
     open_adapter,
-    peek_adapter,
     untrained,
     with_defaults,
     wrap_image_encoder,
@@ -35,8 +35,9 @@ from swiftpie.backbones.adapters import (
 )
 from swiftpie.backbones.choices import Choices, dtype_of, schedule_of, with_steps
 from swiftpie.backbones.components import Components, Engine, Family
+from swiftpie.backbones.diffusers_reference import ReferenceMaker, open_unet_reference
 from swiftpie.backbones.downloads import DownloadPlan, ModelPart
-from swiftpie.backbones.load.ip_adapter import Adapter, check_reads_lora, fuse_lora, fuse_lora_file
+from swiftpie.backbones.load.ip_adapter import Adapter, check_reads_lora, fuse_lora_file
 from swiftpie.backbones.load.networks import (
     MOTION_LORA_SCALE,
     built,
@@ -58,11 +59,11 @@ from swiftpie.backbones.load.weights import (
     read_tokenizer,
     unknown_fingerprint,
 )
-from swiftpie.backbones.peers import PeerMaker, unet_peer
 from swiftpie.backbones.presets import Preset, UntrainedDetail, WeightsKind, describe, read_preset
 from swiftpie.backbones.readers import readers_for
 from swiftpie.backbones.sources import (
     WeightFormats,
+    WeightsResolver,
     is_settings,
     plan_adapter,
     plan_image_encoder,
@@ -133,9 +134,12 @@ class StableDiffusion(Family):
         adapter = _open_adapter(needs.path("adapter"), reader)
         can_wait = needs.part("lora") is None and _leaves_weights(choices, adapter)
         unet = self._read_unet(needs, waiting if can_wait else reader)
-        has_lora = adapter is not None and bool(adapter.lora)
-        again = self._read_fused if has_lora else self._read_unet
-        reader.rest(unet, partial(again, needs), stays=True)
+        # As these weights were published to be used.
+        takes_unet = preset.edit_mode == "released" and bool(adapter and adapter.unet)
+        again = partial(self._read_unet, needs)
+        if adapter is not None and (adapter.lora or adapter.unet):
+            again = partial(self._read_changed, needs, takes_unet=takes_unet)
+        reader.rest(unet, again, stays=True)
         own_autoencoder = needs.path("autoencoder") or pipeline / "vae"
         autoencoder = read_autoencoder(own_autoencoder, reader)
         denoiser, projector = install_adapter(
@@ -146,6 +150,7 @@ class StableDiffusion(Family):
             if adapter
             else branches_alone(preset, width=text.width),
             reference=_second(waiting, needs, "reference"),
+            takes_unet=takes_unet,
         )
         image_encoder = None
         if projector is not None:
@@ -163,7 +168,7 @@ class StableDiffusion(Family):
         # It is left out of the fingerprint: identities do without it.
         if (second := _second(replace(waiting, files={}), needs, "inversion")) is not None:
             inversion = UNetInversion(second)
-        variant = "" if adapter is None else adapter.variant
+        variant = ("" if adapter is None else adapter.variant) + " unet" * takes_unet
         layers = " ".join(sorted(branches.detail))
         return Components(
             preset=with_defaults(preset, adapter, branches),
@@ -187,18 +192,19 @@ class StableDiffusion(Family):
         _check_choices(with_steps(preset, choices.get("steps")), choices)
         dtype = dtype_of(choices, device)
         formats = WeightFormats(dtype in HALVES, choices.get("allow_pickle", False))
-        part = plan_adapter(choices, formats)
+        resolver = WeightsResolver(choices, formats)
+        part = plan_adapter(resolver)
         peeked = None if part is None else _peek(part, choices)
         projector = None if peeked is None else peeked.projector
         texts = {name: tokenizer for name, tokenizer, _ in self.towers}
-        parts = plan_networks(preset, choices, texts=texts, formats=formats)
+        parts = plan_networks(preset, resolver, texts=texts)
         needs = DownloadPlan((*parts, *([] if part is None else [part])))
         if part is None or peeked is not None:
             _check_reference(preset, choices, peeked)
         needs.fetch_only(is_settings)
         self._check_folders(preset, needs, adapter=peeked)
         if part is not None:
-            encoder = _find_encoder(needs["pipeline"].path, projector, choices, formats)
+            encoder = _find_encoder(needs["pipeline"].path, projector, resolver)
             needs += DownloadPlan((encoder,))
             needs.fetch_only(is_settings)
             if projector is not None:
@@ -288,8 +294,8 @@ class StableDiffusion(Family):
             fingerprint=modules["fingerprint"] if is_same else unknown_fingerprint(),
         )
 
-    def peer(self, preset: Preset) -> PeerMaker | None:
-        return None if preset.prediction_type == "flow" else unet_peer
+    def diffusers_reference(self, preset: Preset) -> ReferenceMaker | None:
+        return None if preset.prediction_type == "flow" else open_unet_reference
 
     def sharing_weights(self, modules: Mapping[str, Any]) -> dict[str, Any]:
         """Return a second U-Net around the same weights, the others as they are; see `Family`."""
@@ -356,12 +362,14 @@ class StableDiffusion(Family):
             return moving(unet, read_motion(motion, reader, unet=folder))
         return unet
 
-    def _read_fused(self, needs: DownloadPlan, reader: NetworkReader) -> UNet2DConditionModel:
-        """Return the U-Net with the LoRA that a FaceID adapter has."""
+    def _read_changed(
+        self, needs: DownloadPlan, reader: NetworkReader, *, takes_unet: bool
+    ) -> UNet2DConditionModel:
+        """Return the U-Net with what the adapter's file has besides: another one, or a LoRA."""
         unet = self._read_unet(needs, reader)
         adapter = _open_adapter(needs.path("adapter"), reader)
         assert adapter is not None
-        fuse_lora(adapter, unet)
+        change_weights(adapter, unet, takes_unet=takes_unet)
         return unet
 
     def _check_folders(
@@ -501,7 +509,7 @@ def _with_detail(preset: Preset, choices: Choices) -> Preset:
 
 def _leaves_weights(choices: Choices, adapter: Adapter | None) -> bool:
     """Whether installing `adapter` neither changes nor copies a weight of the U-Net."""
-    if adapter is None or adapter.is_ours or adapter.lora:
+    if adapter is None or adapter.is_ours or adapter.lora or adapter.unet:
         return False
     plan = branches_of(adapter, choices.get("detail"))
     return not (plan.detail and plan.own_projections)
@@ -549,7 +557,7 @@ def _peek(part: ModelPart, choices: Choices) -> Adapter | None:
         kind: Kind = "safetensors" if part.path.suffix == ".safetensors" else "pickle"
         check_kind(kind, Path(str(part.reference)), allow_pickle=allow_pickle)
         return None
-    return peek_adapter(part.path, allow_pickle=allow_pickle)
+    return open_adapter(part.path, allow_pickle=allow_pickle, by_header=True)
 
 
 def _open_adapter(path: Path | None, reader: NetworkReader) -> Adapter | None:
@@ -565,10 +573,10 @@ def _second(reader: NetworkReader, needs: DownloadPlan, name: str) -> UNet2DCond
 
 
 def _find_encoder(
-    pipeline: Path, projector: Projector | None, choices: Choices, formats: WeightFormats
+    pipeline: Path, projector: Projector | None, resolver: WeightsResolver
 ) -> ModelPart:
     """Return where the image encoder is or will be; most adapters read the same."""
     folder = pipeline / "image_encoder"  # most pipelines have none
-    if choices.get("image_encoder") is None and folder.is_dir():
+    if resolver.choices.get("image_encoder") is None and folder.is_dir():
         return ModelPart("image_encoder", "image_encoder", None, root=folder, path=folder)
-    return plan_image_encoder(projector, choices, formats)
+    return plan_image_encoder(projector, resolver)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
+from rich.filesize import decimal as as_size
 
 from swiftpie import __version__
 from swiftpie.backbones import licences
@@ -15,9 +16,9 @@ from swiftpie.backbones.choices import Choices, LoadOptions, resolve
 from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.machine import BFLOAT16, free_main_memory, instructions, processor_name
 from swiftpie.backbones.presets import PRESETS, RECIPES, Preset, Recipe, Use, describe
-from swiftpie.backbones.sources import fetch_faces, is_here, plan_faces
+from swiftpie.backbones.sources import fetch_faces, is_downloaded, plan_faces, plan_published
 from swiftpie.cli.console import examples, print_json, print_text, say, show, write_table
-from swiftpie.cli.loading import confirm_download, plan_downloads, print_download
+from swiftpie.cli.loading import NO_LICENCE, confirm_download, plan_downloads, print_download
 from swiftpie.cli.options import STREAM, AsJson, FieldOptions, argument, with_fields
 from swiftpie.errors import ConfigError, InputError, did_you_mean
 from swiftpie.faces import FACE_ENCODERS
@@ -50,7 +51,7 @@ ANSWERS = {True: "yes", False: "no", None: "depends"}  # on who you are; the lic
 
 CHOSEN = (
     *("weights", "base", "adapter", "image_encoder", "autoencoder", "inversion", "reference"),
-    *("dtype", "allow_pickle", "commercial_only", "yes", "device", "engine"),
+    *("dtype", "allow_pickle", "offline", "commercial_only", "yes", "device", "engine"),
 )
 Name = Annotated[
     str, argument("A recipe, a preset or a face encoder; see `swiftpie recipes`.", "NAME")
@@ -168,7 +169,7 @@ def doctor(*, as_json: AsJson = False) -> None:
         "threads": torch.get_num_threads(),
         "devices": ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])],
         "free_memory_gib": round(free_main_memory() / 2**30, 2),
-        "recipes_here": [name for name, recipe in RECIPES.all().items() if is_here(recipe)],
+        "recipes_here": [name for name, recipe in RECIPES.all().items() if is_downloaded(recipe)],
         "package_folder": str(Path(__file__).parents[2]),
         "offline": {name: os.environ.get(name, "not set") for name in OFFLINE_VARIABLES},
     }
@@ -267,7 +268,7 @@ def _recipe_facts(recipe: Recipe) -> dict[str, Any]:
         "summary": recipe.summary,
         "use": recipe.use.value,
         "command": f"swiftpie {COMMAND_OF[recipe.use]} --recipe {recipe.name}",
-        "is_on_disk": is_here(recipe),
+        "is_on_disk": is_downloaded(recipe),
         "is_commercial": False if False in answers else None if None in answers else True,
         "preset": preset.name,
         "image_size_px": preset.image_size_px,
@@ -360,8 +361,12 @@ def fetch(
     huggingface_hub downloads; every file is compared with the checksum of its publisher. A release
     of GitHub without sums, as SwiftEdit's of 9.7 GB, is checked by sizes and the CRC of its
     archive; it takes twice its size while it is unpacked. After a stop, the same command goes on.
-    Commands that draw download missing files by themselves, but no release.
+    Commands that draw download missing files by themselves, but no release. `--dry-run --offline`
+    lists all files of a recipe as they stand in the package: sizes, sums and licences.
     """
+    if loading.get("offline"):
+        _show_published(name, dry_run=dry_run, as_json=as_json)
+        return
     releases = _releases_of(name, loading)
     facts = _plan_facts(releases)
     is_agreed = loading.get("yes", False)
@@ -391,6 +396,28 @@ def fetch(
             say(
                 f"For example: swiftpie {COMMAND_OF[RECIPES.get(name).use]} --recipe {name}{method}"
             )
+
+
+def _show_published(name: str, *, dry_run: bool, as_json: bool) -> None:
+    """List what the package knows of a recipe's files, or raise ConfigError."""
+    if not dry_run or name not in RECIPES.names():
+        raise ConfigError(
+            "--offline lists the files of a recipe, and fetches nothing. Write `swiftpie fetch "
+            "RECIPE --dry-run --offline`, or leave --offline out."
+        )
+    facts = _plan_facts(plan_published(RECIPES.get(name)))
+    if as_json:
+        print_json(facts)
+        return
+    lines, total = list[str](), 0
+    for file in facts["files"]:
+        place = f"{file['repository']}@{(file['revision'] or 'newest')[:REVISION]}"
+        heading = f"{file['part']}: {place} (licence: {file['licence'] or NO_LICENCE})"
+        lines += [] if heading in lines else [heading]
+        size = as_size(file["bytes"]) if file["bytes"] else "not stated"
+        lines.append(f"  {size:>10}  {(file['sha256'] or 'no sum')[:REVISION]:12}  {file['file']}")
+        total += file["bytes"]
+    print_text("\n".join([*lines, f"{as_size(total)} in all files with a published size", ""]))
 
 
 def _releases_of(name: str, loading: LoadOptions) -> "DownloadPlan":

@@ -4,7 +4,7 @@ import json
 import os
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -22,9 +22,6 @@ from swiftpie.errors import ConfigError, InputError, check_installed
 from swiftpie.imageio.atomic import atomic_folder, check_target, write_file
 from swiftpie.validation import parse_size
 
-if TYPE_CHECKING:
-    from swiftpie.engine.verify import ComparedPicture, Verification
-
 app = typer.Typer()
 export_app = typer.Typer(
     name="export",
@@ -40,11 +37,11 @@ COMPARED = (
     *("preset", "recipe", "weights", "base", "adapter", "image_encoder", "autoencoder"),
     *("inversion", "steps", "dtype", "allow_pickle", "offline", "yes", "device"),
 )
-HEADINGS = ("picture", "greatest", "mean", "")
+PASTED = ("recipe", "preset", "versions", "system", "device", "dtype", "memory_bytes", "files")
 BY_DESIGN = """\
-Differences are in levels of 255. Equal: at most 1 in every pixel, and for the subject at most
-0.2 % of what it changes, in the mean. SwiftPie resizes the photograph for both. In 16 bits both
-round in other ways, and diffusers draws other fresh noise: --dtype float32 compares."""
+Differences are in levels of 255. Diffusers loads the files itself, with the scheduler that they
+name. Equal in float32: at most 1 in every pixel, and for the subject at most 0.2 % of what it
+changes, in the mean. In 16 bits: as far apart as rounding takes diffusers from itself."""
 
 
 @app.command(epilog=console.examples("swiftpie engine", "swiftpie engine --json"))
@@ -152,8 +149,12 @@ def verify(
 ) -> None:
     """Compare pictures of a recipe or preset with those of diffusers' own pipeline.
 
-    Both draw by the same networks, seed and prompt: text alone, the subject's picture alone, and
-    strengths of 0. The command fails where pictures differ.
+    Both draw by the same files, seed and prompt: text alone, the subject's picture alone, strengths
+    of 0, and an edit where both can. Weights, schedules and files are compared, too. The command
+    prints a report to paste into an issue, and fails where pictures, weights or schedules differ.
+
+    Raises:
+        Exit: Something differs.
     """
     from swiftpie.engine.verify import verify as compare
     from swiftpie.imageio.writing import check_image_target, save_image
@@ -163,7 +164,6 @@ def verify(
         check_image_target(out, force=force)
     if report is not None:
         check_target(report, force=force)
-    loading["dtype"] = loading.get("dtype") or "float32"
     confirm_download(plan_downloads(loading), yes=loading.get("yes", False))
     found = compare(**load_keywords(loading), on_picture=console.say)
     if out is not None:
@@ -176,10 +176,16 @@ def verify(
     if as_json:
         console.print_json(facts)
     else:
-        console.write_table([_cells(row) for row in found.rows], headings=HEADINGS)
-        console.print_text(BY_DESIGN)
+        console.write_table(found.table(), headings=("picture", "greatest", "mean", ""))
+        facts = {name: fact for name, fact in facts.items() if name in PASTED}
+        console.print_text("\n".join([*found.notes, json.dumps(facts), BY_DESIGN]))
     if found.is_equal is False:
-        _fail(found)
+        names = ", ".join(row.what for row in found.rows if row.is_equal is False)
+        console.complain(
+            f"Diffusers draws otherwise: {names or 'weights or schedules differ'}. Please report "
+            "it, with what is printed above or the file that --report FILE writes."
+        )
+        raise typer.Exit(1)
 
 
 def _check_named(loading: LoadOptions) -> None:
@@ -189,19 +195,3 @@ def _check_named(loading: LoadOptions) -> None:
             "--recipe or --preset is needed: diffusers does not know the packaged model. Write "
             "--recipe sdxl-turbo, or see `swiftpie recipes`."
         )
-
-
-def _fail(found: "Verification") -> NoReturn:
-    """End the command with an error that names the pictures."""
-    names = ", ".join(row.what for row in found.rows if row.is_equal is False)
-    console.complain(
-        f"Pictures differ from those of diffusers: {names}. Please report it, with the file that "
-        "--report FILE writes."
-    )
-    raise typer.Exit(1)
-
-
-def _cells(row: "ComparedPicture") -> tuple[str, ...]:
-    differences = (f"{levels:.4f}" for levels in row.differences)
-    verdict = {True: "equal", False: "DIFFERENT", None: ""}[row.is_equal]
-    return (row.what, *differences, verdict)

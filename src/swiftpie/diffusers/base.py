@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from swiftpie.arguments import checked
 from swiftpie.backbones.choices import Choices, device_of, dtype_of, resolve
 from swiftpie.backbones.components import FAMILIES, Components, load_components
+from swiftpie.backbones.diffusers_reference import scheduler_of
 from swiftpie.backbones.load.weights import align_memory, unknown_fingerprint
-from swiftpie.backbones.peers import scheduler_of
 from swiftpie.backbones.presets import PRESETS, Recipe, describe, read_preset
 from swiftpie.diffusers import calls
 from swiftpie.diffusers import modules as parts
@@ -59,7 +59,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     @classmethod
     def from_components(cls, components: Components) -> Self:
         """Return a pipeline around loaded networks; nothing is copied."""
-        pipeline = cls(**parts.take_apart(components))
+        pipeline = cls(**parts.to_modules(components))
         pipeline._loaded = components
         return pipeline
 
@@ -150,7 +150,9 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             )
         if preset is not None:
             file = None if adapter is None else Path(adapter)
-            return cls.from_components(parts.adopt(pipeline, PRESETS.get(preset), file, modules))
+            return cls.from_components(
+                parts.load_modules(pipeline, PRESETS.get(preset), file, modules)
+            )
         # Offloading is not shared between pipelines.
         made = cls.from_components(pipeline._at_rest())  # noqa: SLF001 - of this very class
         for name, module in modules.items():
@@ -170,7 +172,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         calls.check_safe(options, "safe_serialization", "save_pretrained")
         components = self._checked()
         family, target = components.family, Path(save_directory).absolute()
-        plain = type(self)(**parts.take_apart(components) | family.to_folder(components))
+        plain = type(self)(**parts.to_modules(components) | family.to_folder(components))
         options.setdefault("repo_id", target.name)  # for push_to_hub
         try:
             with updated_folder(target) as folder:
@@ -346,7 +348,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         self._take(plain.family.from_folder({**modules, **settings, **described}, adapter))
 
     def _take(self, components: Components) -> None:
-        for name, value in parts.take_apart(components).items():
+        for name, value in parts.to_modules(components).items():
             if name in self.components and name != "scheduler":
                 if getattr(self, name) is not value:
                     setattr(self, name, value)

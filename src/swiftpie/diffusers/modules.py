@@ -26,16 +26,21 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from swiftpie.backbones.adapters import peek_adapter
+from swiftpie.backbones.adapters import open_adapter
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import FAMILIES, Components, Family
+from swiftpie.backbones.diffusers_reference import scheduler_of
 from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.load.ip_adapter import LoraScale, fuse_lora_file
 from swiftpie.backbones.load.networks import read_image_encoder
 from swiftpie.backbones.load.weights import HALVES, NetworkReader, fingerprint_files
-from swiftpie.backbones.peers import scheduler_of
 from swiftpie.backbones.presets import Preset, describe, read_preset
-from swiftpie.backbones.sources import FileSelection, PartFinder, WeightFormats, plan_image_encoder
+from swiftpie.backbones.sources import (
+    FileSelection,
+    WeightFormats,
+    WeightsResolver,
+    plan_image_encoder,
+)
 from swiftpie.errors import ConfigError, InputError, WeightsError, short_reason
 from swiftpie.models.denoiser import UNetDenoiser, sharing_weights
 from swiftpie.models.network import Network
@@ -81,7 +86,7 @@ OPTIONAL = tuple(
 )
 
 
-def take_apart(components: Components) -> dict[str, Any]:
+def to_modules(components: Components) -> dict[str, Any]:
     """Return the fields of `Modules` for loaded networks; nothing is copied."""
     return components.family.to_modules(components) | {
         "scheduler": scheduler_of(components.preset),
@@ -102,7 +107,7 @@ def is_made_of(components: Components, modules: Mapping[str, Any]) -> bool:
     return all(own.get(name) is modules[name] for name in compared)
 
 
-def adopt(
+def load_modules(
     pipeline: DiffusionPipeline, preset: Preset, adapter: Path | None, changes: Mapping[str, Any]
 ) -> Components:
     """Return networks that share the weights of a pipeline of diffusers, which stays unchanged.
@@ -321,8 +326,7 @@ class Source:
                 f"'{name or own}' is no safetensors file, and only these are read: others may run "
                 "code. Pass `weight_name=`, the name of a file that ends in .safetensors."
             )
-        finder = PartFinder(self.choices, WeightFormats(prefers_half=False, allow_pickle=False))
-        part = finder.find(option, option, chosen, FileSelection())
+        part = WeightsResolver(self.choices).find(option, option, chosen, FileSelection())
         DownloadPlan((part,)).fetch()
         return part.path
 
@@ -335,7 +339,8 @@ class Source:
         network = plain.denoiser.installation.network
         formats = WeightFormats(prefers_half=network.dtype in HALVES, allow_pickle=False)
         choices: Choices = {**self.choices, "image_encoder": place}
-        part = plan_image_encoder(peek_adapter(adapter).projector, choices, formats)
+        projector = open_adapter(adapter, by_header=True).projector
+        part = plan_image_encoder(projector, WeightsResolver(choices, formats))
         DownloadPlan((part,)).fetch()
         reader = NetworkReader(device=str(plain.device), dtype=network.dtype, allow_pickle=False)
         return read_image_encoder(part.path, reader)

@@ -25,7 +25,7 @@ FILLING = (init.kaiming_uniform_, init.uniform_, init.normal_, init.constant_)
 Init = TypeVar("Init", bound=Callable[..., None])
 
 
-class Unfilled(TorchFunctionMode):
+class SkipInit(TorchFunctionMode):
     """Leaves new weights unfilled: filling takes time even on the meta device."""
 
     def __torch_function__(
@@ -67,7 +67,7 @@ class Network(nn.Module):
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Self:
         """Return the network in `folder`, in float32, for evaluation."""
-        with torch.device("meta"), Unfilled():
+        with torch.device("meta"), SkipInit():
             network = cls.built(Path(folder))
         network.load_state_dict(read_weights(Path(folder) / WEIGHTS), assign=True)
         return network.eval()

@@ -193,6 +193,14 @@ class FaceIdentityEncoder(ClipIdentityEncoder):
         """Whether it also looks at the faces."""
         return self.feature is Feature.FACE_AND_HIDDEN
 
+    @staticmethod
+    def in_public_order(pixels: Tensor) -> Tensor:
+        """Return crops as CLIP saw them beside vectors: blue first, as OpenCV reads photographs.
+
+        The publishers' examples, and those of diffusers, hand such crops to CLIP as red first.
+        """
+        return pixels.flip(1)
+
     def forward(self, pixels: Tensor, mask: Tensor, face: Tensor | None = None) -> Tensor:
         """Return identity tokens (R, K, D) of `face`, one vector for each, (R, F).
 
@@ -209,7 +217,7 @@ class FaceIdentityEncoder(ClipIdentityEncoder):
             )
         inputs = [face]
         if self.needs_crops:
-            inputs.append(self.reader(pixels, mask))
+            inputs.append(self.reader(self.in_public_order(pixels), mask))
         tokens: Tensor = self.projector(*(tensor.to(self.dtype) for tensor in inputs)).float()
         return tokens
 

@@ -12,7 +12,7 @@ from swiftpie.backbones.components import FAMILIES, Family
 from swiftpie.backbones.families.flux2 import FAMILY as KLEIN
 from swiftpie.backbones.presets import Capability, describe, read_preset
 from swiftpie.cli.main import app
-from swiftpie.diffusers.modules import take_apart
+from swiftpie.diffusers.modules import to_modules
 from swiftpie.imageio.decoding import load_image
 from tests.parity import flux2 as klein
 from tests.parity.sdxs import levels
@@ -71,7 +71,7 @@ def test_its_pipeline_moves_one_denoiser(session):
     pipe.enable_model_cpu_offload(device="cpu")
     assert levels(drawn, pipe(**call).images) <= 1
     pipe.remove_all_hooks()
-    modules = take_apart(session.components)
+    modules = to_modules(session.components)
     for given in (modules | {"transformer": None}, modules | {"unet": modules["transformer"]}):
         with pytest.raises(InputError, match="one denoiser"):
             SwiftPiePipeline(**given)

@@ -13,7 +13,7 @@ from swiftpie.attention.condition import Block
 from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import FAMILIES, load_components
 from swiftpie.backbones.load.weights import WHOLE_BYTES, fingerprint_files
-from swiftpie.backbones.presets import WeightsKind, trailing
+from swiftpie.backbones.presets import WeightsKind, trailing_timesteps
 from swiftpie.engine.session import Session
 from swiftpie.pipelines.request import Subject
 from swiftpie.pipelines.settings import MaskSource, Scales
@@ -110,7 +110,7 @@ def test_every_u_net_draws_in_the_style_of_a_picture(opened, family):
     "renoise", thorough_but(["ddim", "lcm", "euler_ancestral", "tcd"], ["tcd"])
 )
 def test_few_steps_repeat_by_seed(opened, renoise):
-    changes = {"timesteps": trailing(3), "renoise": renoise, "eta": 0.3}
+    changes = {"timesteps": trailing_timesteps(3), "renoise": renoise, "eta": 0.3}
     session = opened("sd15", preset=preset_of("sd15", **changes))
     identity = session.encode_identity(subject())
     both = drawn(session, identity, seed=4, num_images=2)[1]

@@ -18,7 +18,7 @@ from swiftpie.backbones.load.safe import flatten, read_tensors
 from swiftpie.backbones.load.weights import NetworkReader
 from tests.parity.ip_adapter import compare, features_for, unet_inputs
 from tests.quick import thorough_but
-from tests.tiny.adapters import FILES, adapter_tensors, projector_tensors
+from tests.tiny.adapters import FILES, adapter_tensors, projector_tensors, released_tensors
 from tests.tiny.networks import WIDTHS, tiny_unet
 
 NAME = "ip-adapter_sd15"
@@ -156,16 +156,7 @@ SWIFTEDIT = "swiftedit ip_adapter.bin"
 def released():
     """The same adapter twice: in the public layout, and as the module that SwiftEdit saved."""
     unet = tiny_unet("sd21")
-    public = adapter_tensors(SWIFTEDIT, unet)
-    saved = {f"unet.{name}": tensor for name, tensor in unet.state_dict().items()}
-    paths = list(unet.attn_processors)
-    for name, tensor in public["ip_adapter"].items():
-        number, rest = name.split(".", 1)
-        saved[f"unet.{paths[int(number)]}.{rest}"] = tensor
-        saved[f"adapter_modules.{number}.{rest}"] = tensor
-    for name, tensor in public["image_proj"].items():
-        saved[f"image_proj_model.{name}"] = tensor
-    return public, saved
+    return adapter_tensors(SWIFTEDIT, unet), released_tensors(unet)
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ import torch
 
 import swiftpie
 from swiftpie.backbones.components import FAMILIES
-from swiftpie.backbones.presets import PINS
+from swiftpie.backbones.hub import PINS
 from swiftpie.engine.transforms import transform
 from swiftpie.errors import WeightsError
 from tests.fixtures.mock_hub import Repository, clean_machine, serving

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from swiftpie.backbones.choices import Choices, dtype_of, schedule_of, with_steps
 from swiftpie.backbones.components import Components, Engine, Family
 from swiftpie.backbones.downloads import DownloadPlan
+from swiftpie.backbones.hub import PINS
 from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Capability, Preset, Recipe, read_preset
-from swiftpie.backbones.sources import WeightFormats, is_settings, plan_networks
+from swiftpie.backbones.sources import WeightFormats, WeightsResolver, is_settings, plan_networks
 from swiftpie.errors import ConfigError, WeightsError
 from swiftpie.registry import by_name
 from swiftpie.types import TextCondition
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from swiftpie.backbones.peers import Peer, PeerMaker
+    from swiftpie.backbones.diffusers_reference import DiffusersReference, ReferenceMaker
     from swiftpie.models.flux2 import Flux2Denoiser, LanguageText
     from swiftpie.noise import Schedule
 
-CELL_PX = 16
+CELL_PX, KLEIN = 16, "black-forest-labs/FLUX.2-klein-4B"
 DENOISER, TEXT, TOKENIZER, VAE = "transformer", "text_encoder", "tokenizer", "vae"
 NUM_LAYERS = 28  # The first layers of Qwen3; a model normalises what leaves its last.
 LAYER_NAME = re.compile(r"(?:model\.)?layers\.(\d+)\.")
@@ -55,7 +56,7 @@ PRESETS = by_name(
     Preset(
         name="flux2-klein-4b",
         summary="4 steps, up to eight reference pictures as tokens; 16 GB to fetch.",
-        source="hub:black-forest-labs/FLUX.2-klein-4B",
+        source=f"hub:{KLEIN}",
         licence="Apache-2.0",
         is_commercial=True,
         family="flux2",
@@ -76,7 +77,7 @@ RECIPES = by_name(
         name="klein",
         summary="1024 px in 4 steps, up to eight pictures of a subject; every part is Apache-2.0.",
         preset="flux2-klein-4b",
-        weights="black-forest-labs/FLUX.2-klein-4B@e7b7dc27f91deacad38e78976d1f2b499d76a294",
+        weights=f"{KLEIN}@{PINS[KLEIN]}",
         detail="joint",
     )
 )
@@ -142,9 +143,8 @@ class Flux2(Family):
         dtype = dtype_of(choices, device)
         parts = plan_networks(
             preset,
-            choices,
+            WeightsResolver(choices, WeightFormats(dtype in HALVES, allow_pickle=False)),
             texts={TEXT: TOKENIZER},
-            formats=WeightFormats(dtype in HALVES, allow_pickle=False),
             denoiser=DENOISER,
             autoencoder=VAE,
         )
@@ -162,9 +162,9 @@ class Flux2(Family):
         needs.check_space()
         return needs
 
-    def peer(self, preset: Preset) -> "PeerMaker":
+    def diffusers_reference(self, preset: Preset) -> "ReferenceMaker":
         del preset
-        return _peer
+        return _open_reference
 
     def schedule_at(self, components: Components, cells: tuple[int, int]) -> "Schedule":
         """Return times that are shifted towards noise as far as the size wants; see `Family`."""
@@ -305,17 +305,13 @@ def _check_choices(preset: Preset, choices: Choices) -> None:
         )
 
 
-def _peer(components: Components, _adapter: Path | None) -> "Peer":
-    from diffusers import Flux2KleinPipeline
+def _open_reference(
+    preset: Preset, files: DownloadPlan, dtype: "torch.dtype"
+) -> "DiffusersReference":
+    from swiftpie.backbones.diffusers_reference import DiffusersReference, open_pipeline
 
-    from swiftpie.backbones.peers import Peer, scheduler_of
-
-    preset = components.preset
-    pipeline = Flux2KleinPipeline(
-        **FAMILY.to_modules(components), scheduler=scheduler_of(preset), is_distilled=True
-    )
     call = {"num_inference_steps": len(preset.timesteps), "guidance_scale": 1.0}
-    return Peer(pipeline, preset, call, takes_noise=True, reads_pictures=True)
+    return DiffusersReference(open_pipeline(files, dtype), preset, call, reads_pictures=True)
 
 
 FAMILY = Flux2()

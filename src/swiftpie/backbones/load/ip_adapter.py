@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from swiftpie.errors import InputError, WeightsError, check_installed, short_rea
 from swiftpie.models.projection import FaceVersion, image_proj_of, projector_for
 from swiftpie.models.vision import Projector
 
+logger = logging.getLogger(__name__)
+
 SEMANTIC = re.compile(r"(\d{1,4})\.to_([kv])_ip\.weight")
 LORA = re.compile(r"(\d{1,4})\.to_(q|k|v|out)_lora\.(down|up)\.weight")
 
@@ -27,6 +30,7 @@ LORA = re.compile(r"(\d{1,4})\.to_(q|k|v|out)_lora\.(down|up)\.weight")
 # frozen network and its processors once more.
 SAVED = {"image_proj_model": "image_proj", "adapter_modules": "ip_adapter"}
 WHOLE_UNET = "unet"
+PROCESSOR = ".processor."  # in the names of weights that a network's attention lends a place
 
 # In LoRAs, after diffusers has unified the spellings.
 DENOISER = "unet."  # prefix of the denoiser's part
@@ -40,6 +44,8 @@ UNFIT = (
     "This U-Net needs an adapter trained for it; an adapter for the full model does not fit a "
     "pruned one. Choose another adapter or backbone."
 )
+
+ALIKE = 0.01  # of their length: weights of a frozen network, rounded to 16 bits, differ by less
 
 LoraScale = float | Mapping[str, Any]
 Key = TypeVar("Key", int, str)  # number of a layer, or name of a tensor
@@ -60,6 +66,7 @@ class Adapter:
     projector: Projector | None = None  # None where only the settings of a file of ours were read
     layers: Mapping[int, Pair] = field(default_factory=dict)  # to_k and to_v of each
     lora: Mapping[Place, Pair] = field(default_factory=dict)  # FaceID only: down and up
+    unet: Mapping[str, Tensor] = field(default_factory=dict)  # SwiftEdit only: trained around it
     path: Path = Path()
     # What our own files state besides.
     family: str = ""  # Its backbones; "": any with its token width.
@@ -95,11 +102,13 @@ def read_ip_adapter(
         WeightsError: It is in another layout, or something is missing, superfluous or misshapen.
     """
     parts: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
-    found = flatten(tensors)
+    found, unet = flatten(tensors), dict[str, Tensor]()
     is_saved_whole = any(name.partition(".")[0] in SAVED for name in found)
     for name, tensor in found.items():
         part, _, rest = name.partition(".")
         if is_saved_whole and part == WHOLE_UNET:
+            if PROCESSOR not in rest:
+                unet[rest] = tensor
             continue
         part = SAVED.get(part, part)
         if part not in parts:
@@ -115,6 +124,7 @@ def read_ip_adapter(
         projector,
         layers=_layers(parts["ip_adapter"], width=projector.width),
         lora=_lora(parts["ip_adapter"]),
+        unet=unet,
     )
 
 
@@ -154,6 +164,36 @@ def load_into(adapter: Adapter, installation: Installation) -> None:
         for number, (key, value) in adapter.layers.items():
             layers[number].to_k_ip.weight.copy_(key)
             layers[number].to_v_ip.weight.copy_(value)
+
+
+def take_unet(adapter: Adapter, unet: UNet2DConditionModel, *, replaces: bool) -> None:
+    """Load the U-Net that the file of `adapter` holds over `unet`, as SwiftEdit's code does.
+
+    Unless it `replaces` the weights, a warning says how far they are from those that the adapter
+    was trained around. The layers get new weights, as by `fuse_lora`.
+
+    Raises:
+        WeightsError: The two are not of one shape.
+    """
+    own = unet.state_dict()
+    if {n: t.shape for n, t in adapter.unet.items()} != {n: t.shape for n, t in own.items()}:
+        raise WeightsError(
+            f"The adapter '{adapter.path}' holds a U-Net of another shape than this one. {UNFIT}"
+        )
+    if replaces:
+        taken = {name: adapter.unet[name].to(tensor) for name, tensor in own.items()}
+        unet.load_state_dict(taken, assign=True)
+        return
+    pairs = ((own[name].cpu().float(), tensor.float()) for name, tensor in adapter.unet.items())
+    sums = [((given - trained).square().sum(), trained.square().sum()) for given, trained in pairs]
+    apart, whole = (float(sum(column)) for column in zip(*sums, strict=True))
+    if (share := (apart / whole) ** 0.5) > ALIKE:
+        logger.warning(
+            "The adapter '%s' was trained around a U-Net that its file holds, and these weights "
+            "are %.1f %% off. The recipe 'swiftedit' draws with that U-Net.",
+            adapter.path.name,
+            100 * share,
+        )
 
 
 def fuse_lora(adapter: Adapter, unet: UNet2DConditionModel) -> None:

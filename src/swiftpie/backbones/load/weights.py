@@ -28,7 +28,7 @@ from swiftpie.backbones.load.safe import (
     shapes_of,
 )
 from swiftpie.errors import WeightsError, short_reason
-from swiftpie.models.network import Unfilled, read_weights
+from swiftpie.models.network import SkipInit, read_weights
 
 HASHED_HEAD_BYTES = 4 << 20  # A large file's head, longer than any header.
 HALVES = (torch.float16, torch.bfloat16)
@@ -300,7 +300,7 @@ def _built(folder: Path, build: Callable[[Path], nn.Module], *, most: int) -> nn
 
     hook = register_module_parameter_registration_hook(refuse_more)
     try:
-        with torch.device("meta"), Unfilled():
+        with torch.device("meta"), SkipInit():
             return build(folder)
     finally:
         hook.remove()

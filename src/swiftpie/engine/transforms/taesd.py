@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swiftpie.backbones.downloads import DownloadPlan
-from swiftpie.backbones.hub import RepoReference
-from swiftpie.backbones.presets import PINS
-from swiftpie.backbones.sources import FileSelection, PartFinder, WeightFormats
+from swiftpie.backbones.hub import PINS, RepoReference
+from swiftpie.backbones.sources import FileSelection, WeightsResolver
 from swiftpie.engine.transforms import Transform
 from swiftpie.errors import CapabilityError, WeightsError
 
@@ -47,9 +46,9 @@ def needs(family: "Family", choices: "Choices") -> "DownloadPlan":
     repository = family.tiny_autoencoder
     if repository is None:
         return DownloadPlan()
-    finder = PartFinder(choices, WeightFormats(prefers_half=False, allow_pickle=False))
+    resolver = WeightsResolver(choices)
     place = RepoReference(repository, None, PINS.get(repository))
-    return DownloadPlan((finder.find(PART, "weights", str(place), FileSelection(("",))),))
+    return DownloadPlan((resolver.find(PART, "weights", str(place), FileSelection(("",))),))
 
 
 def _tiny_autoencoder(components: "Components", *, transform: str) -> "LatentAutoencoder":

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from swiftpie.backbones.components import FAMILIES, Components, load_components
 from swiftpie.backbones.load.networks import read_unet
 from swiftpie.backbones.load.weights import NetworkReader
-from swiftpie.backbones.presets import PRESETS, trailing
+from swiftpie.backbones.presets import PRESETS, trailing_timesteps
 from swiftpie.config import Prediction
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
 from swiftpie.imageio.images import contact_sheet, to_pil
@@ -261,7 +261,8 @@ class DistillationBase:
         random, size = Random(REAL_SEED + draw), config.batch_size
         prompts = [random.choice(self.prompts) for _ in range(size)]
         latents = self.noise([random.randrange(2**63) for _ in prompts])
-        schedule = build_schedule(trailing(config.num_real_steps), config.teacher_predicts)
+        timesteps = trailing_timesteps(config.num_real_steps)
+        schedule = build_schedule(timesteps, config.teacher_predicts)
         text = self.text.encode([*prompts, *[""] * size])
         with low_rank_off(self.teacher, config):
             for index, step in enumerate(schedule.steps):

@@ -26,7 +26,7 @@ from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.load.networks import read_image_encoder
 from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.backbones.presets import PRESETS
-from swiftpie.backbones.sources import WeightFormats, plan_image_encoder
+from swiftpie.backbones.sources import WeightsResolver, plan_image_encoder
 from swiftpie.config import Prediction
 from swiftpie.errors import CapabilityError
 from swiftpie.models.autoencoder import LatentAutoencoder
@@ -269,7 +269,7 @@ def read_tower(
     """
     reads = projector or new_projector(CLIP_WIDTH, 1, num_tokens=1)
     choices: Choices = {"image_encoder": folder}
-    part = plan_image_encoder(reads, choices, WeightFormats(prefers_half=False, allow_pickle=False))
+    part = plan_image_encoder(reads, WeightsResolver(choices))
     DownloadPlan((part,)).fetch()
     return read_image_encoder(part.path, reader)
 
