@@ -21,6 +21,7 @@ function licences(): Plugin {
       mkdirSync(folder);
       copyFileSync("node_modules/svelte/LICENSE.md", `${folder}/svelte.txt`);
       copyFileSync("node_modules/idb-keyval/LICENCE", `${folder}/idb-keyval.txt`);
+      copyFileSync("node_modules/@panzoom/panzoom/MIT-License.txt", `${folder}/panzoom.txt`);
       copyFileSync(`${SAMPLES}/LICENSE.txt`, `${folder}/samples.txt`);
     },
   };

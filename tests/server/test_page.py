@@ -44,6 +44,7 @@ LOOK_EVERY_MS = 50  # and not at every frame, which the browser would have to pa
 FIRST_PICTURE_MS = 1_000  # after the page has come
 DESKTOP = {"width": 1280, "height": 860}
 PHONE = {"width": 360, "height": 740}
+WINDOWS = ((1366, 768), (1920, 1080), (390, 844))
 PROMPT = "What should the picture show?"
 CHANGE = "What should it show?"
 SIDE_PX = 64
@@ -87,16 +88,19 @@ STORED = """
 })
 """
 GIVE = """
-([kind, files]) => {
+([kind, files, at]) => {
   const given = new DataTransfer();
   for (const [name, type, text] of files) {
     const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
     given.items.add(new File([bytes], name, { type }));
   }
-  const more = kind === "paste" ? { clipboardData: given } : { dataTransfer: given };
+  const [clientX, clientY] = at ?? [0, 0];
+  const dropped = { dataTransfer: given, clientX, clientY };
+  const more = kind === "paste" ? { clipboardData: given } : dropped;
   const Made = kind === "paste" ? ClipboardEvent : DragEvent;
   for (const name of kind === "paste" ? ["paste"] : ["dragenter", "dragover", "drop"]) {
-    document.body.dispatchEvent(new Made(name, { bubbles: true, cancelable: true, ...more }));
+    const under = at ? document.elementFromPoint(clientX, clientY) : document.body;
+    under.dispatchEvent(new Made(name, { bubbles: true, cancelable: true, ...more }));
   }
 }
 """
@@ -114,6 +118,14 @@ SMALL = """
   .map((one) => [one, one.getBoundingClientRect()])
   .filter(([, { width, height }]) => width > 1 && (width < 43.9 || height < 43.9))
   .map(([one, { width, height }]) => `${one.outerHTML.slice(0, 120)} ${width} x ${height}`)
+"""
+HIDDEN = """
+() => [document.documentElement, ...document.querySelectorAll("#prompt, .picture, .tools, .strip")]
+  .filter((one) => one.checkVisibility() && getComputedStyle(one).opacity > 0)
+  .map((one) => [one, one.getBoundingClientRect()])
+  .filter(([, { left, top, right, bottom }]) =>
+    left < -1 || top < -1 || right > innerWidth + 1 || bottom > innerHeight + 1)
+  .map(([one]) => one.outerHTML.slice(0, 80))
 """
 NARROW = """
 () => [...document.querySelectorAll("p")]
@@ -229,9 +241,9 @@ class Visit:
         flat = np.frombuffer(base64.b64decode(values), dtype=np.uint8)
         return flat.reshape(height, width, 4)[..., :3]
 
-    def give(self, kind, *files):
+    def give(self, kind, *files, at=None):
         encoded = [(name, type_, base64.b64encode(data).decode()) for name, type_, data in files]
-        self.page.evaluate(GIVE, [kind, encoded])
+        self.page.evaluate(GIVE, [kind, encoded, at])
 
     def subject(self, name):
         return self.page.locator("section[aria-labelledby=subjects]").get_by_role(
@@ -293,6 +305,17 @@ class Visit:
         test = os.environ["PYTEST_CURRENT_TEST"].split("::")[-1].split()[0]
         if SCREENSHOTS.is_dir():
             self.page.screenshot(path=SCREENSHOTS / f"{test}-{name or len(self.sent)}.png", **more)
+
+    def look(self, state):
+        """Check that nothing needed is out of sight, and leave screenshots of a state."""
+        for width, height in WINDOWS:
+            self.page.set_viewport_size({"width": width, "height": height})
+            for scheme in ("light", "dark"):
+                self.page.emulate_media(color_scheme=scheme)
+                self.page.evaluate(REPAINTED)
+                assert self.page.evaluate(HIDDEN) == [], (state, width)
+                self.screenshot(f"{state}-{width}-{scheme}")
+        self.page.set_viewport_size(DESKTOP)
 
     def check_quiet(self):
         assert self.page.evaluate("window.reports ?? []") == []
@@ -510,35 +533,90 @@ def test_a_doubtful_cut_out_opens_where_it_is_corrected(visit):
 
 
 def test_two_subjects_share_a_picture_and_boxes_place_them(finer):
+    def subjects():
+        finer.settled()
+        return finer.newest()["swiftpie"]["subjects"]
+
     one = finer.pixels()
     finer.subject("robot, a sample").hover()
     finer.page.get_by_role("button", name="Add robot to the picture").click()
     expect(finer.prompt).to_have_value("a photo of a dog and a robot on a frozen lake")
     finer.kept()
-    assert [len(subject["box"]) for subject in finer.newest()["swiftpie"]["subjects"]] == [4, 4]
+    assert [len(subject["box"]) for subject in subjects()] == [4, 4]
     assert differs(one, finer.pixels())
     finer.after(finer.page.get_by_role("button", name="in space").click)
     finer.after(finer.page.get_by_role("button", name="Leave out robot").click)
     expect(finer.prompt).to_have_value("a photo of a dog in space")
-    assert "box" not in finer.newest()["swiftpie"]["subjects"][0]
-
-    def box():
-        finer.settled()
-        return finer.newest()["swiftpie"]["subjects"][0]["box"]
-
+    assert "box" not in subjects()[0]
     finer.drag(finer.page.locator(".layer"), (0.1, 0.5), (0.5, 0.9))
-    assert box() == pytest.approx([0.1, 0.5, 0.5, 0.9], abs=0.01)
+    assert subjects()[0]["box"] == pytest.approx([0.1, 0.5, 0.5, 0.9], abs=0.01)
     body = finer.page.get_by_role("button", name="Move dog")
     finer.drag(body, (0.5, 0.5), (1.5, 0.5))
-    assert box()[0] == pytest.approx(0.5, abs=0.02)
+    assert subjects()[0]["box"][0] == pytest.approx(0.5, abs=0.02)
     corner = finer.page.get_by_role("button", name="Size of dog, top left corner")
     finer.after(lambda: corner.press("Shift+ArrowUp"))
-    left, top, _, bottom = box()
+    left, top, _, bottom = subjects()[0]["box"]
     assert bottom - top == pytest.approx(0.5, abs=0.01)
     finer.after(lambda: body.press("ArrowLeft"))
-    assert box()[0] == pytest.approx(left - 0.02)
-    finer.after(lambda: body.press("Delete"))
-    assert "box" not in finer.newest()["swiftpie"]["subjects"][0]
+    assert subjects()[0]["box"][0] == pytest.approx(left - 0.02)
+    finer.after(lambda: body.press("]"))
+    finer.after(lambda: body.press("m"))
+    own = finer.newest()["swiftpie"]
+    assert (own["subjects"][0]["view"], own["flip"]) == ([5, 0], True)
+    turn = finer.page.get_by_role("button", name="Turn dog")
+    finer.after(lambda: finer.drag(turn, (0.5, 0.5), (2.5, 0.5)))
+    assert subjects()[0]["view"][0] > 5
+    finer.after(lambda: body.press("Backspace"))
+    assert "box" not in subjects()[0]
+    expect(body).to_have_text("dog, proposed")
+    at = finer.points_on(finer.page.locator("#picture"), (0.3, 0.3))[0]
+    finer.after(lambda: finer.give("drop", ROBOT, at=at))
+    assert [one["name"] for one in subjects()] == ["dog", "robot"]
+    left, top, right, bottom = subjects()[1]["box"]
+    assert ((left + right) / 2, (top + bottom) / 2) == pytest.approx((0.3, 0.3), abs=0.02)
+    finer.look("two")
+    finer.after(lambda: body.press("PageUp"))
+    assert [one["name"] for one in subjects()] == ["robot", "dog"], "the last one is in front"
+    finer.after(finer.page.get_by_role("button", name="Take out dog").click)
+    assert [one["name"] for one in subjects()] == ["robot"]
+    finer.after(lambda: finer.page.get_by_role("button", name="Move robot").press("Delete"))
+    expect(finer.prompt).to_have_value("a photo of a robot in space")
+
+
+def test_the_picture_takes_the_window_and_is_zoomed_and_panels_fold(visit):
+    view, picture = visit.page.locator(".view"), visit.page.locator("#picture")
+    panel = visit.page.get_by_role("button", name="Subjects", exact=True)
+    shelf = visit.page.get_by_role("complementary", name="Subjects and scenes")
+    fit = visit.page.get_by_role("button", name="Fit")
+
+    def width():
+        visit.page.evaluate(REPAINTED)
+        return picture.bounding_box()["width"]
+
+    visit.look("first")
+    visit.page.mouse.move(*visit.points_on(view, (0.5, 0.4))[0])
+    whole = width()
+    visit.page.mouse.wheel(0, -300)
+    expect(fit).not_to_have_text("100 %")
+    assert width() > 1.5 * whole
+    before = picture.bounding_box()
+    visit.drag(view, (0.5, 0.15), (0.6, 0.25))
+    visit.page.evaluate(REPAINTED)
+    assert picture.bounding_box()["x"] > before["x"] + 30
+    fit.press("0")
+    expect(fit).to_have_text("100 %")
+    assert width() == pytest.approx(whole, abs=1)
+    visit.page.get_by_role("button", name="1:1").click()
+    natural = picture.locator("img").evaluate("one => one.naturalWidth")
+    until(lambda: width() == pytest.approx(natural, abs=1))
+    panel.click()
+    visit.page.reload()
+    visit.first_picture()
+    expect(shelf).to_be_hidden()
+    panel.click()
+    expect(shelf).to_be_visible()
+    visit.page.get_by_role("button", name="Full screen").click()
+    expect(visit.page.locator(".stage:fullscreen")).to_have_count(1)
 
 
 def test_a_picture_is_edited_by_words_within_a_painted_mask(finer):
@@ -646,95 +724,11 @@ def test_the_keys_come_to_the_prompt_soon_and_a_subject_in_the_wrong_place_is_na
     finer.after(lambda: finer.prompt.fill("a photo of a dog on a beach with a cat, 8k"))
     expect(finer.page.locator(".marks .unknown")).to_have_text(["cat"])
     expect(finer.page.locator("#words")).to_contain_text("cat is not drawn there")
-
-
-def test_what_comes_late_undoes_nothing_that_was_done_since(fresh, photo, meadow):
-    with fresh.late("**/health/ready", fresh.page.reload):
-        fresh.prompt.fill("a cat on a beach")
-    fresh.strip_drawn()
-    expect(fresh.prompt).to_have_value("a cat on a beach")
-    fresh.page.get_by_text("Edit", exact=True).click()
-    with fresh.late("**/v1/pictures", lambda: fresh.give("drop", meadow)):
-        fresh.photograph(photo, "Remove")
-    sheet = fresh.page.get_by_role("application")
-    with fresh.late("**/v1/pictures", lambda: fresh.drag(sheet, (0.4, 0.4), (0.7, 0.6))):
-        fresh.page.get_by_role("button", name="Clear").click()
-    fresh.page.wait_for_timeout(800)  # in which what came late would be shown
-    assert sheet.locator("img").evaluate("one => one.naturalWidth") == 320
-    expect(fresh.page.get_by_text("What comes of it is shown here.")).to_be_visible()
-
-
-PATHS = ("**/v1/pictures", "**/v1/identities")
-
-
-@pytest.mark.parametrize("path", PATHS, ids=["kept", "encoded"])
-def test_words_that_are_typed_while_a_subject_comes_stay_and_name_it(visit, photo, path):
-    with visit.late(path, lambda: visit.give("drop", photo)):
-        visit.prompt.fill("a backpack in the mountains")
-    expect(visit.subject("backpack")).to_have_attribute("aria-pressed", "true")
-    expect(visit.prompt).to_have_value("a backpack in the mountains")
-    expect(visit.page.get_by_label("What is the subject?")).to_have_count(0)
-    until(lambda: "backpack" in [subject["name"] for subject in visit.library()])
-    with visit.late(path, lambda: visit.give("drop", photo)):
-        visit.prompt.fill("a backpack on a beach")
-    expect(visit.subject("backpack")).to_have_count(2)
-    expect(visit.prompt).to_have_value("a backpack on a beach")
-
-
-def test_a_subject_that_comes_late_changes_neither_newer_words_nor_another_mode(visit, photo):
-    with visit.late("**/v1/identities", visit.subject("robot, a sample").click):
-        visit.prompt.fill("a robot in the snow")
-    expect(visit.subject("robot")).to_have_attribute("aria-pressed", "true")
-    expect(visit.prompt).to_have_value("a robot in the snow")
-    visit.photograph(photo, "Remove")
-    visit.page.get_by_text("Draw", exact=True).click()
-    with visit.late("**/v1/identities", visit.subject("crab, a sample").click):
-        visit.page.get_by_text("Edit", exact=True).click()
-    expect(visit.subject("crab")).to_have_attribute("aria-pressed", "false")
-    expect(visit.page.get_by_label("Remove", exact=True)).to_be_checked()
-    visit.page.get_by_text("Draw", exact=True).click()
-    expect(visit.prompt).to_have_value("a crab in the snow")
-
-
-def test_each_subject_without_a_name_is_asked_for(visit, photo):
-    visit.give("drop", ("01.png", *photo[1:]), ("02.png", *photo[1:]))
-    visit.page.get_by_role("button", name="2 subjects").click()
-    expect(visit.subject("second subject")).to_be_visible()
-    for label, name in (("What is the subject?", "ball"), ("What is the second subject?", "sun")):
-        field = visit.page.get_by_label(label)
-        field.fill(name)
-        field.press("Enter")
-        expect(visit.subject(name)).to_be_visible()
-    expect(visit.prompt).to_have_value("a photo of a sun on a frozen lake")
-
-
-def test_a_subject_that_the_visitor_chose_stays_whatever_the_words_say(visit):
-    visit.prompt.fill("a cat on a beach")
-    visit.settled()
-    assert visit.newest()["swiftpie"] == {"subjects": []}, "nobody chose the dog"
-    visit.subject("dog").click()
-    visit.page.get_by_role("button", name="Delete what is kept").click()
-    visit.page.get_by_role("button", name="Delete", exact=True).click()
-    visit.first_picture()
-    visit.subject("dog").click()
-    visit.prompt.fill("a cat on a beach")
-    visit.settled()
-    assert [subject["name"] for subject in visit.newest()["swiftpie"]["subjects"]] == ["dog"]
-    said = visit.page.get_by_text(
-        "The dog that you chose is drawn, whatever subject the words name."
-    )
-    expect(said).to_be_visible()
-    visit.page.get_by_role("button", name="Take it from my words").click()
-    visit.settled()
-    assert visit.newest()["swiftpie"] == {"subjects": []}
-    expect(said).to_have_count(0)
-
-
-def test_a_name_that_a_prompt_has_twice_is_drawn_and_said_once(visit):
-    for prompt in ("a cat and a cat on a beach", "a cat, a cat and a kitten in the snow"):
-        visit.after(lambda prompt=prompt: visit.prompt.fill(prompt))
-        expect(visit.page.get_by_text("“cat” is drawn from the library")).to_have_count(1)
-    visit.after(lambda: visit.prompt.fill("a dog in space"))
+    finer.subject("dog").click()
+    finer.after(lambda: finer.prompt.fill("a cat on a beach"))
+    expect(finer.page.locator(".chosen")).to_contain_text("The dog that you chose is drawn")
+    finer.after(finer.page.get_by_role("button", name="Take it from my words").click)
+    assert finer.newest()["swiftpie"] == {"subjects": []}
 
 
 def test_what_was_drawn_is_taken_to_be_edited_and_words_typed_meanwhile_stay(visit, photo):
@@ -966,15 +960,19 @@ def test_a_phone_has_targets_of_44_px_and_nothing_runs_off_its_side(browser, ser
         long = "donaudampfschifffahrtsgesellschaftskapitaen"
         visit.prompt.fill(f"a {long} beside a dog on a {long}")
         visit.settled()  # the picture of the new prompt moves what is below it
+        visit.page.get_by_role("button", name="Settings", exact=True).tap()
         visit.page.get_by_role("button", name="Place dog by a box").tap()
+        check("phone-settings")
+        visit.page.get_by_role("button", name="Settings", exact=True).tap()
         visit.settled()
-        visit.touch(visit.page.locator(".layer"), (0.05, 0.1), (0.55, 0.3))
+        visit.touch(visit.page.locator(".layer"), (0.05, 0.1), (0.55, 0.5))
         visit.settled()
         box = visit.newest()["swiftpie"]["subjects"][0]["box"]
-        assert box == pytest.approx([0.05, 0.1, 0.55, 0.3], abs=0.02)
+        assert box == pytest.approx([0.05, 0.1, 0.55, 0.5], abs=0.02)
         check("phone-box")
         visit.give("drop", photo)
         visit.settled()  # the tile is drawn anew, and a tap in between is lost: click waits for it
+        visit.page.get_by_role("button", name="Subjects", exact=True).tap()
         visit.page.get_by_role("button", name="Cut-out and pictures of subject").click()
         dialog = visit.page.get_by_role("dialog")
         seen = dialog.get_by_alt_text("The subject as the encoder sees it")
@@ -985,8 +983,10 @@ def test_a_phone_has_targets_of_44_px_and_nothing_runs_off_its_side(browser, ser
         dialog.get_by_label("Name").fill(long)
         dialog.get_by_role("button", name="Use this").click()
         expect(visit.subject(long)).to_be_visible()
+        check("phone-subjects")
         visit.photograph(meadow, "Insert")
         visit.page.get_by_role("button", name="robot, a sample").click()  # as above
+        visit.page.keyboard.press("Escape")
         body = visit.page.get_by_role("button", name="Move robot")
         expect(body).to_have_text("robot, proposed")
         visit.settled()

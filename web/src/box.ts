@@ -7,9 +7,12 @@ export type Corner = (typeof CORNERS)[number];
 
 const LEAST = 0.08; // a side; nothing could be seen of a smaller subject
 
+const LARGE = 0.45; // the longer side of what is dropped
+
 const EDGE = 0.02; // left free beside a subject
 
-const within = (value: number, low: number, high: number) => Math.min(high, Math.max(low, value));
+export const within = (value: number, low: number, high: number) =>
+  Math.min(high, Math.max(low, value));
 const tidy = (value: number) => Math.round(value * 1000) / 1000;
 
 /** Return the box moved as far as it stays inside of the picture. */
@@ -26,6 +29,13 @@ export function scaled([left, top, right, bottom]: Box, factor: number): Box {
   const ends = [within(middle - half, 0, 1), within(above, 0, 1), within(middle + half, 0, 1)];
   const [first, second, third] = ends.map(tidy) as [number, number, number];
   return [first, second, third, bottom];
+}
+
+/** Return a box around a point, as high as `LARGE` of a picture and square in its pixels. */
+export function around([x, y]: Point, ratio: number): Box {
+  const [across, down] = [LARGE / Math.max(1, ratio) / 2, (LARGE * Math.min(1, ratio)) / 2];
+  const [left, top] = [within(x, across, 1 - across), within(y, down, 1 - down)];
+  return [tidy(left - across), tidy(top - down), tidy(left + across), tidy(top + down)];
 }
 
 /** Return a box for one more subject, as high as the last one and in the widest gap beside them all. */
@@ -53,13 +63,29 @@ export function resized(box: Box, corner: Corner, across: number, down: number):
   return [tidy(left), tidy(top), tidy(right), tidy(bottom)];
 }
 
+export type Point = readonly [x: number, y: number];
+
+/** Return where a pointer is in an element, or at which of its edges. */
+export function placeIn(element: HTMLElement, event: MouseEvent): Point {
+  const { left, top, width, height } = element.getBoundingClientRect();
+  return [
+    within((event.clientX - left) / width, 0, 1),
+    within((event.clientY - top) / height, 0, 1),
+  ];
+}
+
 /** Return the box between two points, null where that is hardly more than a click. */
-export function between(a: readonly [number, number], b: readonly [number, number]): Box | null {
+export function between(a: Point, b: Point, least = LEAST): Box | null {
   const [left, right] = [Math.min(a[0], b[0]), Math.max(a[0], b[0])];
   const [top, bottom] = [Math.min(a[1], b[1]), Math.max(a[1], b[1])];
-  if (right - left < LEAST || bottom - top < LEAST) return null;
+  if (right - left < least || bottom - top < least) return null;
   return [tidy(left), tidy(top), tidy(right), tidy(bottom)];
 }
+
+/** Return where a box is drawn, as styles. */
+export const styleOf = ([left, top, right, bottom]: Box): string =>
+  `left:${left * 100}%;top:${top * 100}%;` +
+  `width:${(right - left) * 100}%;height:${(bottom - top) * 100}%`;
 
 export function described([left, top, right, bottom]: Box): string {
   const percent = (value: number) => `${Math.round(value * 100)} %`;

@@ -70,6 +70,7 @@ export interface Draft {
   identity: number;
   detail: number;
   balance: number;
+  flip: boolean; // subjects are mirrored
   identityGuidance: string; // how prompt and identity share the picture
   styleReference: SentPicture | null; // in whose style all is drawn
   photo: Photo | null;
@@ -97,6 +98,7 @@ export const FIRST: Draft = {
   identity: 1,
   detail: 1,
   balance: 0,
+  flip: false,
   identityGuidance: "plain",
   styleReference: null,
   photo: null,
@@ -186,6 +188,7 @@ export function requestOf(draft: Draft, known: Known): Record<string, unknown> |
           balance: [balance, FIRST.balance],
         }),
         ...guided(draft),
+        ...(draft.flip && placed.length > 0 && { flip: true }),
         ...(scene && { scene: typeof scene === "string" ? scene : scene.id }),
         ...(styleReference && { style_reference: styleReference.id }),
         ...(has && placed.every(({ one }) => one.box) && !can(facts, "layout") && { mask: "box" }),

@@ -1,5 +1,6 @@
 /** A mask that somebody paints: a canvas that tints what is on, or veils what is off. */
 
+import type { Point } from "./box";
 import type { Box } from "./server";
 
 const MOST_UNDO = 30;
@@ -123,8 +124,6 @@ export function sizeWithin(most: number, width: number, height: number): [number
   const scale = Math.min(1, most / Math.max(width, height));
   return [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
 }
-
-export type Point = readonly [x: number, y: number];
 
 async function readPicture(url: string, width: number, height: number): Promise<ImageData> {
   const image = new Image();

@@ -116,6 +116,7 @@ export interface Header {
   milliseconds: number;
   warnings: string[];
   box: Box | null; // where in a photo a subject was put
+  subjects_at: Box | null; // just around the subjects of a drawing
   named: Named[];
   follows_seed: boolean; // another seed gives another picture
   mask_b64: string | null;

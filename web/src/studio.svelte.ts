@@ -1,6 +1,6 @@
 /** The stores of the page, and what each does when another has changed. */
 
-import { FIRST, type Draft } from "./draft";
+import type { Draft } from "./draft";
 import { SAMPLES } from "./samples";
 import { patience, Refused, server, setToken } from "./server";
 import { Arrivals } from "./stores/arrivals.svelte";
@@ -164,16 +164,10 @@ export class Studio {
 
   async #choose(model: string): Promise<void> {
     const learning = this.models.choose(model);
-    const { facts, canEdit } = this.models;
+    const { usual, canEdit } = this.models;
     const { draft } = this.drafts;
-    const defaults = facts?.defaults ?? {};
-    this.drafts.draft = {
-      ...draft,
-      identity: defaults["identity_scale"] ?? FIRST.identity,
-      detail: defaults["detail_scale"] ?? FIRST.detail,
-      textScale: defaults["edit_text_scale"] ?? FIRST.textScale,
-      ...(!canEdit && draft.task === "edit" && { task: "insert" }),
-    };
+    const task = !canEdit && draft.task === "edit" ? "insert" : draft.task;
+    this.drafts.draft = { ...draft, ...usual, task };
     await learning;
   }
 

@@ -109,7 +109,13 @@ async function answer(url: string, { body }: RequestInit = {}): Promise<Response
 
 vi.stubGlobal("document", { baseURI: BASE });
 vi.stubGlobal("addEventListener", () => undefined);
-vi.stubGlobal("indexedDB", { open: () => ({}) });
+vi.stubGlobal("indexedDB", {
+  open: () => {
+    const asked = { error: new Error("nothing is kept"), onerror: () => undefined };
+    queueMicrotask(() => asked.onerror());
+    return asked;
+  },
+});
 vi.stubGlobal("WebSocket", Socket);
 vi.stubGlobal("fetch", answer);
 vi.stubGlobal("createImageBitmap", async () => ({ width: 64, height: 64, close: () => undefined }));

@@ -1,6 +1,7 @@
 /** The stores without a browser: what comes late, and what a list is given twice. */
 
 import { beforeEach, expect, test, vi } from "vitest";
+import { around } from "../src/box";
 import { SAMPLES } from "../src/samples";
 import { Studio } from "../src/studio.svelte";
 import { hold, Socket } from "./browser";
@@ -32,16 +33,29 @@ async function draw(prompt: string, named: object[] = []): Promise<void> {
   await until(() => expect(studio.pictures.shown?.draft.prompt).toBe(prompt));
 }
 
-test("words that are typed while a picture is sent stay, and name what was sent", async () => {
-  const late = hold("/v1/identities");
-  const coming = studio.arrivals.take([PICTURE]);
-  await late.begun;
-  studio.drafts.write({ prompt: "a backpack on a beach" });
-  late.release();
-  await coming;
-  expect(draft().prompt).toBe("a backpack on a beach");
-  expect(studio.shelf.subjects.map(({ name }) => name)).toEqual(["backpack"]);
-  expect(studio.arrivals.unnamed).toBeUndefined();
+test.each(["/v1/pictures", "/v1/identities"])(
+  "words that are typed while a picture is sent to %s stay, and name what was sent",
+  async (path) => {
+    const late = hold(path);
+    const coming = studio.arrivals.take([PICTURE]);
+    await late.begun;
+    studio.drafts.write({ prompt: "a backpack on a beach" });
+    late.release();
+    await coming;
+    expect(draft().prompt).toBe("a backpack on a beach");
+    expect(studio.shelf.subjects.map(({ name }) => name)).toEqual(["backpack"]);
+    expect(studio.arrivals.unnamed).toBeUndefined();
+  },
+);
+
+test("a subject that comes late is drawn, and does not rename what was typed since", async () => {
+  studio.drafts.set({ prompt: "a dog on a beach" });
+  studio.placing.use((await studio.shelf.meet(DOG!))!);
+  const { start } = studio.drafts;
+  studio.drafts.write({ prompt: "a sheep and its dog in the snow" });
+  studio.placing.use((await studio.shelf.meet(SHEEP!))!, start);
+  expect(draft().prompt).toBe("a sheep and its dog in the snow");
+  expect(studio.shelf.nameOf(draft().placed[0])).toBe("sheep");
 });
 
 test("a subject that was chosen for a drawing does not come into a photo that is opened since", async () => {
@@ -121,9 +135,9 @@ test("a picture that comes after a return to the history is not shown", async ()
   const { shown } = studio.pictures;
   studio.drafts.write({ prompt: "a dog on a lake" });
   await until(() => expect(newest().prompt).toBe("a dog on a lake"));
-  studio.pictures.goTo(0);
   Socket.newest.answer({ id: newest().id });
-  await Promise.resolve();
+  studio.pictures.goTo(0); // while the picture is being decoded
+  await new Promise((resolve) => setTimeout(resolve));
   expect(studio.pictures.shown).toBe(shown);
   expect(draft().prompt).toBe("a dog on a beach");
 });
@@ -138,4 +152,62 @@ test("a box or a word that was changed asks once for what is newest", async () =
     expect(newest()).toMatchObject({ swiftpie: { subjects: [{ box: draft().placed[0]!.box }] } }),
   );
   expect(Socket.newest.sent.length - before).toBeLessThanOrEqual(3);
+});
+
+test("a picture that is dropped into the drawing stands there, beside whom the visitor chose", async () => {
+  studio.drafts.set({ prompt: "a dog on a beach" });
+  studio.placing.use((await studio.shelf.meet(DOG!))!);
+  const box = around([0.3, 0.4], 4 / 3);
+  await studio.arrivals.take([PICTURE], false, box);
+  expect(draft().placed.map((one) => studio.shelf.nameOf(one))).toEqual(["dog", "subject"]);
+  expect(draft().placed[1]!.box).toEqual(box);
+  studio.placing.bringToFront(0);
+  expect(draft().placed.map((one) => studio.shelf.nameOf(one))).toEqual(["subject", "dog"]);
+});
+
+test("a picture that is dropped where something comes into a photo is what comes", async () => {
+  studio.drafts.set({ mode: "edit" });
+  await studio.edits.openPhoto(PICTURE);
+  studio.drafts.set({ task: "insert" });
+  const box = around([0.5, 0.6], 1);
+  await studio.arrivals.take([PICTURE], false, box);
+  expect(draft()).toMatchObject({ task: "insert", box });
+  expect(studio.shelf.nameOf({ key: draft().newcomer! })).toBe("subject");
+});
+
+test("each subject without a name is asked for, the first that came first", async () => {
+  studio.drafts.set({ prompt: "a dog on a beach" });
+  studio.arrivals.several = [PICTURE, PICTURE];
+  await studio.arrivals.resolveSeveral(false);
+  for (const [unnamed, name] of [
+    ["subject", "ball"],
+    ["second subject", "sun"],
+  ]) {
+    expect(studio.arrivals.unnamed?.name).toBe(unnamed);
+    await studio.arrivals.name(studio.arrivals.unnamed!.key, name!);
+  }
+  expect(studio.arrivals.unnamed).toBeUndefined();
+  expect(studio.shelf.subjects.map(({ name }) => name)).toEqual(["ball", "sun"]);
+});
+
+test("words that are typed before the server is ready are drawn, and not those of a first visit", async () => {
+  const late = hold("/health/ready");
+  const opening = studio.open();
+  await late.begun;
+  studio.drafts.write({ prompt: "a dog on a lake" });
+  late.release();
+  await opening;
+  expect(draft()).toMatchObject({ prompt: "a dog on a lake", placed: [] });
+});
+
+test("a mask that comes late is not shown once all was cleared", async () => {
+  studio.drafts.set({ mode: "edit" });
+  await studio.edits.openPhoto(PICTURE);
+  const late = hold("/v1/pictures");
+  const painting = studio.edits.paint(PICTURE);
+  await late.begun;
+  await studio.edits.paint(null);
+  late.release();
+  await painting;
+  expect(draft().mask).toBeNull();
 });

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from swiftpie.engine.session import Session, draw_isolated
 from swiftpie.engine.warm_up import made_ready, make_apart, stages_of
 from swiftpie.errors import InputError, SwiftPieError, WeightsError
+from swiftpie.imageio.images import bounding_box, plane
 from swiftpie.imageio.originals import OriginalPicture, composite
 from swiftpie.imageio.writing import PictureData, encode_animation, encode_image, is_clear
 from swiftpie.library import Named
@@ -53,6 +54,7 @@ class DrawnPicture:
     timings_ms: Mapping[str, float]
     warnings: tuple[str, ...]
     box: Box | None  # where in a photograph a subject was put
+    subjects_at: Box | None  # what is just around the subjects of a new picture
     named: tuple[Named, ...]  # the subjects of the library in it
     is_random: bool  # another seed gives another picture
     is_clear: bool  # it has transparency
@@ -251,15 +253,14 @@ def as_file(
     A changed picture keeps the colour profile of its `original`, and the bits that do not change.
     """
     frames: tuple[Image.Image, ...]
-    scores: Sequence[Mapping[str, float]] = ()
-    box: Box | None = None
-    task, animate = body.swiftpie.task, body.swiftpie.animate
+    subjects_at: Box | None = None
+    task, animate, scores = body.swiftpie.task, body.swiftpie.animate, drawn.scores[row:]
     if isinstance(drawn, EditResult):
         frames, shape, seed, box = (drawn.image,), drawn.region, drawn.seed, drawn.box
-        scores = drawn.scores
     else:
         frames = drawn.images if animate else drawn.images[row : row + 1]
-        shape, seed, scores = drawn.subject_masks[row], drawn.seeds[row], drawn.scores[row:]
+        shape, seed, box = drawn.subject_masks[row], drawn.seeds[row], None
+        subjects_at = bounding_box(plane(shape))
     places = [{"box": box or subject.box, "view": subject.view} for subject in subjects]
     facts = {
         **getattr(frames[0], "record", drawn.record),
@@ -273,13 +274,11 @@ def as_file(
         whole = original.stored._replace(pixels=frames[0])
         if original.stored.profile:
             whole = composite(original, drawn.edited, drawn.blend)
+    more: Any = {"metadata": facts, "quality": quality, "sign": sign}
     if animate is None:
-        source = original.data if original is not None else None
-        more: Any = {"quality": quality, "sign": sign, "source": source}
-        data = encode_image(whole, suffix, metadata=facts, **more)
+        data = encode_image(whole, suffix, source=original and original.data, **more)
     else:
-        film: Any = {"fps": animate.fps, "quality": quality, "sign": sign}
-        data = encode_animation(frames, suffix, metadata=facts, **film)
+        data = encode_animation(frames, suffix, fps=animate.fps, **more)
     is_random = not isinstance(choice.request, EditRequest) or choice.follows_seed
     own = () if body.n == 1 or is_random else (equal_pictures(body.n),)
     return DrawnPicture(
@@ -292,6 +291,7 @@ def as_file(
         timings_ms={name: round(spent, 2) for name, spent in drawn.timings_ms.items()},
         warnings=(*warnings, *drawn.warnings, *own),
         box=box,
+        subjects_at=subjects_at,
         named=drawn.named,
         is_random=is_random,
         is_clear=suffix != SUFFIXES["jpeg"] and is_clear(frames[0]),

@@ -1,6 +1,6 @@
 /** Files that come by drop, paste, camera and file pickers, and the subjects that they become. */
 
-import { placesIn, type Source, type Subject } from "../draft";
+import { placesIn, putsIn, type Source, type Subject } from "../draft";
 import { inMB, letGo, urlOf } from "../keeping";
 import { isUnnamed, names, unnamed, wordsOf } from "../naming";
 import { plain } from "../remarks";
@@ -63,10 +63,9 @@ export class Arrivals {
   }
 
   /** Take pictures and identities that were dropped, pasted, chosen or photographed. */
-  async take(
-    files: readonly File[],
-    isSubject = this.stores.drafts.draft.mode === "draw",
-  ): Promise<void> {
+  async take(files: readonly File[], isForShelf = false, at: Box | null = null): Promise<void> {
+    const { draft } = this.stores.drafts;
+    const isSubject = isForShelf || draft.mode === "draw" || (at !== null && putsIn(draft));
     const [pictures, identities] = [files.filter(isPicture), files.filter(isIdentity)];
     for (const file of identities) await this.addWhole("identity", file);
     if (!pictures.length) {
@@ -78,17 +77,17 @@ export class Arrivals {
     }
     if (!isSubject) await this.onphoto(pictures[0]!);
     else if (pictures.length > 1) this.several = pictures;
-    else await this.#lookAt(pictures[0]!);
+    else await this.#lookAt(pictures[0]!, at);
   }
 
-  async #lookAt(picture: File): Promise<void> {
+  async #lookAt(picture: File, at: Box | null): Promise<void> {
     await this.#addingOne("Looking at the picture", async (start) => {
       const file = await this.fitted(picture);
       const { origin } = await server.keep(file);
       if (origin["prompt"]) this.#know(file, origin);
       else {
         this.closeCrowd();
-        await this.#addSubject([file], picture.name, start);
+        await this.#addSubject([file], picture.name, { ...start, at });
         this.latest = file;
       }
     });
@@ -268,7 +267,8 @@ export class Arrivals {
     const name = isTyped && !isBeside ? await this.#calledNow(encoded) : encoded.name;
     const [subject, { key, id }] = [{ ...encoded, name }, encoded];
     this.stores.shelf.shelve(subject);
-    if (isBeside) this.stores.placing.add(key, start);
+    if (start.at) this.stores.placing.drop(key, start.at, start);
+    else if (isBeside) this.stores.placing.add(key, start);
     else this.stores.placing.use(key, start);
     if (isUnnamed(name)) this.#toName = [...this.#toName, key];
     if (name !== encoded.name) await server.rename(id, name).catch(ignoreGone);

@@ -2,6 +2,7 @@
 
 import { FIRST, requestOf, type Draft, type Mode } from "../draft";
 import { names, said } from "../naming";
+import type { Box } from "../server";
 import type { Studio } from "../studio.svelte";
 
 /** What only the newest of several may change: a part of the draft, or who is used. */
@@ -11,6 +12,7 @@ export type Claim = keyof Draft | "use";
 export interface Start {
   mode: Mode;
   numTexts: number; // that the visitor had written
+  at?: Box | null; // where in the picture it was dropped
 }
 
 /** What a change of the draft was. */

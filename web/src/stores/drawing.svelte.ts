@@ -111,10 +111,10 @@ export class Drawing {
     }
     const mask = header.mask_b64 && urlOf(blobOf(header.mask_b64, "image/png"));
     const photo = mask ? (draft.photo?.id ?? null) : null;
-    const { width, height, box, follows_seed: followsSeed } = header;
+    const { width, height, box, subjects_at: subjectsAt, follows_seed: followsSeed } = header;
     const [named, warnings] = [this.#namedIn(header, draft), [...new Set(header.warnings)]];
-    const facts = { width, height, mask, photo, draft, box, followsSeed, named, warnings };
-    this.stores.pictures.show({ url, file, ...facts });
+    const facts = { width, height, mask, photo, draft, box, subjectsAt, followsSeed };
+    this.stores.pictures.show({ url, file, ...facts, named, warnings });
     if (isNewest) this.settle();
   }
 

@@ -1,6 +1,6 @@
 /** What the server draws with: its models, what the chosen one can, and the words that it knows. */
 
-import { can } from "../draft";
+import { can, FIRST, type Draft } from "../draft";
 import { server, type Model, type Offer } from "../server";
 import { Vocabulary } from "../vocabulary";
 
@@ -46,6 +46,16 @@ export class Models {
   /** Whether strengths change what words make of a photo; a small model reads the words alone. */
   get steersEdits(): boolean {
     return !this.canPlace;
+  }
+
+  /** Strengths of a draft, as they come with the model. */
+  get usual(): Pick<Draft, "identity" | "detail" | "textScale"> {
+    const { identity_scale, detail_scale, edit_text_scale } = this.facts?.defaults ?? {};
+    return {
+      identity: identity_scale ?? FIRST.identity,
+      detail: detail_scale ?? FIRST.detail,
+      textScale: edit_text_scale ?? FIRST.textScale,
+    };
   }
 
   get offer(): Offer {

@@ -16,6 +16,7 @@ export interface Shown {
   photo: string | null; // id of what was edited
   draft: Draft; // of which it is
   box: Box | null; // where a subject was put into it
+  subjectsAt: Box | null; // just around those of a drawing
   followsSeed: boolean; // another seed gives another one
   named: readonly Named[]; // who is of the library, besides those who were chosen
   warnings: readonly string[];

@@ -4,6 +4,7 @@ import { free } from "../box";
 import type { Draft, Placed, Source, Subject } from "../draft";
 import { joined, names, renamed, without } from "../naming";
 import { server, type Box } from "../server";
+import type { Start } from "./drafts.svelte";
 import { ignoreGone } from "./shelf.svelte";
 import type { Studio } from "../studio.svelte";
 
@@ -83,6 +84,26 @@ export class Placing {
     const joins = last && !this.stores.drafts.isTypedSince(start) && !isSaid;
     const prompt = joins ? joined(draft.prompt, last, next.name) : draft.prompt;
     this.stores.drafts.set({ placed, prompt });
+  }
+
+  /** Draw this subject where it was dropped: beside those that were chosen, or into the photo. */
+  drop(key: number, box: Box, start: Start): void {
+    const { drafts, models } = this.stores;
+    const { placed, isOffered } = drafts.draft;
+    const isBeside = placed.length > 0 && placed.length < models.limits.subjects && !isOffered;
+    if (isBeside && start.mode === "draw") this.add(key, start);
+    else this.use(key, start);
+    const index = drafts.draft.placed.findIndex((one) => one.key === key);
+    if (start.mode === "edit") drafts.set({ box });
+    else this.place(index, { box });
+  }
+
+  /** Draw a subject over the others. */
+  bringToFront(index: number): void {
+    const { placed } = this.stores.drafts.draft;
+    const others = placed.filter((_, i) => i !== index);
+    this.active = others.length;
+    this.stores.drafts.set({ placed: [...others, placed[index]!] });
   }
 
   /** Leave a subject out of the picture; it stays on the shelf. */

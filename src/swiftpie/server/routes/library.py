@@ -234,6 +234,7 @@ class Live:
             "timings_ms": drawn.timings_ms,
             "warnings": warnings_of([drawn]),
             "box": drawn.box,
+            "subjects_at": drawn.subjects_at,
             "named": [named._asdict() for named in drawn.named],
             "follows_seed": drawn.is_random,
             "scores": drawn.scores,

@@ -1,0 +1,38 @@
+/** What of the page is seen: both panels, or on a narrow window one of them over the picture. */
+
+import { Note } from "./note";
+
+export type Side = "left" | "right";
+
+const folded = new Note("localStorage", "folded"); // panels, one word each
+const narrow = matchMedia("(max-width: 900px)");
+
+class View {
+  isNarrow = $state(narrow.matches);
+  #folded = $state.raw<readonly string[]>(folded.text?.split(" ") ?? []);
+  #over = $state<Side | null>(null); // the picture of a narrow window
+
+  constructor() {
+    narrow.addEventListener("change", () => (this.isNarrow = narrow.matches));
+  }
+
+  isOpen(side: Side): boolean {
+    return this.isNarrow ? this.#over === side : !this.#folded.includes(side);
+  }
+
+  toggle(side: Side): void {
+    if (this.isNarrow) this.#over = this.#over === side ? null : side;
+    else {
+      const others = this.#folded.filter((one) => one !== side);
+      this.#folded = this.isOpen(side) ? [...others, side] : others;
+      folded.text = this.#folded.join(" ");
+    }
+  }
+
+  /** Show the whole picture of a narrow window. */
+  uncover(): void {
+    this.#over = null;
+  }
+}
+
+export const view = new View();
