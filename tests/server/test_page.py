@@ -250,6 +250,13 @@ class Visit:
             "button", name=name, exact=True
         )
 
+    def fold(self, panel):
+        """Show a panel, or fold one that is shown."""
+        button = self.page.get_by_role("button", name=panel, exact=True)
+        was = button.get_attribute("aria-expanded")
+        button.click()  # a tap is lost where something is drawn anew
+        expect(button).not_to_have_attribute("aria-expanded", was)
+
     def points_on(self, sheet, *shares):
         sheet.scroll_into_view_if_needed()
         place = sheet.bounding_box()
@@ -585,7 +592,6 @@ def test_two_subjects_share_a_picture_and_boxes_place_them(finer):
 
 def test_the_picture_takes_the_window_and_is_zoomed_and_panels_fold(visit):
     view, picture = visit.page.locator(".view"), visit.page.locator("#picture")
-    panel = visit.page.get_by_role("button", name="Subjects", exact=True)
     shelf = visit.page.get_by_role("complementary", name="Subjects and scenes")
     fit = visit.page.get_by_role("button", name="Fit")
 
@@ -609,11 +615,11 @@ def test_the_picture_takes_the_window_and_is_zoomed_and_panels_fold(visit):
     visit.page.get_by_role("button", name="1:1").click()
     natural = picture.locator("img").evaluate("one => one.naturalWidth")
     until(lambda: width() == pytest.approx(natural, abs=1))
-    panel.click()
+    visit.fold("Subjects")
     visit.page.reload()
     visit.first_picture()
     expect(shelf).to_be_hidden()
-    panel.click()
+    visit.fold("Subjects")
     expect(shelf).to_be_visible()
     visit.page.get_by_role("button", name="Full screen").click()
     expect(visit.page.locator(".stage:fullscreen")).to_have_count(1)
@@ -807,7 +813,7 @@ def test_a_subject_is_put_into_a_photograph_where_the_visitor_drags_it(visit, me
     assert "box" not in visit.newest()["swiftpie"]["subjects"][0]
     visit.after(lambda: visit.drag(body, (0.5, 0.5), (0.5, -0.1)))
     expect(body).to_have_text("robot")
-    visit.after(lambda: visit.page.get_by_label("Turn").fill("30"))
+    visit.after(lambda: visit.page.get_by_role("slider", name="Turn").fill("30"))
     (placed,) = visit.newest()["swiftpie"]["subjects"]
     assert placed["view"] == [30, 0]
     visit.kept()
@@ -960,10 +966,10 @@ def test_a_phone_has_targets_of_44_px_and_nothing_runs_off_its_side(browser, ser
         long = "donaudampfschifffahrtsgesellschaftskapitaen"
         visit.prompt.fill(f"a {long} beside a dog on a {long}")
         visit.settled()  # the picture of the new prompt moves what is below it
-        visit.page.get_by_role("button", name="Settings", exact=True).tap()
+        visit.fold("Settings")
         visit.page.get_by_role("button", name="Place dog by a box").tap()
         check("phone-settings")
-        visit.page.get_by_role("button", name="Settings", exact=True).tap()
+        visit.fold("Settings")
         visit.settled()
         visit.touch(visit.page.locator(".layer"), (0.05, 0.1), (0.55, 0.5))
         visit.settled()
@@ -972,7 +978,7 @@ def test_a_phone_has_targets_of_44_px_and_nothing_runs_off_its_side(browser, ser
         check("phone-box")
         visit.give("drop", photo)
         visit.settled()  # the tile is drawn anew, and a tap in between is lost: click waits for it
-        visit.page.get_by_role("button", name="Subjects", exact=True).tap()
+        visit.fold("Subjects")
         visit.page.get_by_role("button", name="Cut-out and pictures of subject").click()
         dialog = visit.page.get_by_role("dialog")
         seen = dialog.get_by_alt_text("The subject as the encoder sees it")
