@@ -37,8 +37,7 @@ def drawing(**parts):
 
 
 def join(photo, seen, reference):
-    nothing = torch.zeros_like(photo[:, :1])
-    return composite_patch(photo, seen, reference, gone=nothing, place=WHOLE, seed=1)
+    return composite_patch(photo, seen, reference, ground=photo, place=WHOLE, seed=1)
 
 
 EVEN = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))

@@ -18,7 +18,7 @@ from swiftpie.imageio.images import in_unit, plane, shrunk_to, to_bytes, to_tens
 from swiftpie.masks import in_frame, resize_mask
 from swiftpie.mini.layout_predictor import own_light
 from swiftpie.mini.placing import stage
-from swiftpie.mini.remove import check_uncertainty
+from swiftpie.mini.remove import removed
 from swiftpie.mini.scene import SceneRow, facts_of, scene_rows
 from swiftpie.models.denoiser import SubjectCondition, read_references
 from swiftpie.photo.filling import CanvasDrawing
@@ -96,8 +96,11 @@ def prepare_insert(choice: Choice[RepaintRequest], *, side_px: int = CANVAS_PX) 
     )
 
     def finish(drawn: DecodedImages) -> EditedImage:
-        composite = partial(_composite, components, insertion, placed, clock)
-        return pasted(insertion, composite(drawn), clock, branches=drawn.branches)
+        emptied = insertion
+        if insertion.hole is not None and not bool(insertion.gone.all()):
+            emptied = insertion._replace(original=removed(insertion, clock).image)
+        composite = partial(_composite, components, insertion, emptied, placed, clock)
+        return pasted(emptied, composite(drawn), clock, branches=drawn.branches)
 
     clock.end_stage("prepare")
     return Plan(insertion.request, finish, start, region=insertion.region)
@@ -159,16 +162,18 @@ def _check_borders(subject: InsertedSubject) -> None:
 def _composite(
     components: Components,
     insertion: Insertion,
+    emptied: Insertion,
     placed: PlacedSubject,
     clock: Clock,
     drawn: DecodedImages,
 ) -> Tensor:
     """Return the patch with the subject's own pixels in the light of the drawing.
 
-    It is grey all over if the photograph is.
+    What goes is gone from the `emptied` photograph. The patch is grey all over if that is.
     """
     patch, lighting = patch_of(insertion, clock), placed.lighting
     assert lighting is not None, "it was measured"
+    ground = patch.pixels if emptied is insertion else patch_of(emptied, clock).pixels
     after, alone = in_unit(drawn.pixels.float().cpu()).split(1)
     layout = Layout(*(value[:1].float().cpu() for value in placed.layout))
     light, (left, top, right, bottom) = lighting.select(slice(1)), patch.place
@@ -180,11 +185,10 @@ def _composite(
         patch.pixels,
         CanvasDrawing(in_unit(insertion.pixels).float().cpu(), after, alone, *masks),
         own.standing(layout, light.scene.on_cpu(), picture_px=picture_px),
-        gone=patch.gone,
+        ground=None if bool(patch.gone.all()) else ground,
         place=patch.place,
         seed=insertion.request.seed,
         on_band=clock.check,
-        on_doubt=partial(check_uncertainty, insertion.request),
     )
     points = to_tensor(insertion.original.resize((SMALL_PX,) * 2, Image.Resampling.NEAREST))
     is_grey = points.std(dim=1).max() < GREY and points.std() > VARIED

@@ -13,6 +13,7 @@ from swiftpie.pipelines.choose import Choice, Clock, Technique
 from swiftpie.pipelines.denoise import Plan
 from swiftpie.pipelines.insertion import Insertion, insertion_of, pasted, patch_of
 from swiftpie.pipelines.tasks import RepaintRequest
+from swiftpie.types import EditedImage
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +39,14 @@ def prepare_remove(choice: Choice[RepaintRequest]) -> Plan:
             "be filled from the rest. Mark less by a mask or a box, or take a picture that shows "
             "more around the object."
         )
-    return Plan(
-        removal.request,
-        lambda: pasted(removal, _filled(removal, choice.clock), choice.clock),
-        region=removal.region,
-    )
+    return Plan(removal.request, partial(removed, removal, choice.clock), region=removal.region)
+
+
+def removed(insertion: Insertion, clock: Clock) -> EditedImage:
+    """Return the photograph of a change without what goes, and with nothing that comes."""
+    assert insertion.hole is not None, "something goes"
+    removal = insertion._replace(subject=None, room=insertion.gone, patch=insertion.hole)
+    return pasted(removal, _filled(removal, clock), clock)
 
 
 def _filled(removal: Insertion, clock: Clock) -> Tensor:

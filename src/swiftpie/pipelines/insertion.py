@@ -79,6 +79,7 @@ class Insertion(NamedTuple):
     changes: Tensor  # (1, 1, h, w) in [0, 1], the room on the canvas
     cells: Size  # rows and columns of the canvas in latents
     patch: PixelBox  # the part of the photograph that is pasted back
+    hole: PixelBox | None  # the part from which what goes is filled; None: nothing goes
 
     @property
     def prompt(self) -> str:
@@ -122,8 +123,11 @@ def insertion_of(choice: Choice[RepaintRequest], *, side_px: int | None = None) 
     return Insertion(
         *(request, original, gone, subject, room, canvas, pixels, changes),
         cells=cells_of(components.preset, canvas.padded),
-        # What goes is filled from all around.
-        patch=window if gone.any() else _around(touched(room), window),
+        patch=_around(touched(room), window),
+        # As large whatever comes there, so that what can be removed can be replaced.
+        hole=square_around(touched(gone), size, least_px=components.preset.image_size_px)
+        if gone.any()
+        else None,
     )
 
 

@@ -35,11 +35,9 @@ from swiftpie.imageio.images import SURE, extent_of, extrapolate, halved, luma
 from swiftpie.photo.filling import (
     CanvasDrawing,
     OnBand,
-    OnDoubt,
     blurred,
     draw_over,
     enlarged_part,
-    inpaint,
     log_ratio,
     matching_grain,
     split,
@@ -313,25 +311,21 @@ def composite_patch(
     drawing: CanvasDrawing,
     placed: PlacedSprite,
     *,
-    gone: Tensor,
+    ground: Tensor | None,
     place: Box,
     seed: int,
     on_band: OnBand = int,
-    on_doubt: OnDoubt = float,
 ) -> Tensor:
     """Return a `patch` of the photograph, at `place` on the canvas, with a subject `placed` in it.
 
-    The part that is `gone`, (1, 1, H, W) 0 or 1, is inpainted from its surroundings; it shows the
-    drawing if there are none. `on_band` is called after each part of the work, and may raise to
-    stop.
+    The `ground` is the same without what goes; None: that is all of it, and the drawing shows.
+    `on_band` is called after each part of the work, and may raise to stop.
     """
     size = (patch.shape[2], patch.shape[3])
     drawing = without_model_error(drawing)
-    ground = patch
-    if bool(gone.all()):
+    if ground is None:
+        gone = torch.ones_like(patch[:, :1])
         ground = draw_over(patch, drawing.alone, gone=gone, place=place, seed=seed, on_band=on_band)
-    elif bool(gone.any()):
-        ground = inpaint(patch, gone, on_band=on_band, on_doubt=on_doubt)
     shade = _shade(drawing.changes, placed).exp()
     ground = ground * enlarged_part(shade, place, size, on_band=on_band)
     on_band()
