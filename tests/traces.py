@@ -101,9 +101,8 @@ def traces(session, other):
 
 def describe(found):
     return "\n\n".join(
-        "# {}: {} files, {} hand on, {} changes of file, {} readings\n{}".format(
-            name, *one.counts, one
-        )
+        f"# {name}: {len(one.files)} files, {len(one.handing_on)} hand on, {one.num_changes} "
+        f"changes of file, {one.num_reads} readings\n{one}"
         for name, one in found.items()
     )
 

@@ -108,10 +108,7 @@ def test_a_border_that_cuts_a_subject_is_mirrored_with_it(session, identity, fli
 
 def test_what_lies_is_as_high_as_the_ground_is_deep_there(session, identity):
     spot = spot_of(session, identity, "a mug")
-    lies, leans = (
-        choose_boxes(spot._replace(postures=(posture,)))[0]
-        for posture in (Posture(lean=0.0), Posture(Orientation(20, (0.8, 0.4), (0, 0))))
-    )
-    (stands,) = choose_boxes(spot._replace(postures=(AS_SHOWN,)))
-    assert size_of(lies)[1] < size_of(stands)[1]
-    assert size_of(leans)[0] / size_of(leans)[1] == pytest.approx(2)
+    postures = (AS_SHOWN, Posture(lean=0.0), Posture(Orientation(20, (0.8, 0.4), (0, 0))))
+    sizes = [size_of(choose_boxes(spot._replace(postures=(each,)))[0]) for each in postures]
+    assert sizes[1][1] < sizes[0][1]
+    assert sizes[2][0] / sizes[2][1] == pytest.approx(2)

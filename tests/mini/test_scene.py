@@ -277,11 +277,6 @@ def test_a_picture_of_a_given_scene_is_as_large_as_the_scene(session, identity):
     )
     asked = session.personalize(identity, "a dog", scene=photo, seed=1, size=(192, 128))
     assert asked.images[0].size == (192, 128)
-    assert not [
-        sentence
-        for sentence in session.advice_on(request_of(identity, scene=photo))
-        if "size" in sentence
-    ]
 
 
 @pytest.mark.parametrize(
@@ -309,10 +304,7 @@ def test_pictures_of_photographed_places_have_their_size(session, identity, prom
 def test_a_scene_larger_than_pictures_can_be_is_shrunk_and_that_is_said(session, identity):
     request = request_of(identity, scene=photograph(64, 48).resize((4096, 3072)))
     assert picture_size(session.components, request) == (1536, 2048)
-    assert any(
-        "4096x3072" in sentence and "2048x1536" in sentence
-        for sentence in session.advice_on(request)
-    )
+    assert any(re.search("4096x3072.*2048x1536", each) for each in session.advice_on(request))
 
 
 def striped_ball():
@@ -353,6 +345,7 @@ def test_a_large_picture_is_the_small_one_with_the_detail_of_the_reference(sessi
         ("a robot", {"size_px": (512, 2048), "scene": photograph(256, 192)}, "256x192 px,", True),
         ("a robot", {"size_px": (384, 1024)}, "too wide for all of a castle, so its top", True),
         ("a robot", {"size_px": (768, 1024)}, "soft|too wide", False),
+        ("a dog", {"scene": photograph(97, 131)}, "size", False),
         ("a dog jumping in a park", {"scene": ""}, "'jumping' has no effect", True),
         ("a dog seen from the front", {"scene": "park"}, "'seen from the front' has no eff", True),
         ("a dog facing the viewer", {"scene": "park"}, "'facing the viewer' has no effect", True),
