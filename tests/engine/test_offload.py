@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 import swiftpie
-from swiftpie.backbones import readers
 from swiftpie.backbones.load.weights import StoredWeights
 from swiftpie.engine import offload
 from swiftpie.engine.offload import DeviceSlot, offloaded
@@ -190,7 +189,9 @@ def test_openvino_is_no_engine_for_networks_that_take_turns(stored):
 
 @pytest.mark.thorough
 def test_without_room_encoders_rest_by_themselves(stored, monkeypatch):
-    monkeypatch.setattr(readers, "NUMBERS_A_PIXEL", 1 << 40)  # of a picture without end
+    monkeypatch.setattr(
+        "swiftpie.backbones.load.networks.NUMBERS_A_PIXEL", 1 << 40
+    )  # of a picture without end
     assert stored().components.engine.device == CPU
     monkeypatch.undo()
     assert stored().components.engine.device is None

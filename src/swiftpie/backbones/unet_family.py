@@ -48,6 +48,7 @@ from swiftpie.backbones.load.networks import (
     read_config,
     read_motion,
     read_unet,
+    readers_for,
     widen_autoencoder,
 )
 from swiftpie.backbones.load.safe import Kind, check_kind
@@ -60,7 +61,6 @@ from swiftpie.backbones.load.weights import (
     unknown_fingerprint,
 )
 from swiftpie.backbones.presets import Preset, UntrainedDetail, WeightsKind, describe, read_preset
-from swiftpie.backbones.readers import readers_for
 from swiftpie.backbones.sources import (
     WeightFormats,
     WeightsResolver,

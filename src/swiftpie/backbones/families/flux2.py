@@ -103,9 +103,8 @@ class Flux2(Family):
     def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:
         from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
 
-        from swiftpie.backbones.load.networks import built
+        from swiftpie.backbones.load.networks import built, readers_for
         from swiftpie.backbones.load.weights import fingerprint_files
-        from swiftpie.backbones.readers import readers_for
         from swiftpie.models.flux2 import Flux2Denoiser, LanguageText
 
         preset = with_steps(preset, choices.get("steps"))

@@ -6,9 +6,10 @@ from benchmarks._models import KLEIN, KLEIN_DENOISER, SDXL_UNET
 from benchmarks._models import PRESETS as MEASURED
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.downloads import DownloadPlan
+from swiftpie.backbones.load import networks
+from swiftpie.backbones.load.networks import lack_of_memory, readers_for
 from swiftpie.backbones.machine import NUMBERS_A_PIXEL, SPARE_BYTES
 from swiftpie.backbones.presets import PRESETS
-from swiftpie.backbones.readers import lack_of_memory, readers_for
 
 GIB = 1 << 30
 LARGEST = {  # network of each model
@@ -32,7 +33,9 @@ def test_published_models_say_whether_their_networks_fit_in_turns(
     choices = Choices(dtype="bfloat16", offloads="auto")
     for free_gib, word in ((fits_gib, ""), (lacks_gib, preset.name)):
         free = free_gib * GIB
-        monkeypatch.setattr("swiftpie.backbones.readers.free_memory", lambda _, free=free: free)
+        monkeypatch.setattr(
+            "swiftpie.backbones.load.networks.free_memory", lambda _, free=free: free
+        )
         lack = lack_of_memory(plan, preset, device="cpu", dtype=torch.bfloat16)
         assert bool(lack) == bool(word)
         assert word in lack
@@ -58,7 +61,7 @@ def test_what_is_computed_of_a_picture_and_what_the_system_keeps_count(
     working = NUMBERS_A_PIXEL * preset.image_size_px**2 * 2
     needed = plan.largest_bytes + SPARE_BYTES if in_turns else plan.memory_bytes
     free = needed + working - short_bytes
-    monkeypatch.setattr("swiftpie.backbones.readers.free_memory", lambda _: free)
+    monkeypatch.setattr(networks, "free_memory", lambda _: free)
     choices = Choices(dtype="bfloat16", offloads="auto")
     readers = readers_for(plan, preset, device="cpu", choices=choices)
     assert (readers.execution_device is not None) is offloads
