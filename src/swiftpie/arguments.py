@@ -8,11 +8,13 @@ import functools
 import inspect
 import reprlib
 import textwrap
+import tomllib
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from enum import Enum
 from numbers import Integral, Real
+from pathlib import Path
 from types import MappingProxyType
 from typing import (
     Annotated,
@@ -38,31 +40,12 @@ CallableT = TypeVar("CallableT", bound=Callable[..., Any])
 LAZY = {name: name for name in ("str", "Path", "Image", "Tensor", "Identity", "Recipe", "device")}
 LAZY["NDArray"] = "ndarray"
 NOTHING: Mapping[str, str] = MappingProxyType({})
-PICTURE = "a picture: a PIL image, a path, bytes, an open file or an array of bytes (H, W, 3)"
 UNIONS = (Union, types.UnionType)
-NEEDS = {
-    "box": "left, top, right and bottom from 0 to 1, as in (0.25, 0.5, 0.75, 1)",
-    "view": "yaw and pitch in degrees, as in (20, 0)",
-    "size": "width and height in pixels, as in (512, 512)",
-    "image": PICTURE,
-    "images": f"{PICTURE}; or a list of them",
-    "scene": f"the name of a scene of the library, or {PICTURE}",
-    "mask": "a mask: a picture, a tensor (1, 1, H, W) in [0, 1], or a box (0.25, 0.5, 0.75, 1)",
-    "points": "a list of points as fractions of width and height, as in [(0.5, 0.4)]",
-    "seed": "a whole number",
-    "num_images": "a number of pictures",
-    "prompt": "text, as in 'a dog on a beach'",
-    "subjects": "an identity of session.encode_identity(picture) or session.named(word), or a list "
-    "of Subject(identity, …)",
-    "identity": "an identity of session.encode_identity(picture), or a name of the library",
-    "scales": "Scales, as in Scales(identity_scale=0.8)",
-    "engine": "a name of `swiftpie engine`, or a list of them",
-    "ip_adapter_image_embeds": "what prepare_ip_adapter_image_embeds() returns, and no Tensor",
-    "guidance": "a method of `swiftpie.guidance`; `identity_guidance` takes names, as 'dcg'",
-}
-ALIKE = {"to_box": "box", "to_view": "view", "photo": "image", "to": "prompt"}
-ALIKE["detail_mask"] = "mask"
-ALIKE |= {"size_px": "size", "source_prompt": "prompt", "keyword": "prompt"}
+_TEXTS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+NEEDS: Mapping[str, str] = _TEXTS["needs"]
+"""What arguments take, by their names."""
+ALIKE: Mapping[str, str] = _TEXTS["alike"]
+"""Names of arguments that take the same as others."""
 
 SHORT = reprlib.Repr()  # so that no message holds a whole picture
 SHORT.maxother = SHORT.maxstring = 80
@@ -328,12 +311,12 @@ def _spelled(kind: Any) -> str:  # noqa: ANN401 - any annotation
         return f"one of {', '.join(map(repr, arguments))}"
     if origin in UNIONS:
         if any("Image" in str(part) for part in arguments):
-            return PICTURE
+            return NEEDS["image"]
         return " or ".join(_spelled(part) for part in arguments if part is not types.NoneType)
     if origin in (tuple, list, collections.abc.Sequence):
         return f"a list of: {_spelled(arguments[0])}"
     if getattr(kind, "__name__", "") == "Image":
-        return PICTURE
+        return NEEDS["image"]
     if isinstance(kind, ForwardRef):
         return kind.__forward_arg__
     return PLAIN.get(kind) or str(getattr(kind, "__name__", kind))

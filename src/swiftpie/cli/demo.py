@@ -2,6 +2,7 @@
 
 import json
 import statistics
+import tomllib
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -32,27 +33,11 @@ class Scene(NamedTuple):
 
 # Names of photographs in the package's assets.
 PHOTOS = ("dog", "sheep", "bison", "hedgehog", "dahlia")
-SCENES = (  # each subject has one scene in each of `LIGHTS`, and the last row is of `OTHERS`
-    Scene("dog", "a dog on a beach", 4),
-    Scene("dog", "a dog on a frozen lake at sunset", 4),
-    Scene("dog", "a dog on a beach at night", 4),
-    Scene("dog", "a dog on a town square in the rain", 4),
-    Scene("sheep", "a sheep in a meadow", 4),
-    Scene("sheep", "a sheep in the mountains at sunset", 4),
-    Scene("sheep", "a sheep in a garden at night", 4),
-    Scene("sheep", "a sheep in front of a castle in the fog", 4),
-    Scene("bison", "a bison in a park", 4),
-    Scene("bison", "a bison in a desert at sunset", 4),
-    Scene("bison", "a bison in front of the pyramids at night", 4),
-    Scene("bison", "a bison in the mountains in falling snow", 4),
-    Scene("hedgehog", "a hedgehog on the grass", 4),
-    Scene("hedgehog", "a hedgehog on a garden table at sunset", 4),
-    Scene("hedgehog", "a hedgehog on the grass at night", 4),
-    Scene("hedgehog", "a hedgehog on a stone wall in the rain", 4),
-    Scene("dahlia", "a dahlia on a wooden table", 4),
-    Scene("dahlia", "a dahlia on a kitchen counter", 4),
-    Scene("hedgehog", "a hedgehog in a library", 4),
-    Scene("dog sheep", "a dog and a sheep in a meadow", 4),
+SCENES = tuple(
+    Scene(**row)
+    for row in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))[
+        "scenes"
+    ]
 )
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
@@ -20,26 +21,9 @@ from swiftpie.pipelines.tasks import EditRequest
 STREAM = "-"  # stands for standard input or output
 REQUIRED = inspect.Parameter.empty
 
-PANELS: Mapping[str, str] = {
-    "Server": "models host port token_file allow_hosts root_path folders store body_mib body_s "
-    "deadline_s queue queue_per_key batch cache_mib",
-    "Ray": "ray replicas ray_cpus ray_gpus",
-    "Picture": "seed num_images best_of size size_px identity_guidance style_reference style_scale "
-    "also to num_frames subject keyword source_prompt prompt negative_prompt",
-    "Place": "scene cutout cutouts every mask points keep_pose detail_mask box to_boxes view "
-    "to_views flip tilt",
-    "Strength": "identity_scale detail_scale background_scale text_scale balance layers",
-    "Face": "face face_number encoder face_models judge judge_models",
-    "Model": "recipe preset steps weights base adapter detail image_encoder autoencoder inversion "
-    "reference dtype allow_pickle offline commercial_only yes dry_run",
-    "Computing": "device engine threads",
-    "Output": "out form file_format fps as_json force sign report save_subject_mask save_region",
-    "Cases": "cases data data_path num_subjects prompts subjects results",
-    "Judges": "clip clip_small dino dino_small siglip2 lpips aesthetic image_reward judges",
-    "Run": "overrides time_limit resume processes devices batch_size update only_checks",
-    "Training": "learning_rate num_scenes seconds",
-    "Jobs": "subject_folder prompt_file seeds",
-}
+PANELS: Mapping[str, str] = tomllib.loads(
+    Path(__file__).with_name("panels.toml").read_text(encoding="utf-8")
+)
 """Groups of the help pages: the names of the parameters of each; an `Option` may name its own."""
 
 CUTOUT = Option(
