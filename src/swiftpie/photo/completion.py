@@ -71,9 +71,8 @@ def complete(
             cover = rows.new_zeros(PATCH_PX**2 * 5, len(rows))
             cover[:, targets] = F.pad(detail[matches].T, (0, 0, 0, PATCH_PX**2), value=1) * weights
             sums = F.fold(cover[None], size, PATCH_PX)
-            result = torch.where(
-                is_known, averages, even + sums[:, :4] / sums[:, 4:].clamp_min(SURE**2)
-            )
+            filled = even + sums[:, :4] / sums[:, 4:].clamp_min(SURE**2)
+            result = torch.where(is_known, averages, filled)
             on_round()
         moves = (places[matches] - places[targets]) * max(whole) / torch.tensor([DOWN, ALONG])
     if result is None or lines is None or moves is None:
@@ -108,10 +107,8 @@ def straight_on(pixels: Tensor, known: Tensor) -> Tensor:
     costs[0][:, down, right] = apart + (LEVEL + STEEP * angles.sin())[:, None] * length / reach
     best = (_blurred(costs) / _blurred(rest))[0][:, down, right].argmin(dim=0)[None]
     share = (away[1] / (away[0] + away[1])).gather(0, best)
-    start_colours, end_colours = (
-        colour.gather(1, best.expand(len(colour), 1, -1))[:, 0] for colour in colours
-    )
-    result[0][:, down, right] = torch.lerp(end_colours, start_colours, share)
+    sides = (side.gather(1, best.expand(len(side), 1, -1))[:, 0] for side in colours[::-1])
+    result[0][:, down, right] = torch.lerp(*sides, share)
     return result
 
 
@@ -123,23 +120,20 @@ def lines_through(detail: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     size = torch.tensor(known.shape[2:])
     thick = max(2, round(THICK * max(known.shape[2:])))
     reach = LINE_REACH * thick
-    gap, shown_detail = 1 - known, torch.cat([detail * known, known], dim=1)
+    gap, visible = 1 - known, torch.cat([detail * known, known], dim=1)
     lines, best = torch.zeros_like(detail), torch.zeros_like(known)
 
     def sampled(places: Tensor) -> Tensor:
-        gap_pixels = (2 * places + 1).flip(-1) / size.flip(0) - 1
-        return F.grid_sample(shown_detail, gap_pixels[None], mode="bilinear", align_corners=False)[
-            0
-        ]
+        grid = (2 * places + 1).flip(-1) / size.flip(0) - 1
+        return F.grid_sample(visible, grid[None], mode="bilinear", align_corners=False)[0]
 
     clear = F.max_pool2d((detail * known).norm(dim=1, keepdim=True), 5, 1, 2)
     ends = (grow(gap, 1) > gap)[0, 0].nonzero()
     ends = ends[clear[0, 0][tuple(ends.T)].argsort(descending=True)[:MOST_ENDS]].float()
     starts, stops = ends[torch.combinations(torch.arange(len(ends)))].unbind(1)
     length = (stops - starts).norm(dim=1, keepdim=True)
-    between = sampled(
-        torch.lerp(starts[:, None], stops[:, None], torch.tensor([[0.1], [0.5], [0.9]]))
-    )
+    shares = torch.tensor([[0.1], [0.5], [0.9]])
+    between = sampled(torch.lerp(starts[:, None], stops[:, None], shares))
     is_chord = (length[:, 0] > reach) & (between[-1].amax(dim=1) < SURE)
     starts, stops, length = starts[is_chord], stops[is_chord], length[is_chord]
     unit = (stops - starts) / length
@@ -172,15 +166,12 @@ def lines_through(detail: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
             torch.lerp(profile[:, low, step], profile[:, low + 1, step], off + thick - low)
             for profile, step in zip(profiles, steps, strict=True)
         )
-        lines[0][:, *gap_pixels.T] = closeness * torch.lerp(
-            here, there, (4 * share - 1.5).clamp(0, 1)
-        )
+        colours = torch.lerp(here, there, (4 * share - 1.5).clamp(0, 1))
+        lines[0][:, *gap_pixels.T] = closeness * colours
         best[0, 0, *gap_pixels.T] = closeness
         drawn_line = torch.stack([starts[k], stops[k]])
-        distances = (
-            torch.cdist(torch.cat([starts, stops]), drawn_line).amin(dim=1).view(2, -1).amin(dim=0)
-        )
-        score = torch.where(distances < 2 * thick, 0.0, score)
+        distances = torch.cdist(torch.cat([starts, stops]), drawn_line).amin(dim=1)
+        score = torch.where(distances.view(2, -1).amin(dim=0) < 2 * thick, 0.0, score)
     return lines, best
 
 
