@@ -1,4 +1,4 @@
-"""Subjects and scenes by name: what the package holds, and the search among it."""
+"""Subjects by name: what the package holds, and the search among it."""
 
 import difflib
 import io
@@ -218,7 +218,7 @@ def _keys(text: str) -> Sequence[str]:
 
 
 def _rank(entry: Entry, key: str) -> tuple[bool, bool, bool, int, str]:
-    """Return how unlikely a word means an entry that it is a synonym or the last word of."""
+    """Return a sort key by which the entries that `key` most likely means come first."""
     words = entry.name.split()
     is_head = _key(words[-1]) == key
     return entry.group == FACES, len(words) > 2, not is_head, len(words), entry.name

@@ -6,7 +6,7 @@ import torch
 import swiftpie
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import extrapolate, resized, to_tensor
-from swiftpie.photo.completion import lines_through, straight_on
+from swiftpie.photo.completion import lines_through, tone_across_gap
 from swiftpie.photo.filling import (
     BAND_PX,
     FINEST_PX,
@@ -42,7 +42,7 @@ def hole():
     return box(50, 60, 100, 110)
 
 
-@pytest.mark.parametrize("carry_on", [extrapolate, straight_on])
+@pytest.mark.parametrize("carry_on", [extrapolate, tone_across_gap])
 def test_what_is_known_stays_and_is_carried_on_smoothly(carry_on):
     generator = torch.Generator().manual_seed(1)
     values = torch.rand(1, 2, 33, 20, generator=generator)
@@ -54,11 +54,11 @@ def test_what_is_known_stays_and_is_carried_on_smoothly(carry_on):
     assert torch.allclose(carry_on(even, box(3, 3, 6, 6, side=64)), even, atol=1e-3)
 
 
-def test_a_line_goes_straight_on_behind_what_went():
+def test_a_line_goes_tone_across_gap_behind_what_went():
     hole, away = box(12, 16, 34, 30, side=45), torch.arange(45.0) - 22
     for slope in (-0.3 * away, 0 * away, 0.2 * away):
         below = (away[:, None] > slope).float()[None, None]
-        apart = (straight_on(below * (1 - hole), 1 - hole) - below).abs() > 0.5
+        apart = (tone_across_gap(below * (1 - hole), 1 - hole) - below).abs() > 0.5
         assert apart.sum() < 0.05 * hole.sum()
 
 

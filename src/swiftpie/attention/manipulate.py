@@ -28,7 +28,7 @@ class MapTransform:
 
     kind: Kind
     strengths: tuple[float, ...]  # by step
-    level: float = 0.0  # where soft masks step, by default a quantile; others ignore it
+    level: float = 0.0  # threshold of a soft mask, by its kind a quantile or a value
 
     def __post_init__(self) -> None:
         if not self.strengths or not all(0 <= strength < math.inf for strength in self.strengths):

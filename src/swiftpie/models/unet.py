@@ -40,7 +40,7 @@ class Attention(nn.Module):
         mask: Tensor | None,
         **condition: Any,  # noqa: ANN401 - as processors of diffusers take it
     ) -> Tensor:
-        """Return (B, N, D) for the same; `mask` (B, 1, T) is added to the logits."""
+        """Map (B, N, D) to the same shape; `mask` (B, 1, T) is added to the logits."""
         attended: Tensor = self.processor(self, hidden_states, text, mask, **condition)
         return attended
 

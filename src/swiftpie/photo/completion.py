@@ -2,7 +2,7 @@
 
 From coarse to fine, every patch with a gap gets the known patch that is most like it, and what is
 missing becomes the mean of the patches that cover it (https://doi.org/10.1109/TPAMI.2007.60).
-Patches tell what is finer than the tone, and lines that go straight on tell that.
+Straight lines across the gap set its tone; patches add the finer detail.
 
 Pictures are (1, C, H, W), masks (1, 1, H, W) of 0 and 1, and patches rows of numbers.
 """
@@ -25,12 +25,12 @@ ALONG, DOWN, FADE = 2.5, 8.6, 1.3
 # Lines that go straight on tell tones, which change evenly; patches tell what is finer than such a
 # share of the longer side.
 EVEN = 1 / 5
-# Directions of lines that are tried, and what a chord costs: where one end leaves the picture, by
-# its length over the longer side, and as much in addition if it is upright.
 # Thin lines: half of their width, as a share of the longer side; how far ends are seen and copied,
 # over that; by how much they are clearer than noise; how many ends are tried, and lines drawn.
 THICK, LINE_REACH, CLEAR, MOST_ENDS, MOST_LINES = 0.0117, 6, 1.2, 150, 12
-NUM_ANGLES, OPEN, LEVEL, STEEP, NOWHERE = 24, 0.2, 0.1, 0.2, 1e6
+# Directions of chords that are tried, and what a chord costs: where one end leaves the picture, by
+# its length over the longer side, and as much in addition if it is upright.
+NUM_ANGLES, OPEN_COST, LENGTH_COST, UPRIGHT_COST, NOWHERE = 24, 0.2, 0.1, 0.2, 1e6
 
 
 def complete(
@@ -55,7 +55,7 @@ def complete(
         sources, targets = (flags.flatten().nonzero()[:, 0] for flags in (is_source, ~is_source))
         places, weights = _places(size), _weights(is_known.to(weight), ~is_source)
         averages = resized(pixels * known, size) / weight.clamp_min(SURE)
-        lines = straight_on(averages, is_known.to(weight)) if lines is None else lines
+        lines = tone_across_gap(averages, is_known.to(weight)) if lines is None else lines
         even = torch.where(is_known, averages, resized(lines, size, mode="bilinear"))
         guess = even if result is None else resized(result, size, mode="bilinear")
         result = torch.where(is_known, averages, guess)
@@ -81,10 +81,10 @@ def complete(
     return result, moves.round().long(), lines[:, :3]
 
 
-def straight_on(pixels: Tensor, known: Tensor) -> Tensor:
-    """Return `pixels` (1, 3, h, w) where they are `known`, and lines that go straight on elsewhere.
+def tone_across_gap(pixels: Tensor, known: Tensor) -> Tensor:
+    """Return `pixels` (1, C, h, w) where they are `known`, and straight lines' tones elsewhere.
 
-    A gap gets the colours of both ends of a chord, whose ends are most alike.
+    Each gap pixel mixes the colours at both ends of the chord through it with the most alike ends.
     """
     reach, rest = max(known.shape[2:]), 1 - known
     result = extrapolate(pixels, known)
@@ -102,9 +102,13 @@ def straight_on(pixels: Tensor, known: Tensor) -> Tensor:
         colours.append(wide[:, at.gather(2, first)[..., 0]])
         away.append(torch.where(is_end.any(dim=2), first[..., 0] + 1.0, NOWHERE))
     length = (away[0] + away[1]).clamp_max(2 * reach)
-    apart = (colours[0] - colours[1]).abs().mean(dim=0).where(away[0] + away[1] < NOWHERE, OPEN)
+    apart = (
+        (colours[0] - colours[1]).abs().mean(dim=0).where(away[0] + away[1] < NOWHERE, OPEN_COST)
+    )
     costs = known.new_zeros(1, NUM_ANGLES, *known.shape[2:])
-    costs[0][:, down, right] = apart + (LEVEL + STEEP * angles.sin())[:, None] * length / reach
+    costs[0][:, down, right] = (
+        apart + (LENGTH_COST + UPRIGHT_COST * angles.sin())[:, None] * length / reach
+    )
     best = (_blurred(costs) / _blurred(rest))[0][:, down, right].argmin(dim=0)[None]
     share = (away[1] / (away[0] + away[1])).gather(0, best)
     sides = (side.gather(1, best.expand(len(side), 1, -1))[:, 0] for side in colours[::-1])

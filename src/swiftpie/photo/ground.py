@@ -54,7 +54,7 @@ NEAR_VIEW, NEAR_BELOW, CERTAIN = 0.15, 0.1, 0.87
 SHOWN_M, MOST_M, USUALLY = 0.28, 1.4, 0.6
 # Of what comes beside it: shares of the smaller of both that overlap on the same line and before
 # it; by what it is smaller with a gap at its sides, in which hardly anything overlaps, and without;
-# how far before it it may stand, and how much less sure the ground may be than under the thing.
+# how far in front of it the subject may stand; how much less sure its ground may be.
 TOUCHES, HIDES, GAP, LESS_SURE = 0.02, 0.1, 0.02, 0.3
 SMALLER = ((1.0, GAP), (0.85, GAP), (0.75, GAP), (1.0, 0.0), (0.85, 0.0), (0.7, 0.0))
 FORWARD = (0.0, 0.06, 0.12, 0.18)
@@ -163,7 +163,7 @@ def placed(
     """
     near_box, thing = estimate.near_thing, (estimate.thing > HALF).float()
     area = thing.mean().item() + 1e-6
-    ground = _measured(estimate, near_box, height_m)
+    ground = _ground_for(estimate, near_box, height_m)
     flat = 1.0 if lean is None else ground.depth_at(LOWEST, lean)
     extent, wide = (extent[0], flat * extent[1]), max(1.0, extent[0] / extent[1])
     least_seen = flat * LEAST_SEEN / math.sqrt(wide)  # what is wide is seen as well
@@ -208,8 +208,8 @@ class Row(NamedTuple):
     hides: float  # share of its box, or of the near thing if that is smaller, that may overlap
 
 
-def _measured(estimate: GroundEstimate, near_box: Box | None, height_m: float) -> Ground:
-    """Return a ground without an area, which tells how tall a metre is, for what is so tall."""
+def _ground_for(estimate: GroundEstimate, near_box: Box | None, height_m: float) -> Ground:
+    """Return how tall a metre is seen on the ground, as one without an area, for a height."""
     top, camera = estimate.horizon, CAMERA_M
     if near_box is not None:
         likely_m = min(max(SHOWN_M, 2 * height_m), MOST_M)
@@ -248,7 +248,7 @@ def _near_rows(stands: Tensor, near_box: Box, ground: Ground, tall: float) -> li
 
 
 def _size_doubt(usual: float, height: float) -> tuple[str, bool]:
-    """Return what is wrong with the height of a subject of a usual one, and whether too much is."""
+    """Return a warning if a height is far from the usual one, and whether it is too far to draw."""
     off = max(1e-6, height / max(usual, 1e-6))
     doubt = (
         f"At its usual size the subject would have {max(0, usual):.0%} of the photograph's height, "

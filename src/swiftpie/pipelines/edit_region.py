@@ -1,4 +1,4 @@
-"""The canvas on which networks see a picture, its inversion, and the region that may change."""
+"""The canvas on which networks see a picture, and the region of it that may change."""
 
 import math
 import string
@@ -299,7 +299,7 @@ def in_hole(request: ChangingT) -> ChangingT:
 
 
 def with_transparency(request: EditRequest | RepaintRequest, result: EditedImage) -> EditedImage:
-    """Return a changed picture as transparent as it was, but for holes at a given place."""
+    """Restore the original alpha channel; what is drawn into holes of the region is opaque."""
     if alpha_of(request.picture) is None:
         return result
     alpha = request.picture.getchannel("A")

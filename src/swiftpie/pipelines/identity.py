@@ -28,8 +28,8 @@ from swiftpie.types import Cutout, CutoutMethod, Identity
 from swiftpie.validation import MAX_REFERENCES, check_references
 
 LARGE_PX = 512  # longest side of a large frame; a megabyte, where twice the detail would take four
-# Shares of its width that the lower and the upper border cut, and of its height that a side does: a
-# paw is a tenth, the end of a tail .04.
+# A border cuts a subject off if it crosses more than this share of its width, or of its height at
+# a side. A paw crosses about .1, a tail's tip .04.
 LOWER_SHARE, UPPER_SHARE, SIDE_SHARE = 0.05, 0.15, 0.03
 BORDERS = ("left", "right", "top")  # The others than the lower one, whose cut is a portrait's.
 OUTLINES = frozenset((CutoutMethod.MASK, CutoutMethod.NETWORK, CutoutMethod.COLOUR))  # no mattes

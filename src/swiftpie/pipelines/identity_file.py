@@ -115,7 +115,7 @@ def load_identity(path: str | Path, components: Components) -> Identity:
 
 
 def read_identity_file(path: str | Path, components: Components) -> Identity:
-    """Return what `load_identity` does, which only `fitted` makes ready; the errors are its own."""
+    """Read an identity, which `fitted` checks and completes; errors are `load_identity`'s."""
     header = read_identity_header(path)
     _check_weights(header, components, name=str(path))
     if small := _small_in(path):

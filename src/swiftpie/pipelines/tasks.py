@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from swiftpie.types import Identity, Picture
 
 STYLE = ("style_reference", "style_scale")
-LEAST_BOX_PX = 0.5  # sides of a box; what covers less than half of a pixel is outside of it
+LEAST_BOX_PX = 0.5  # shortest side of a box that covers a pixel; a smaller one rounds to none
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -385,7 +385,7 @@ def _check_place(place: object, image: "Picture") -> None:
         if min(wide, tall) < LEAST_BOX_PX:
             raise InputError(
                 f"The box is {wide:.2g} x {tall:.2g} px of a picture of {image.width}x"
-                f"{image.height} px. At least a pixel is needed. Give a larger box."
+                f"{image.height} px. At least half a pixel is needed. Give a larger box."
             )
     elif is_tensor(place):
         check_mask_given(place, needs_change=True)

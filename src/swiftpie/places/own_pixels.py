@@ -5,7 +5,7 @@ photograph is taken off by the relief of its outline, and that of the place is p
 denoiser's small drawing shows beyond that comes as a soft field of gains.
 
 In a photograph the ground keeps its pixels. Its shading is the difference between a drawing with
-the subject and one without it from the same noise; shapes are those of `pipelines.filling`.
+the subject and one without it from the same noise; shapes are those of `photo.filling`.
 """
 
 import math
@@ -52,8 +52,8 @@ WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 GREY = "grey scale"  # a look without colours, which the drawing then gives
 SHARPEST = 1.5  # more pixels of a frame in one of a picture would be skipped
 COARSER = 4  # light is so soft that one of so many pixels across and down tells it
-# Detail of half a frame, of which samples lose some; detail that cameras leave of that of the next
-# octave, and the least that stays of what they sharpened; opacity around what is judged.
+# CRISP multiplies the detail of a frame of half the size, as resampling loses some. A camera leaves
+# EVEN of the next octave's detail, and at least DULLEST stays of it. SOLID is a judged opacity.
 CRISP, EVEN, DULLEST, SOLID = 1.3, 0.9, 0.6, 0.99
 SMALLEST_PX = 64  # a level below this side shows nothing that a picture needs
 # These four were chosen by eye on 8 cut-outs and 40 photographs: cells of the field along the

@@ -38,7 +38,7 @@ class SceneNetwork(Network):
     A two-level U-Net reads noise and reference as latents. Its output is a smooth field, which a
     pixel head enlarges and combines with the noise fields, pixel positions and the reference's own
     pixels. The picture is the reference plus what the head adds. Rain, flakes and fog are not part
-    of it: `mini.fields` draws them over the finished picture, subject and all.
+    of it: `places.fields` draws them over the finished picture, subject and all.
     """
 
     @keep_settings
@@ -146,7 +146,7 @@ class Relighter(nn.Module):
     def __init__(self, network: SceneNetwork, autoencoder: PatchAutoencoder) -> None:
         super().__init__()
         self.network, self.autoencoder = network, autoencoder
-        self.eval()  # tracing gives every part of it back in the mode of the whole
+        self.eval()  # a traced module takes the mode of the outermost one
 
     def forward(self, noise: Tensor, reference: Tensor, *numbers: Tensor) -> Tensor:
         """Return references (B, 3, H, W) as `SceneNetwork` draws them, in [-1, 1].

@@ -73,7 +73,7 @@ class SceneSetting(NamedTuple):
 
     @property
     def in_photographs(self) -> "SceneSetting":
-        """The setting with fog that is grey at dawn, too: it scatters the light of a low sun."""
+        """For photographs: dawn in fog is day in fog, as fog scatters the light of a low sun."""
         is_grey = self.weather == FOG and self.time == DAWN
         return self._replace(time=PLAIN.time) if is_grey else self
 
@@ -143,7 +143,7 @@ WORN_PHRASE = re.compile(
 
 
 class Look(NamedTuple):
-    """A colour or material that a prompt gives a subject, or another entry of a table of words."""
+    """An entry of a table of words in a prompt, such as the colour or material of a subject."""
 
     name: str
     phrase: str  # what captions say, such as "made of gold"
