@@ -16,6 +16,7 @@ from swiftpie.pipelines.tasks import RepaintRequest
 from tests.parity.edit import photograph, values
 
 BOX = (0.25, 0.25, 0.75, 0.75)
+SOUGHT = Search(points=((0.5, 0.4),))
 
 PIXELS = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
 CENTRE = box_mask(BOX, height=128, width=128)
@@ -77,25 +78,26 @@ def test_what_is_replaced_is_filled_as_a_removal_fills_it(session, identity):
 
 
 @pytest.mark.parametrize(
-    ("mask", "posture", "wide", "high"),
+    ("box", "mask", "posture", "wide", "high"),
     [
-        (None, AS_SHOWN, 58, 128),
-        (BOX, AS_SHOWN, 58, 128),
-        (Search(points=((0.5, 0.8),)), AS_SHOWN, 64, 141),  # hides what is guessed
-        (None, Posture(lean=0.0), 128, 128),  # squeezed to its box
-        (None, Posture(Orientation(90.0, (88 / 128, 40 / 128), (0.0, 0.0))), 128, 58),
+        (BOX, None, AS_SHOWN, 58, 128),
+        (BOX, BOX, AS_SHOWN, 58, 128),
+        (BOX, SOUGHT, AS_SHOWN, 64, 141),  # hides what is guessed
+        ((0.25, 0.0, 0.75, 0.5), SOUGHT, AS_SHOWN, 58, 128),  # stays in the picture
+        (BOX, None, Posture(lean=0.0), 128, 128),  # squeezed to its box
+        (BOX, None, Posture(Orientation(90.0, (88 / 128, 40 / 128), (0.0, 0.0))), 128, 58),
     ],
 )
 def test_a_subject_stands_in_its_box_as_large_as_that_lets_it_be(
-    session, identity, mask, posture, wide, high
+    session, identity, box, mask, posture, wide, high
 ):
     frame = torch.zeros(1, 1, 128, 128)
     frame[..., 20:108, 44:84] = 1
     request = RepaintRequest(image=photograph(256, 256), source=identity, box=BOX, seed=1)
     insertion = insertion_of(session.choose(request), side_px=128)
     insertion = insertion._replace(request=replace(request, box=None, mask=mask))
-    subject = InsertedSubject(replace(identity, mask=frame), BOX, posture)
+    subject = InsertedSubject(replace(identity, mask=frame), box, posture)
     shown = warp(frame, to_affine(layout_of(insertion, subject)), (256, 256))
     left, top, right, foot = extent_of(shown)
     assert (right - left, foot - top) == pytest.approx((wide, high), abs=3)
-    assert ((left + right) / 2, foot) == pytest.approx((128, 192), abs=2)
+    assert ((left + right) / 2, foot) == pytest.approx((128, 256 * box[3]), abs=2)

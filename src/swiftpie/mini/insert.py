@@ -135,10 +135,13 @@ def layout_of(insertion: Insertion, subject: InsertedSubject) -> Layout:
     left, right = subject.box[0] * width, subject.box[2] * width
     top, bottom = subject.box[1] * height, subject.box[3] * height
     side, high = (right - left) / wide, (bottom - top) / tall  # of the frame in pixels
-    replaces = isinstance(request.mask, Search) and request.box is None
-    fits = min(max(side, high), (LARGER if replaces else 1.0) * min(side, high))
+    x, fits = (left + right) / 2, min(side, high)
+    if isinstance(request.mask, Search) and request.box is None:
+        # It leaves the picture no more than the thing did.
+        in_picture = min(bottom / tall, 2 * min(x, width - x) / wide)
+        fits = max(fits, min(max(side, high), LARGER * fits, in_picture))
     share, side = (1.0, fits) if lean is None else (high / side, side)
-    x, y = (left + right) / 2, bottom - side * tall / 2
+    y = bottom - side * tall / 2
     reach = (SUBJECT_FILL if stance is None else max(wide, tall)) * side / 2
     around = canvas.shares_of((x - reach, y - reach, x + reach, y + reach))
     layout = from_box(around, view=request.view or (0.0, 0.0))
