@@ -253,14 +253,12 @@ def as_file(
     A changed picture keeps the colour profile of its `original`, and the bits that do not change.
     """
     frames: tuple[Image.Image, ...]
-    subjects_at: Box | None = None
     task, animate, scores = body.swiftpie.task, body.swiftpie.animate, drawn.scores[row:]
     if isinstance(drawn, EditResult):
         frames, shape, seed, box = (drawn.image,), drawn.region, drawn.seed, drawn.box
     else:
         frames = drawn.images if animate else drawn.images[row : row + 1]
         shape, seed, box = drawn.subject_masks[row], drawn.seeds[row], None
-        subjects_at = bounding_box(plane(shape))
     places = [{"box": box or subject.box, "view": subject.view} for subject in subjects]
     facts = {
         **getattr(frames[0], "record", drawn.record),
@@ -291,7 +289,7 @@ def as_file(
         timings_ms={name: round(spent, 2) for name, spent in drawn.timings_ms.items()},
         warnings=(*warnings, *drawn.warnings, *own),
         box=box,
-        subjects_at=subjects_at,
+        subjects_at=bounding_box(plane(shape)) if isinstance(drawn, GenerationResult) else None,
         named=drawn.named,
         is_random=is_random,
         is_clear=suffix != SUFFIXES["jpeg"] and is_clear(frames[0]),
