@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -97,25 +98,9 @@ Face = Picture | ChosenFace | Tensor | NDArray[np.float32]
 
 CACHE_MIB = 256.0  # 110 to 200 subjects of `mini`, one picture each
 
-ABOUT = {
-    "subjects": "An identity of `encode_identity` or `named`, or a list of them or of Subject(…).",
-    "identity": "One of `encode_identity` or `named`, or the name of a subject of the library.",
-    "image": "A path, bytes, an open file, a PIL image or an array of bytes (H, W, 3).",
-    "photo": "The same as pictures of a subject: a path, bytes, a file, an image or an array.",
-    "num_images": "Pictures, of seeds that count up.",
-    "settings": "EditSettings(…): method, scales, size and variation of an edit.",
-    "guidance": "A method of `swiftpie.guidance`, in place of a name as `identity_guidance`.",
-    "shaping": "How attention to the identity is reshaped, in place of such a name.",
-}
-
-GONE = {
-    "box": "A box is a mask here: `mask=(0.2, 0.3, 0.8, 0.9)`.",
-    "scales": "Give `settings=EditSettings(scales=Scales(…))`.",
-    "strength": "Give `settings=EditSettings(variation=…)`, or Scales.",
-}
-GONE_OF_INSERTIONS = {
-    "mask": "`box=` says where the subject comes; replace() takes what is there away."
-}
+_TEXTS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+ABOUT, GONE, GONE_OF_INSERTIONS = _TEXTS["about"], _TEXTS["gone"], _TEXTS["gone_of_insertions"]
+"""What arguments are, and what messages say of those that a method does not take."""
 
 
 def _about(task: str) -> dict[str, str]:
