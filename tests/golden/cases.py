@@ -51,7 +51,7 @@ def edited(session, image, prompt, *, seed=0, scales=None, settings=None, **requ
     return [drawn.image, drawn.edited, drawn.region, *planes(drawn.latent_region), *others]
 
 
-def repainted(session, image, **request):
+def changed_photograph(session, image, **request):
     drawn = session.draw(RepaintRequest(image=image, seed=SEED, **request))
     return [drawn.image, drawn.edited, drawn.region, *planes(drawn.latent_region)]
 
@@ -179,15 +179,15 @@ def face(adapter, style=IdentityGuidance.PLAIN, *, steps=1, num_faces=1, scale=1
     )
 
 
-def repaint(*, who="", size=(SIDE_PX, SIDE_PX), **request):
+def photograph_change(*, who="", size=(SIDE_PX, SIDE_PX), **request):
     identity = mini().encode_identity(sample(who)) if who else None
-    return repainted(mini(), photo(size), source=identity, **request)
+    return changed_photograph(mini(), photo(size), source=identity, **request)
 
 
-def random_repaint(family="sd15", *, who=None, inverts=False, **request):
+def random_change(family="sd15", *, who=None, inverts=False, **request):
     session = random_networks(family, inverts=inverts)
     identity = None if who is None else session.encode_identity(picture(who))
-    return repainted(session, photo(), source=identity, **request)
+    return changed_photograph(session, photo(), source=identity, **request)
 
 
 def chord(family="sd21", *, who=None, settings=None, **request):
@@ -306,7 +306,7 @@ WORDS = {  # edits of which no denoiser draws anything
         "size": (200, 120),
     },
 }
-REPAINTED = {
+CHANGED = {
     "insert": {"who": ROBOT, "box": (0.02, 0.56871564, 0.3028469, 0.8515625)},
     "insert, turned": {"who": ROBOT, "box": LEFT, "view": (30, 10), "size": (200, 120)},
     "remove": {"mask": BOX},
@@ -363,12 +363,12 @@ CASES = {
     **_named("mini, guidance", guided, {name: {"guidance": one} for name, one in GUIDANCE.items()}),
     **_named("mini, style", styled, {style.value: {"style": style} for style in IdentityGuidance}),
     **_named("mini, edit by words", edit, WORDS),
-    **_named("mini, photograph", repaint, REPAINTED),
+    **_named("mini, photograph", photograph_change, CHANGED),
     "mini: a tuned subject": lambda: personalized(mini(), tuned(mini())),
     "mini: an empty scene": functools.partial(empty_scene, "a beach at night"),
-    "sd15, photograph: insert": functools.partial(random_repaint, who=1, box=BOX),
-    "sd15, photograph: remove": functools.partial(random_repaint, mask=BOX),
-    **_named("garment", random_repaint, GARMENTS),
+    "sd15, photograph: insert": functools.partial(random_change, who=1, box=BOX),
+    "sd15, photograph: remove": functools.partial(random_change, mask=BOX),
+    **_named("garment", random_change, GARMENTS),
     "sd15: a scene": inserted_subject,
     "sd15: animation": moving_subject,
     **_named("sd21, chord", chord, CHORDS),

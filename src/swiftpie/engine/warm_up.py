@@ -51,17 +51,17 @@ def warm_up(
         edit = partial(session.edit, scene, "a blue dog at night", seed=SEED)
     can_draw = knows_subjects or Capability.TEXT in preset.capabilities
     has_several = bool(together) and knows_subjects
-    repaints = has_several and components.family.sees_what_stays
+    inserts = has_several and components.family.sees_what_stays
     known: list[tuple[str, bool, Callable[[], object]]] = [
         ("subject", knows_subjects, lambda: shown.append(Subject(_encoded(session, picture)))),
         ("picture", can_draw, partial(draw, 1)),
         ("edit", components.inversion is not None or by_words, edit),
         *((f"{count} pictures", can_draw, partial(draw, count)) for count in together if count > 1),
         ("two subjects", has_several, partial(draw, 1, times=2)),
-        ("removal", repaints, partial(session.remove, scene, mask=CORNER, seed=SEED)),
+        ("removal", inserts, partial(session.remove, scene, mask=CORNER, seed=SEED)),
         (
             "insertion",
-            repaints,
+            inserts,
             lambda: session.insert(scene, shown[0].identity, box=CORNER, seed=SEED),
         ),
     ]

@@ -98,7 +98,7 @@ def usual_advice(components: Components, request: Request) -> Iterator[str]:
     """Yield warnings of words that a denoiser does not read, and of what has no effect on it."""
     yield from _cut_prompts(components, request)
     if isinstance(request, RepaintRequest):
-        yield from _idle_repainting(components, request)
+        yield from _idle_insertion(components, request)
     elif isinstance(request, EditRequest):
         if request.mask is not None and request.keyword:
             yield f'`keyword="{request.keyword}"` has no effect, because the region was given.'
@@ -206,7 +206,7 @@ def why_no_detail(components: Components) -> str:
     )
 
 
-def _idle_repainting(components: Components, request: RepaintRequest) -> Iterator[str]:
+def _idle_insertion(components: Components, request: RepaintRequest) -> Iterator[str]:
     identity, options = request.identity, request.scales.given
     if identity is None or "detail_scale" not in options:
         return
