@@ -203,9 +203,12 @@ RECIPES: Registry[Recipe] = Registry(
 """Those of a family, by name in the mapping `RECIPES` of its file."""
 
 
-def tables_in(file: str) -> dict[str, dict[str, Any]]:
-    """Return the tables of a file of `families`, by name, each with what it shares with others."""
-    text = (files("swiftpie.backbones.families") / file).read_text(encoding="utf-8")
+FAMILY_FILES = "swiftpie.backbones.families"
+
+
+def tables_in(file: str, package: str = FAMILY_FILES) -> dict[str, dict[str, Any]]:
+    """Return the tables of a file of a package, by name, each with what it shares with others."""
+    text = (files(package) / file).read_text(encoding="utf-8")
     tables = tomllib.loads(text)
     shared = tables.pop("shared")
 
@@ -219,10 +222,10 @@ def tables_in(file: str) -> dict[str, dict[str, Any]]:
     return {name: {"name": name, **whole(table)} for name, table in tables.items()}
 
 
-def read_presets(file: str) -> Mapping[str, Preset]:
-    """Return the presets of a file of `families`; steps may be a count with a spacing."""
+def read_presets(file: str, package: str = FAMILY_FILES) -> Mapping[str, Preset]:
+    """Return the presets of a file of a package; steps may be a count with a spacing."""
     presets = {}
-    for name, facts in tables_in(file).items():
+    for name, facts in tables_in(file, package).items():
         for spacing, timesteps_of in SPACINGS.items():
             if spacing in facts:
                 facts |= {"timesteps": timesteps_of(facts.pop(spacing)), "spacing": spacing}

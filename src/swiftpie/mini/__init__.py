@@ -1,29 +1,11 @@
 """Mini, the model inside the package: 256 px, one step, trained on drawn places and photographs."""
 
 from swiftpie.backbones.components import Family
-from swiftpie.backbones.presets import Capability, Preset
-from swiftpie.registry import by_name, later
+from swiftpie.backbones.presets import read_presets
+from swiftpie.registry import later
 
-MINI = Preset(
-    name="mini",
-    summary="Ships with SwiftPie; one step, photographed and drawn places; a laptop CPU is enough.",
-    source="package:mini",
-    licence="Apache-2.0",
-    is_commercial=True,
-    family="tiny",
-    image_size_px=256,
-    more_sizes_px=(128,),
-    latent_channels=32,
-    timesteps=(999,),
-    more_steps=(2, 4),
-    prediction_type="sample",
-    capabilities=frozenset(
-        {Capability.PERSONALIZE, Capability.LAYOUT, Capability.EDIT, Capability.ANIMATE}
-    ),
-    defaults={"identity_scale": 1.0, "detail_scale": 1.0, "edit_text_scale": 1.0},
-)
-
-PRESETS = by_name(MINI)
+PRESETS = read_presets("preset.toml", "swiftpie.mini")
+MINI = PRESETS["mini"]
 
 NETWORKS = "swiftpie.mini.networks"
 

@@ -207,8 +207,7 @@ def with_kept(session: Session, request: Request) -> Request:
     """Return a request with its stored identities on the device of the networks."""
 
     def encode(source: Source) -> Source:
-        is_kept = isinstance(source, IdentityRef)
-        return encode_kept(session, source) if is_kept else source
+        return encode_kept(session, source) if isinstance(source, IdentityRef) else source
 
     return with_sources(request, encode)
 

@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Any
 from swiftpie.backbones.choices import Choices, dtype_of, schedule_of, with_steps
 from swiftpie.backbones.components import Components, Engine, Family
 from swiftpie.backbones.downloads import DownloadPlan
-from swiftpie.backbones.hub import PINS
 from swiftpie.backbones.machine import AUTO
-from swiftpie.backbones.presets import Capability, Preset, Recipe, read_preset
+from swiftpie.backbones.presets import Preset, read_preset, read_presets, read_recipes
 from swiftpie.backbones.sources import WeightFormats, WeightsResolver, is_settings, plan_networks
 from swiftpie.errors import ConfigError, WeightsError
-from swiftpie.registry import by_name
 from swiftpie.types import TextCondition
 
 if TYPE_CHECKING:
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
     from swiftpie.models.flux2 import Flux2Denoiser, LanguageText
     from swiftpie.noise import Schedule
 
-CELL_PX, KLEIN = 16, "black-forest-labs/FLUX.2-klein-4B"
+CELL_PX = 16
 DENOISER, TEXT, TOKENIZER, VAE = "transformer", "text_encoder", "tokenizer", "vae"
 NUM_LAYERS = 28  # The first layers of Qwen3; a model normalises what leaves its last.
 LAYER_NAME = re.compile(r"(?:model\.)?layers\.(\d+)\.")
@@ -52,35 +50,8 @@ def flow_times(num_steps: int, num_cells: int) -> tuple[float, ...]:
     return tuple(1000 * push / (push + (1 / share - 1)) for share in shares)
 
 
-PRESETS = by_name(
-    Preset(
-        name="flux2-klein-4b",
-        summary="4 steps, up to eight reference pictures as tokens; 16 GB to fetch.",
-        source=f"hub:{KLEIN}",
-        licence="Apache-2.0",
-        is_commercial=True,
-        family="flux2",
-        networks=(DENOISER, VAE, TEXT),
-        image_size_px=1024,
-        timesteps=flow_times(4, (1024 // CELL_PX) ** 2),
-        prediction_type="flow",
-        noise_scale="flow",
-        latent_channels=128,
-        latent_cell_px=CELL_PX,
-        capabilities=frozenset({Capability.TEXT, Capability.PERSONALIZE, Capability.EDIT}),
-        detail="joint",
-    )
-)
-
-RECIPES = by_name(
-    Recipe(
-        name="klein",
-        summary="1024 px in 4 steps, up to eight pictures of a subject; every part is Apache-2.0.",
-        preset="flux2-klein-4b",
-        weights=f"{KLEIN}@{PINS[KLEIN]}",
-        detail="joint",
-    )
-)
+PRESETS = read_presets("flux2_presets.toml")
+RECIPES = read_recipes("flux2_recipes.toml")
 
 
 def _is_unread(name: str) -> bool:
