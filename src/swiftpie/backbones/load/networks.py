@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import torch
 from diffusers import (
@@ -22,7 +22,6 @@ from torch import nn
 from transformers import CLIPVisionModelWithProjection, PretrainedConfig, PreTrainedModel
 
 from swiftpie.backbones.choices import Choices, dtype_of
-from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.load.weights import NetworkReader, check_config, check_settings
 from swiftpie.backbones.machine import AUTO, NUMBERS_A_PIXEL, SPARE_BYTES, free_memory
 from swiftpie.backbones.presets import Preset
@@ -151,6 +150,15 @@ def _stored(folder: Path, name: str, read: Callable[[Path], Any]) -> Any:  # noq
         ) from error
 
 
+class MemoryNeeds(Protocol):
+    """What a plan of downloads says of memory, in bytes of weights."""
+
+    @property
+    def memory_bytes(self) -> int | None: ...
+    @property
+    def largest_bytes(self) -> int: ...
+
+
 class Readers(NamedTuple):
     """Two readers that note their files in one place."""
 
@@ -159,7 +167,7 @@ class Readers(NamedTuple):
     execution_device: torch.device | None  # where networks run that rest in main memory
 
 
-def readers_for(needs: DownloadPlan, preset: Preset, *, device: str, choices: Choices) -> Readers:
+def readers_for(needs: MemoryNeeds, preset: Preset, *, device: str, choices: Choices) -> Readers:
     """Return what reads the networks in `needs`, which are all on this machine.
 
     Where there is too little memory even for one network at a time, a warning says so first.
@@ -179,7 +187,7 @@ def readers_for(needs: DownloadPlan, preset: Preset, *, device: str, choices: Ch
     return Readers(reader, waiting, torch.device(device) if offloads else None)
 
 
-def _fits(needs: DownloadPlan, preset: Preset, *, device: str, dtype: torch.dtype) -> bool:
+def _fits(needs: MemoryNeeds, preset: Preset, *, device: str, dtype: torch.dtype) -> bool:
     """Whether there is room for all weights at once, and for what is computed of them."""
     if needs.memory_bytes is None:
         return True  # drawing will tell
@@ -187,7 +195,7 @@ def _fits(needs: DownloadPlan, preset: Preset, *, device: str, dtype: torch.dtyp
     return needs.memory_bytes + working <= free_memory(torch.device(device))
 
 
-def lack_of_memory(needs: DownloadPlan, preset: Preset, *, device: str, dtype: torch.dtype) -> str:
+def lack_of_memory(needs: MemoryNeeds, preset: Preset, *, device: str, dtype: torch.dtype) -> str:
     """Return what is wrong where networks take turns and the largest one has no room; or nothing.
 
     Counted are its weights in `dtype`, what is computed of a picture, and what Python takes.
