@@ -15,7 +15,7 @@ import numpy as np
 from swiftpie.geometry.ground import ASSETS
 from swiftpie.imageio.images import plane
 from swiftpie.library import subject_library
-from swiftpie.mini.facing import FACING, GRID, sides
+from swiftpie.photo.stance import FACING, GRID, sides
 
 RIDGE, RIGHT_SHARE = 100.0, 0.95
 # Animals and vehicles of the library that are seen from a side.

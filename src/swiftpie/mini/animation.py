@@ -18,7 +18,6 @@ from swiftpie.backbones.components import Components, Placement
 from swiftpie.errors import InputError
 from swiftpie.geometry.layout import Layout
 from swiftpie.masks import Box
-from swiftpie.mini.facing import facing_of
 from swiftpie.mini.layout_predictor import place_subjects
 from swiftpie.mini.placing import Staged, stage
 from swiftpie.mini.scene import (
@@ -31,6 +30,7 @@ from swiftpie.mini.scene import (
     scene_rows,
     subjects_alone,
 )
+from swiftpie.photo.stance import facing_of
 from swiftpie.pipelines.animation import AnimateRequest
 from swiftpie.pipelines.choose import Choice, Technique
 from swiftpie.pipelines.denoise import Plan, mixed_rows

@@ -111,8 +111,8 @@ def tone_across_gap(pixels: Tensor, known: Tensor) -> Tensor:
     )
     best = (_blurred(costs) / _blurred(rest))[0][:, down, right].argmin(dim=0)[None]
     share = (away[1] / (away[0] + away[1])).gather(0, best)
-    sides = (side.gather(1, best.expand(len(side), 1, -1))[:, 0] for side in colours[::-1])
-    result[0][:, down, right] = torch.lerp(*sides, share)
+    far, near = (side.gather(1, best.expand(len(side), 1, -1))[:, 0] for side in colours[::-1])
+    result[0][:, down, right] = torch.lerp(far, near, share)
     return result
 
 

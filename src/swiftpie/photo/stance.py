@@ -1,14 +1,18 @@
-"""Turns a thing that its photograph shows leaning upright, onto the base it stands on."""
+"""How a thing stands in its photograph: how far it leans from its base, and which way it faces."""
 
+import json
 import math
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.geometry.ground import ASSETS
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, pixel_grid, warp
 
 # Chosen by eye on 110 photographs of 15 things: least and most degrees, how far the base may differ
@@ -24,6 +28,8 @@ MIRRORED, EXCEEDS, MIRROR_PX = 0.95, 0.1, 64
 # Of what lies, the least height over width in a photograph from above, and the shares of
 # its box that a round thing takes; a rectangle stands, as a book may.
 FROM_ABOVE, ROUND = 0.6, (0.7, 0.88)
+FACING = "facing.json"  # written by `python -m benchmarks.facing`, which says how right it is
+GRID = 24  # cells a side in which an outline is compared
 
 
 class Orientation(NamedTuple):
@@ -130,3 +136,47 @@ def _base_of(solid: NDArray[np.bool_], middle: float) -> float | None:
     if wide.max() < WIDE * np.ptp(columns):
         return None
     return float(slopes[wide > ALIKE * wide.max()].mean())
+
+
+class Measure(NamedTuple):
+    """A linear measure of outlines, antisymmetric from left to right."""
+
+    weights: NDArray[np.float64]  # (GRID, GRID)
+    least: float  # from which a side is said
+    left: frozenset[str]  # names of the library whose pictures face left
+
+
+def facing_of(mask: Tensor, *, name: str = "") -> int:
+    """Return 1 for what faces right, -1 for left, and 0 for what does neither surely.
+
+    Args:
+        mask: Of the subject in its frame, (1, 1, h, w) in [0, 1].
+        name: Of a subject of the library.
+    """
+    measure = _measure()
+    if name in measure.left:
+        return -1
+    leftward = float((measure.weights * sides(mask)).sum())
+    return 0 if abs(leftward) < measure.least else -1 if leftward > 0 else 1
+
+
+def sides(mask: Tensor) -> NDArray[np.float64]:
+    """Return the outline on the base of a square less its mirror image, (GRID, GRID)."""
+    outline = Image.fromarray((mask[0, 0].float().cpu().numpy() * 255).astype(np.uint8))
+    box = outline.getbbox()
+    if box is None:
+        return np.zeros((GRID, GRID))
+    part = outline.crop(box)
+    side = max(part.size)
+    square = Image.new("L", (side, side))
+    square.paste(part, ((side - part.width) // 2, side - part.height))
+    cells = np.asarray(square.resize((GRID, GRID), Image.Resampling.BOX), dtype=np.float64) / 255
+    return cells - cells[:, ::-1]
+
+
+@cache
+def _measure() -> Measure:
+    stored = json.loads((ASSETS / FACING).read_text(encoding="utf-8"))
+    half = np.array(stored["weights"])  # of the left half, thousandths
+    weights = np.hstack([half, -half[:, ::-1]]) / 1000
+    return Measure(weights, stored["least"], frozenset(stored["left"]))

@@ -8,8 +8,8 @@ from benchmarks.facing import fitted, measure
 from swiftpie.geometry.ground import ASSETS
 from swiftpie.imageio.decoding import load_image
 from swiftpie.library import subject_library
-from swiftpie.mini.facing import FACING, facing_of
 from swiftpie.photo.cutout import cut_out
+from swiftpie.photo.stance import FACING, facing_of
 from tests.policy.project import SOURCE
 
 
