@@ -41,7 +41,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from swiftpie.backbones.presets import trailing
+from swiftpie.backbones.presets import trailing_timesteps
 from swiftpie.cli.console import write_table
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.library import ASSETS, PACK
@@ -282,7 +282,7 @@ class Drawer(NamedTuple):
 @torch.no_grad()
 def draw(drawer: Drawer, text: TextTower, prompts: list[str], noise: Tensor) -> Tensor:
     """Return clean latents (B, C, h, w) by DDIM."""
-    schedule = build_schedule(trailing(drawer.num_steps), "epsilon")
+    schedule = build_schedule(trailing_timesteps(drawer.num_steps), "epsilon")
     prompted, blank = (text.encode(said).hidden_states for said in (prompts, [""] * len(prompts)))
     latents = noise
     for index, step in enumerate(schedule.steps):
