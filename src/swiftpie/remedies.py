@@ -29,16 +29,12 @@ class Tongue(StrEnum):
     TOOLS = "tools"  # of assistants, over MCP
 
 
-TEXTS: Mapping[str, Any] = tomllib.loads(
-    Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
-)
+TEXTS: Mapping[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 SHAPES: dict[str, str] = TEXTS["shapes"]
 """What a field of JSON takes."""
 SHAPES_OF_TOOLS: dict[str, str] = TEXTS["shapes_of_tools"]
-REMEDIES: Mapping[type[Exception], Mapping[str, str]] = {
-    kind: TEXTS["remedies"][kind.__name__]
-    for kind in (NoSubject, UnknownSubjectError, AmbiguousMask)
-}
+WITH_REMEDIES = NoSubject, UnknownSubjectError, AmbiguousMask
+REMEDIES = {kind: TEXTS["remedies"][kind.__name__] for kind in WITH_REMEDIES}
 """What stands in place of an error's own remedy, by surface."""
 PHRASES = tuple((row["written"], row["http"], row["tools"]) for row in TEXTS["phrases"])
 """Patterns in messages of Python and commands, and what is said over HTTP and to an assistant."""

@@ -126,10 +126,7 @@ def without_npm(folder):
         (lambda folder: boxes(folder, '{"dog": "0,0,1,1"}'), InputError, "boxes.json"),
         (lambda folder: boxes(folder, '{"dog": [NaN, 0, 1, 1]}'), InputError, "boxes.json"),
         (read_dreambench, InputError, "cannot be read as DreamBench's lists"),
-        (
-            lambda folder: dreambench(folder, lists=lambda _: "Classes"),
-            *(InputError, "cannot be read as DreamBench's lists"),
-        ),
+        (lambda folder: dreambench(folder, lists=lambda _: "Classes"), InputError, "DreamBench's"),
         (
             lambda folder: dreambench(folder, lists=lambda t: t.replace("vase,", "../vase,")),
             *(InputError, "the name '../vase'"),

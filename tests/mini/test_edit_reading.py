@@ -9,7 +9,8 @@ from swiftpie.mini.word_edits import EditReading, NotDrawn, read_edit
 from swiftpie.places.words import PLAIN
 
 TAUGHT = vocabulary_of(PRESETS.get("mini"))
-ROWS = tomllib.loads(Path(__file__).with_name("edit_reading.toml").read_text(encoding="utf-8"))
+TABLES = tomllib.loads(Path(__file__).with_name("edit_reading.toml").read_text(encoding="utf-8"))
+ROWS = [row for rows in TABLES.values() for row in rows]
 
 
 def expected_of(row):
@@ -19,8 +20,6 @@ def expected_of(row):
     return EditReading(setting, row.get("look"), keeps_subject="keeps_subject" in row)
 
 
-@pytest.mark.parametrize(
-    ("shown", "prompt", "expected"), [row for rows in ROWS.values() for row in rows]
-)
+@pytest.mark.parametrize(("shown", "prompt", "expected"), ROWS)
 def test_an_edit_is_what_two_prompts_do_not_share(shown, prompt, expected):
     assert read_edit(prompt, TAUGHT, shown=shown) == expected_of(expected)

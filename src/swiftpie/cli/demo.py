@@ -33,12 +33,8 @@ class Scene(NamedTuple):
 
 # Names of photographs in the package's assets.
 PHOTOS = ("dog", "sheep", "bison", "hedgehog", "dahlia")
-SCENES = tuple(
-    Scene(**row)
-    for row in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))[
-        "scenes"
-    ]
-)
+_TEXT = Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
+SCENES = tuple(Scene(**row) for row in tomllib.loads(_TEXT)["scenes"])
 
 
 @app.command(epilog=examples("swiftpie demo", "swiftpie demo --out pictures --force"))

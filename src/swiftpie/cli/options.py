@@ -21,9 +21,8 @@ from swiftpie.pipelines.tasks import EditRequest
 STREAM = "-"  # stands for standard input or output
 REQUIRED = inspect.Parameter.empty
 
-PANELS: Mapping[str, str] = tomllib.loads(
-    Path(__file__).with_name("panels.toml").read_text(encoding="utf-8")
-)
+_TEXT = Path(__file__).with_name("panels.toml").read_text(encoding="utf-8")
+PANELS: Mapping[str, str] = tomllib.loads(_TEXT)
 """Groups of the help pages: the names of the parameters of each; an `Option` may name its own."""
 
 CUTOUT = Option(

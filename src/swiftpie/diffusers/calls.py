@@ -42,11 +42,10 @@ Generators = torch.Generator | list[torch.Generator]
 Images = list[Image.Image] | np.ndarray[Any, Any] | Tensor
 OnStepEnd = Callable[[Any, int, float, dict[str, Tensor]], dict[str, Tensor]]
 
+_TEXT = Path(__file__).with_name("instead.toml").read_text(encoding="utf-8")
 INSTEAD: Mapping[str, Mapping[str, str]] = {
     table: {name: advice for names, advice in rows.items() for name in names.split()}
-    for table, rows in tomllib.loads(
-        Path(__file__).with_name("instead.toml").read_text(encoding="utf-8")
-    ).items()
+    for table, rows in tomllib.loads(_TEXT).items()
 }
 """What to use in place of arguments and methods of diffusers, by table and name."""
 GONE = INSTEAD["drawings"]

@@ -376,10 +376,8 @@ def _seeds(
     seeds = np.zeros(size[::-1], dtype=np.float32)
     if search.box is not None:
         low_x, low_y, high_x, high_y = search.box
-        inside_x, inside_y = (
-            (across >= low_x) & (across <= high_x),
-            (down >= low_y) & (down <= high_y),
-        )
+        inside_x = (across >= low_x) & (across <= high_x)
+        inside_y = (down >= low_y) & (down <= high_y)
         seeds[~(inside_y[:, None] & inside_x[None])] = -1
     reach = POINT_REACH * min((right - left) / photo[0], (bottom - top) / photo[1])
     for sign, points in ((1, search.points), (-1, search.background)):

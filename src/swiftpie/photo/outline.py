@@ -184,9 +184,8 @@ def matted(pixels: Tensor, guess: Tensor, weight: Tensor, *, unknown: Tensor) ->
     `unknown`, the guess counts by its `weight`; elsewhere it stays. All three are (1, 1, H, W).
     """
     width, (down, across) = unknown.shape[3], torch.cartesian_prod(*[torch.arange(-1, 2)] * 2).T
-    centres = (grow(unknown.to(pixels), 1)[0, 0, 1:-1, 1:-1].nonzero() + 1) @ torch.tensor(
-        [width, 1]
-    )
+    inner = grow(unknown.to(pixels), 1)[0, 0, 1:-1, 1:-1]
+    centres = (inner.nonzero() + 1) @ torch.tensor([width, 1])
     squares = centres[:, None] + down * width + across  # (N, 9)
     colours = pixels[0].flatten(1).T[squares] / 2
     means = colours.mean(dim=1, keepdim=True)
@@ -225,9 +224,8 @@ def matted(pixels: Tensor, guess: Tensor, weight: Tensor, *, unknown: Tensor) ->
     opacities = values.clamp(0, 1)[index][..., None]
     slope = torch.linalg.solve_triangular(root.mT, scaled @ opacities / 9, upper=True)
     line = torch.cat([slope / 2, opacities.mean(dim=1, keepdim=True) - means @ slope], dim=1)
-    lines = (
-        F.pad(guess, (0, 0, 0, 0, 3, 0)).flatten(2).index_copy_(2, centres, line[..., 0].T[None])
-    )
+    lines = F.pad(guess, (0, 0, 0, 0, 3, 0)).flatten(2)
+    lines.index_copy_(2, centres, line[..., 0].T[None])
     return box_mean(lines.view(1, 4, -1, width), 1)
 
 

@@ -50,14 +50,10 @@ def cut_out_all(image: Image.Image) -> list[CutOut]:
     """
     network, size = cutout_network(), shrunk_to(LOOKED_AT_PX, image.size)
     small = image if size == image.size else image.resize(size, Image.Resampling.BOX)
-    candidates = [find_with(network, small, search) for search in _searches()]
-    candidates = [
-        subject for subject in candidates if SMALLEST / 3 < float(subject.mask.mean()) <= MAX_SHARE
-    ]
-    masks, confidences = (
-        [subject.mask for subject in candidates],
-        [subject.how.confidence or 0.0 for subject in candidates],
-    )
+    looks = (find_with(network, small, search) for search in _searches())
+    candidates = [look for look in looks if SMALLEST / 3 < float(look.mask.mean()) <= MAX_SHARE]
+    masks = [subject.mask for subject in candidates]
+    confidences = [subject.how.confidence or 0.0 for subject in candidates]
     distinct = _distinct(_overlaps(masks).union, confidences, least=SAME)
     closer = (_looked_at_again(network, small, masks[number]) for number in distinct)
     confirmed = [subject for subject in closer if subject is not None]

@@ -78,6 +78,9 @@ READ = {"expected": WHOLE, "reading": READING}
 SAID = EDIT | {"networks": Networks(clip=Brightness()), "picture": torch.ones_like(PLAIN)}
 
 
+LOUD = networks(lpips=Loud())
+
+
 def wish(seen=None, **asked):
     reading = replace(READING, **{"view": (0.0, 0.0)} | (seen or {}))
     return {"expected": Expected(where=SQUARE, **asked), "reading": reading}
@@ -114,13 +117,9 @@ def wish(seen=None, **asked):
         ("unedited-psnr", {"source": PLAIN, "picture": OTHER}, -10 * math.log10(MSE)),
         ("unedited-psnr", {"source": PLAIN}, None),  # infinite
         ("unedited-ssim", {"source": PLAIN, "mask": 1 + NOTHING}, None),  # all is edited
-        ("unedited-lpips", {"source": PLAIN, "networks": networks(lpips=Loud())}, 0),
-        ("unedited-lpips", EDIT | {"networks": networks(lpips=Loud())}, 0),  # only what was edited
-        (
-            "unedited-lpips",
-            {"source": OTHER, "mask": LEFT, "networks": networks(lpips=Loud())},
-            BLACK,
-        ),
+        ("unedited-lpips", {"source": PLAIN, "networks": LOUD}, 0),
+        ("unedited-lpips", EDIT | {"networks": LOUD}, 0),  # only what was edited
+        ("unedited-lpips", {"source": OTHER, "mask": LEFT, "networks": LOUD}, BLACK),
         ("clip-whole", SAID, 100),
         ("clip-edited", SAID, 50),  # all is black but the edited half
         ("clip-whole", SAID | {"prompt": "long"}, 0),
