@@ -47,6 +47,7 @@ def test_a_prompt_gives_its_picture(live, identity_id, session, identity):
     assert picture.tobytes() == session.personalize(identity, PROMPT, seed=4).images[0].tobytes()
     assert header["mask_b64"]
     assert header["milliseconds"] > 0
+    assert 0 <= header["subjects_at"][0] < header["subjects_at"][2] <= 1
 
 
 def test_the_newest_replaces_those_that_wait(server, live, identity_id):

@@ -789,6 +789,7 @@ def draw_isolated(
     outcomes.update(
         zip(choices, _drawn_isolated(session, [*choices.values()], failures), strict=True)
     )
+    clock.on_stage = None  # it may hold what waits for these outcomes, which hold the clock
     return [outcomes[number] for number in range(len(items))]
 
 
