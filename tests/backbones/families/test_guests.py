@@ -10,6 +10,7 @@ import swiftpie
 from swiftpie import CapabilityError, ConfigError, InputError, SwiftPiePipeline
 from swiftpie.backbones.components import FAMILIES, Family
 from swiftpie.backbones.families.flux2 import FAMILY as KLEIN
+from swiftpie.backbones.families.flux2 import PRESETS, flow_times
 from swiftpie.backbones.presets import Capability, describe, read_preset
 from swiftpie.cli.main import app
 from swiftpie.diffusers.modules import to_modules
@@ -52,6 +53,7 @@ def session(place):
 
 
 def test_every_way_to_draw_finds_it(session, place, tmp_path):
+    assert PRESETS["flux2-klein-4b"].timesteps == flow_times(4, (1024 // 16) ** 2)
     assert FAMILIES.get(NAME) is FAMILY
     assert read_preset(describe(PRESET)) == PRESET
     drawn = klein.ours(session, (), SQUARE, 1)
