@@ -111,10 +111,12 @@ all weights in 16 bits, and *parameters* are the numbers in them: known for reci
 def recipe_rows() -> Iterator[list[str]]:
     """Yield a row of the table for each recipe."""
     costs = (DOCS / "full-size.md").read_text()
+    (headings,) = re.findall(r"^\| Recipe \|(.*\bWeights in 16 bits\b.*)\|$", costs, re.M)
+    column = [heading.strip() for heading in headings.split("|")].index("Weights in 16 bits")
     for recipe in rows_of("recipes"):
         name = recipe["name"]
         row = re.search(rf"^\| `{name}` \|(.*)\|$", costs, re.M)
-        memory = row[1].split("|")[3].strip() if row else ""
+        memory = row[1].split("|")[column].strip() if row else ""
         licences = {part["licence"] for part in recipe["licences"]}
         place = recipe["parts"][0]["place"]
         yield [
