@@ -154,7 +154,7 @@ test("a box or a word that was changed asks once for what is newest", async () =
   expect(Socket.newest.sent.length - before).toBeLessThanOrEqual(3);
 });
 
-test("a picture that is dropped into the drawing stands there, beside whom the visitor chose", async () => {
+test("a picture that is dropped into the drawing stands there, beside the chosen subject", async () => {
   studio.drafts.set({ prompt: "a dog on a beach" });
   studio.placing.use((await studio.shelf.meet(DOG!))!);
   const box = around([0.3, 0.4], 4 / 3);
