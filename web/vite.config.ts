@@ -66,9 +66,7 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: false, // one script, nothing to load ahead
     rolldownOptions: {
-      // A second entry, so that the tests can ask the page's own rule about words.
-      input: { page: "index.html", vocabulary: "src/vocabulary.ts" },
-      preserveEntrySignatures: "exports-only",
+      input: { page: "index.html" },
       output: {
         // Browsers ask whether a file has changed, so names may stay as they are between builds.
         entryFileNames: "[name].js",

@@ -5,7 +5,6 @@ Where there is a folder out/page, screenshots of what is kept and of how visits 
 
 import base64
 import io
-import itertools
 import json
 import os
 import re
@@ -1035,35 +1034,3 @@ def test_the_page_waits_for_a_server_that_goes_away_and_sends_again_what_it_forg
             expect(visit.page.get_by_role("alert")).to_have_count(0)
             uploads = [one for one in sent if one.method == "POST" and "/identities" in one.url]
             assert [one.response().json()["pictures"] for one in uploads] == [[]]  # its file alone
-
-
-PARTS = [
-    text.split("|")
-    for text in (
-        "|a photo of |a black and white photo of |an oil painting of |Photo: ",
-        "a dog|a tiny unicorn|the huge Ärger-Bär|an acorn and a robot|two ½ cats|object",
-        "| wearing a crown| riding a bicycle| sleeping| wearing a sombrero",
-        " on a beach| in Paris| on a mountain in foggy cities| under water|| of gold| in the snows"
-        "| on the left!| in the blue hour",
-    )
-]
-
-
-def test_the_page_marks_the_words_that_python_warns_of(visit, session):
-    words = session.components.own.vocabulary
-    prompts = ["".join(parts) for parts in itertools.product(*PARTS)]
-    found = visit.page.evaluate(
-        """async ([words, prompts]) => {
-          const { Vocabulary } = await import("/static/vocabulary.js");
-          const known = new Vocabulary(words);
-          return prompts.map((one) => {
-            const unknown = known.unknownIn(one);
-            return [unknown, known.unknownIn(one, ["unicorn"])];
-          });
-        }""",
-        [words.to_json(), prompts],
-    )
-    for prompt, (unknown, shown) in zip(prompts, found, strict=True):
-        assert unknown == words.unknown_in(prompt), prompt
-        assert shown == words.unknown_in(prompt, shown=["unicorn"]), prompt
-    assert sum(bool(unknown) for unknown, _ in found) > 100

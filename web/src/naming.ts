@@ -68,3 +68,33 @@ export function without(prompt: string, name: string): string {
   const before = new RegExp(`${source} and `, "iu");
   return behind.test(prompt) ? prompt.replace(behind, "") : prompt.replace(before, "");
 }
+
+const WORD = /[\p{L}\p{N}]+(?:['-][\p{L}\p{N}]+)*/gu;
+const PLACES_FOLLOW = new Set(
+  (
+    "in on at by near beside before behind inside under above among between through over below " +
+    "against with wearing holding made seen while and"
+  ).split(" "),
+);
+
+export const wordsIn = (text: string): string[] =>
+  text.normalize("NFKC").toLowerCase().match(WORD) ?? [];
+
+/** Return the words of a prompt's first subject, as "a red cat" of "a photo of a red cat on a beach". */
+export function firstSubjectIn(prompt: string): string[] {
+  const words = wordsIn(prompt);
+  const start = words.indexOf("of") + 1; // behind "a photo of", or at the beginning
+  const end = words.findIndex((word, place) => place > start && PLACES_FOLLOW.has(word));
+  return words.slice(start, end < 0 ? undefined : end);
+}
+
+/** Whether a prompt begins with one of these names. */
+export function beginsWith(prompt: string, names: ReadonlySet<string>): boolean {
+  const phrase = firstSubjectIn(prompt);
+  return phrase.some((_, first) =>
+    phrase.some((_, last) => names.has(phrase.slice(first, last + 1).join(" "))),
+  );
+}
+
+/** Split `text` as it was typed into words and what is between them. */
+export const pieces = (text: string): string[] => text.split(/([\p{L}\p{N}'-]+)/u).filter(Boolean);

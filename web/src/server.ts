@@ -100,10 +100,9 @@ export interface KeptPicture {
   origin: Origin;
 }
 
-export interface Words {
-  words: string[];
+/** What a small model was taught, of which the page reads the names. */
+interface Words {
   names: string[];
-  looks: string[];
 }
 
 /** What the server says about one live picture; its bytes come with it. */

@@ -56,7 +56,6 @@ from swiftpie.places.scene_network import Relighter, SceneCondition, scene_relig
 from swiftpie.places.words import NIGHT
 
 SOURCES = Path(__file__).parent / "page"
-VOCABULARY = Path(swiftpie.__file__).parent / "server" / "static" / "vocabulary.js"
 WORKER, CARD, FILES = "service-worker.js", "README.md", "files.json"
 SUBJECTS = tuple(words.LISTS["on_page"])  # names of the library of subjects
 GROUP = re.compile(r"\(\?P<")
@@ -77,7 +76,6 @@ SCENE = "scene"  # the picture that `relight` and `join` read
 def write_page(folder: Path, runtime: Mapping[str, bytes]) -> int:
     """Write the page, with files of ONNX Runtime Web, into an empty folder; return its bytes."""
     shutil.copytree(SOURCES, folder, dirs_exist_ok=True)
-    shutil.copy(VOCABULARY, folder)
     for part in ("runtime", "model", "scenes", "subjects"):
         (folder / part).mkdir()
     _write_runtime(folder / "runtime", runtime)

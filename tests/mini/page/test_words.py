@@ -1,5 +1,6 @@
 """The page reads prompts as Python does; Node runs its rules."""
 
+import itertools
 import json
 import random
 import shutil
@@ -9,7 +10,7 @@ import pytest
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.mini import reading
 from swiftpie.mini.reading import vocabulary_of
-from swiftpie.mini.site import SOURCES, VOCABULARY, words_of_prompts
+from swiftpie.mini.site import SOURCES, words_of_prompts
 from tests.processes import printed
 
 NODE = shutil.which("node")
@@ -57,11 +58,21 @@ MOODS = (
         "in the blue hour",
     ),
 )
+PARTS = [
+    text.split("|")
+    for text in (
+        "|a photo of |a black and white photo of |an oil painting of |Photo: ",
+        "a dog|a tiny unicorn|the huge Ärger-Bär|an acorn and a robot|two ½ cats|object",
+        "| wearing a crown| riding a bicycle| sleeping| wearing a sombrero",
+        " on a beach| in Paris| on a mountain in foggy cities| under water|| of gold| in the snows"
+        "| on the left!| in the blue hour",
+    )
+]
 SCRIPT = """
 import { readFileSync } from "node:fs";
 import { reader } from "./words.js";
 import { Vocabulary } from "./vocabulary.js";
-const { known, taught, prompts } = JSON.parse(readFileSync(0, "utf8"));
+const { known, taught, prompts, unread } = JSON.parse(readFileSync(0, "utf8"));
 const [words, vocabulary] = [reader(known), new Vocabulary(taught)];
 const read = (prompt) => [
   Object.values(words.settingAt(prompt, words.place(prompt, 0.7))),
@@ -69,7 +80,8 @@ const read = (prompt) => [
   words.beyond(prompt) !== null,
   words.beyond(prompt) === null ? vocabulary.asTaught(words.plainly(prompt)) : "",
 ];
-console.log(JSON.stringify(prompts.map(read)));
+const unknown = unread.map((prompt) => vocabulary.unknownIn(prompt));
+console.log(JSON.stringify([prompts.map(read), unknown]));
 """
 
 
@@ -85,7 +97,7 @@ def read(prompt):
 
 @pytest.mark.skipif(NODE is None, reason="needs Node")
 def test_the_page_reads_prompts_as_python_does(tmp_path):
-    for path in (SOURCES / "words.js", VOCABULARY):
+    for path in (SOURCES / "words.js", SOURCES / "vocabulary.js"):
         shutil.copy(path, tmp_path)
     (tmp_path / "package.json").write_text('{"type": "module"}')
     (tmp_path / "read.js").write_text(SCRIPT)
@@ -96,9 +108,13 @@ def test_the_page_reads_prompts_as_python_does(tmp_path):
         for mood in MOODS
     ]
     prompts = random.Random(7).sample(prompts, 120)
-    taught = vocabulary_of(PRESETS.get("mini")).to_json()
-    given = {"known": words_of_prompts(), "taught": taught, "prompts": prompts}
-    found = json.loads(printed(NODE, "read.js", cwd=tmp_path, input=json.dumps(given)))
+    taught = vocabulary_of(PRESETS.get("mini"))
+    unread = ["".join(parts) for parts in itertools.product(*PARTS)]
+    given = {"known": words_of_prompts(), "taught": taught.to_json(), "prompts": prompts}
+    sent = json.dumps(given | {"unread": unread})
+    found, unknown = json.loads(printed(NODE, "read.js", cwd=tmp_path, input=sent))
+    assert unknown == [taught.unknown_in(prompt) for prompt in unread]
+    assert sum(map(bool, unknown)) > 100
     different = [
         (prompt, ours, theirs)
         for prompt, ours, theirs in zip(prompts, map(read, prompts), found, strict=True)

@@ -2,11 +2,10 @@
 
 import { placesIn, putsIn, type Source, type Subject } from "../draft";
 import { inMB, letGo, urlOf } from "../keeping";
-import { isUnnamed, names, unnamed, wordsOf } from "../naming";
+import { firstSubjectIn, isUnnamed, names, unnamed, wordsOf } from "../naming";
 import { plain } from "../remarks";
 import { Refused, server, type Box, type Origin, type Sent } from "../server";
 import { fitted, isIdentity, isPicture, saysWhatMadeIt } from "../upload";
-import { firstSubjectIn } from "../vocabulary";
 import type { Start } from "./drafts.svelte";
 import { ignoreGone } from "./shelf.svelte";
 import { NUM_SEEDS } from "./variations.svelte";

@@ -1,7 +1,7 @@
 /** The draft, and who may change which part of it. */
 
 import { FIRST, requestOf, type Draft, type Mode } from "../draft";
-import { names, said } from "../naming";
+import { beginsWith, names, said } from "../naming";
 import type { Box } from "../server";
 import type { Studio } from "../studio.svelte";
 
@@ -82,15 +82,17 @@ export class Drafts {
   /** Whether the prompt names a subject, and not the one that is placed. */
   namesAnother({ placed, prompt }: Draft): boolean {
     const sample = this.stores.shelf.subject(placed[0]?.key ?? null)?.name ?? "";
-    const isNamed = this.stores.models.vocabulary?.namesSubject(prompt) ?? false;
-    return placed.length === 1 && !names(prompt, sample) && isNamed;
+    const known = this.stores.models.names;
+    return (
+      placed.length === 1 && !names(prompt, sample) && known !== null && beginsWith(prompt, known)
+    );
   }
 
   /** Return what a draft asks of the server, null where something is still missing. */
   request(draft: Draft): Record<string, unknown> | null {
-    const { model, facts, vocabulary } = this.stores.models;
+    const { model, facts, names } = this.stores.models;
     const { subjects } = this.stores.shelf;
-    return requestOf(draft, { model, facts, subjects, drawsNamed: vocabulary !== null });
+    return requestOf(draft, { model, facts, subjects, drawsNamed: names !== null });
   }
 
   /** Whether two drafts ask for the same picture. */

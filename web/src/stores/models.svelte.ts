@@ -2,7 +2,6 @@
 
 import { can, FIRST, type Draft } from "../draft";
 import { server, type Model, type Offer } from "../server";
-import { Vocabulary } from "../vocabulary";
 
 const ANY = { types: ["image/*"], bytes: Infinity, pixels: Infinity, side_px: Infinity };
 const UNKNOWN: Offer["limits"] = {
@@ -17,7 +16,7 @@ export class Models {
   choices = $state.raw<Offer["choices"]>({});
   limits = $state.raw<Offer["limits"]>(UNKNOWN); // until the server says
   model = $state("");
-  vocabulary = $state.raw<Vocabulary | null>(null);
+  names = $state.raw<ReadonlySet<string> | null>(null); // that the words alone draw; null: any do
 
   get facts(): Model["swiftpie"] | null {
     return this.all.find((one) => one.id === this.model)?.swiftpie ?? null;
@@ -69,13 +68,13 @@ export class Models {
 
   async choose(model: string): Promise<void> {
     this.model = model;
-    this.vocabulary = null;
+    this.names = null;
     await this.learnWords();
   }
 
   async learnWords(): Promise<void> {
     const { model } = this;
     const words = await server.vocabulary(model);
-    if (model === this.model && words) this.vocabulary = new Vocabulary(words);
+    if (model === this.model && words) this.names = new Set(words.names);
   }
 }

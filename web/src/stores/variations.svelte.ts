@@ -37,7 +37,7 @@ export class Variations {
   get canRank(): boolean {
     const { mode, task, placed, newcomer } = this.stores.drafts.draft;
     if (mode === "edit") return (task === "insert" || task === "replace") && newcomer !== null;
-    return placed.length > 0 || this.stores.models.vocabulary !== null;
+    return placed.length > 0 || this.stores.models.names !== null;
   }
 
   /** Show no variations of another photo or task while new ones are drawn. */

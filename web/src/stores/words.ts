@@ -1,34 +1,40 @@
-/** What became of the words of a prompt: which the model does not know. */
+/** What became of the words of a prompt: which have no effect, as the server says beside its picture. */
 
-import { names } from "../naming";
+import { wordsIn } from "../naming";
 import type { Studio } from "../studio.svelte";
 
-const ABOUT_WORDS = /was never taught (.*?)\. /;
+/** A word without effect. */
+export interface LostWord {
+  word: string;
+  near: readonly string[]; // that may be meant
+  isAstray: boolean; // it names a subject where none is drawn
+}
+
+const UNTAUGHT = /was never taught (.*?)\. /;
+const ASTRAY = /^The words (.*) have no effect at their place/;
+const LISTED = /(['"])(.+?)\1(?: \(near: ([^)]*)\))?/g;
 
 export class Words {
-  constructor(private readonly stores: Pick<Studio, "models" | "shelf" | "drafts" | "pictures">) {}
+  constructor(private readonly stores: Pick<Studio, "drafts" | "pictures">) {}
 
-  /** The words of the prompt that the model does not know. */
-  get unknown(): string[] {
-    const { vocabulary } = this.stores.models;
-    const { mode, prompt, change, source, newcomer, placed } = this.stores.drafts.draft;
-    if (!vocabulary) return [];
-    if (mode === "draw") {
-      const drawn = [
-        ...placed.map(({ key }) => this.stores.shelf.subject(key)?.name ?? ""),
-        ...(this.stores.pictures.shown?.named.map(({ word }) => word) ?? []),
-      ];
-      return vocabulary.unknownIn(prompt).filter((word) => !names(drawn.join(", "), word));
-    }
-    const shown = newcomer === null ? (source.toLowerCase().match(/[\p{L}'-]+/gu) ?? []) : null;
-    return vocabulary.unknownIn(change, shown);
+  /** The words of the prompt that have no effect. */
+  get lost(): LostWord[] {
+    const { mode, prompt } = this.stores.drafts.draft;
+    if (mode === "edit") return [];
+    const typed = new Set(wordsIn(prompt));
+    const all = this.stores.pictures.shown?.warnings.flatMap(lostIn) ?? [];
+    return all.filter(({ word }) => wordsIn(word).every((one) => typed.has(one)));
   }
 
   /** Whether a warning says of words what is marked where they are typed. */
-  isMarked(warning: string): boolean {
-    const words = ABOUT_WORDS.exec(warning)?.[1]?.match(/(?<=')[^']+(?=' ?[,.(]|'$)/g) ?? [];
-    const { mode, newcomer } = this.stores.drafts.draft;
-    const own = (mode === "edit" && this.stores.shelf.subject(newcomer)?.name) || ""; // said by the page alone
-    return words.length > 0 && words.every((one) => this.unknown.includes(one) || names(own, one));
-  }
+  isMarked = (warning: string): boolean => lostIn(warning).length > 0;
+}
+
+function lostIn(warning: string): LostWord[] {
+  const [isAstray, found] = [ASTRAY.test(warning), UNTAUGHT.exec(warning) ?? ASTRAY.exec(warning)];
+  return [...(found?.[1] ?? "").matchAll(LISTED)].map(([, , word, near = ""]) => ({
+    word: word!,
+    near: near.split(", ").filter(Boolean),
+    isAstray,
+  }));
 }
