@@ -26,7 +26,7 @@ from swiftpie.imageio.images import plane
 from swiftpie.masks import iou
 from swiftpie.photo.cutout import cutout_network, find_with_prior
 from swiftpie.photo.cutout_net import CutoutNet
-from swiftpie.places.scenes import ASSETS, PLACES_INDEX, scene_library
+from swiftpie.scenes import ASSETS, PLACES_INDEX, scene_library
 from swiftpie_lab.data.photographs import photos_of
 from swiftpie_world.blender.collect import is_rendered
 

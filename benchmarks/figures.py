@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from swiftpie.library import subject_library
-from swiftpie.places.scenes import scene_library
+from swiftpie.scenes import scene_library
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -39,10 +39,12 @@ from torch import Tensor
 import swiftpie
 from benchmarks.cutout import open_photo, read_outlines
 from benchmarks.sheet import Pair, identity_of, save
+from swiftpie import scenes
 from swiftpie.errors import SwiftPieError
 from swiftpie.geometry.ground import ASSETS, SMALL_M, Ground, heights_in
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import plane
+from swiftpie.lexicon import tokens_in
 from swiftpie.masks import HALF, Box
 from swiftpie.noise import draw_noise, share_of
 from swiftpie.photo.ground import (
@@ -54,10 +56,8 @@ from swiftpie.photo.ground import (
     mean_in,
     placed,
 )
-from swiftpie.places import scenes
 from swiftpie.places.relight import NOISE_SHAPE
-from swiftpie.places.scenes import scene_library
-from swiftpie.places.words import tokens_in
+from swiftpie.scenes import scene_library
 from swiftpie_lab.data.photographs import photos_of
 from swiftpie_world.blender.collect import is_rendered
 from swiftpie_world.subjects import Split

@@ -19,8 +19,8 @@ import torch
 from PIL import Image
 
 from swiftpie.imageio.decoding import load_image
-from swiftpie.mini.reading import read
 from swiftpie.noise import draw_noise
+from swiftpie.places.reading import read
 from swiftpie.places.relight import NOISE_SHAPE, SIDE_PX, add_weather, relight
 from swiftpie.places.scene_network import Relighter, SceneNetwork, scene_relighter
 from swiftpie_lab.training.context import Context

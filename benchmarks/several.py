@@ -21,7 +21,7 @@ from swiftpie.errors import NoSubject
 from swiftpie.imageio.images import plane
 from swiftpie.masks import iou
 from swiftpie.photo.several import cut_out_all
-from swiftpie.places.scenes import scene_library
+from swiftpie.scenes import scene_library
 
 SIZE = (512, 448)
 SEED, FIRST = 8_300_000, 6  # The constants were chosen on the scenes before the first.

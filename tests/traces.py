@@ -19,8 +19,8 @@ from PIL import Image
 
 import swiftpie
 from swiftpie.imageio.images import sample_pictures
-from swiftpie.mini.reading import read_all
-from swiftpie.places.scenes import scene_library
+from swiftpie.places.reading import read_all
+from swiftpie.scenes import scene_library
 from tests.golden.networks import random_networks
 
 SOURCE = f"{Path(swiftpie.__file__).parent}/"

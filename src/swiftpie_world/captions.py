@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from swiftpie.lexicon import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS, RENDITIONS
 from swiftpie.places.looks import COLOURS
-from swiftpie.places.words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS, RENDITIONS
 from swiftpie_world.accessories import ACCESSORIES
 from swiftpie_world.air import (
     SEASON_PHRASES,

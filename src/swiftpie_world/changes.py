@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from swiftpie.geometry.layout import Layout
+from swiftpie.lexicon import RENDITIONS
 from swiftpie.masks import grow
 from swiftpie.places.looks import COLOURS
-from swiftpie.places.words import RENDITIONS
 from swiftpie_world.air import Setting
 from swiftpie_world.captions import (
     ACCESSORY_PHRASES,

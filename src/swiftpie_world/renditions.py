@@ -292,4 +292,4 @@ def sepia(m: _Model) -> Tensor:
 
 
 ARTS = tuple(_DRAW)
-"""All renditions by name; `swiftpie.places.scenes` has the words that ask for them."""
+"""All renditions by name; `swiftpie.scenes` has the words that ask for them."""

@@ -10,7 +10,7 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import read_metadata
 from swiftpie.library import CREDIT, subject_library
 from swiftpie.pipelines.identity_file import read_identity_header
-from swiftpie.places.scenes import scene_library
+from swiftpie.scenes import scene_library
 from tests.shapes import ellipse, photo, star
 
 PROMPT = "a photo of a subject on a beach"

@@ -32,7 +32,7 @@ from swiftpie.faces import FaceSettings
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import encode_animation
 from swiftpie.pipelines.animation import USUAL_FRAMES
-from swiftpie.places.scenes import scene_library
+from swiftpie.scenes import scene_library
 from swiftpie.server.mcp import Folders, Toolbox
 from tests.comfyui.interface import as_image, load_nodes
 from tests.quick import thorough_but

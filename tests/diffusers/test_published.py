@@ -16,7 +16,7 @@ from swiftpie.diffusers.modules import ADAPTER
 from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.settings import EditSettings, Scales
-from swiftpie.places.scenes import scene_library
+from swiftpie.scenes import scene_library
 from tests.tiny.adapters import make_lora
 from tests.tiny.folders import choices_in
 from tests.tiny.sessions import components_in, preset_of, subject

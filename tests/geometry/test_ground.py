@@ -22,8 +22,8 @@ from swiftpie.geometry.ground import (
     stand_together,
     times_larger,
 )
-from swiftpie.mini.reading import read
-from swiftpie.places.scenes import PHOTOGRAPH_PX, scene_library
+from swiftpie.places.reading import read
+from swiftpie.scenes import PHOTOGRAPH_PX, scene_library
 
 GROUNDS = [
     (name, ground)

@@ -9,10 +9,10 @@ from PIL import Image
 
 from swiftpie import AnimateRequest, CapabilityError, InputError, Subject
 from swiftpie.mini.animation import _rows
-from swiftpie.mini.placing import stage
-from swiftpie.mini.scene import scene_rows
 from swiftpie.pipelines.denoise import mixed_rows
 from swiftpie.pipelines.techniques.personalize import read_prompts
+from swiftpie.places.placing import stage
+from swiftpie.places.scene import scene_rows
 from tests.golden.networks import mini, random_networks
 
 PROMPT, NIGHT = "a robot in a forest", "a robot in a forest at night"

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from swiftpie.backbones.presets import PRESETS
-from swiftpie.mini.reading import vocabulary_of
+from swiftpie.lexicon import PLAIN
 from swiftpie.mini.word_edits import EditReading, NotDrawn, read_edit
-from swiftpie.places.words import PLAIN
+from swiftpie.places.reading import vocabulary_of
 
 TAUGHT = vocabulary_of(PRESETS.get("mini"))
 TABLES = tomllib.loads(Path(__file__).with_name("edit_reading.toml").read_text(encoding="utf-8"))

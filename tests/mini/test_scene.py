@@ -13,10 +13,11 @@ from swiftpie.geometry.shading import Illumination
 from swiftpie.imageio.images import plane, to_tensor
 from swiftpie.library import subject_library
 from swiftpie.mini import scene
-from swiftpie.mini.placing import FLOOR, picture_size, stage
 from swiftpie.pipelines.request import Output, texts_of
 from swiftpie.places.own_pixels import without_own_light
-from swiftpie.places.scenes import PHOTOGRAPH_PX
+from swiftpie.places.placing import FLOOR, picture_size, stage
+from swiftpie.places.scene import scene_rows
+from swiftpie.scenes import PHOTOGRAPH_PX
 from swiftpie.types import Cutout
 from tests.parity.edit import photograph, values
 from tests.quick import thorough_but
@@ -25,7 +26,7 @@ PROMPT = "a dog at sunset"
 
 
 def rows_of(session, request):
-    return scene.scene_rows(session.components, stage(session.components, request))
+    return scene_rows(session.components, stage(session.components, request))
 
 
 def request_of(identity, **changes):
@@ -160,18 +161,19 @@ def test_pictures_of_one_call_have_the_scenes_of_their_own_prompts(session, iden
 
 def test_rain_covers_the_picture(session, identity):
     prompt = "a dog in a forest in the rain"
-    with_it = session.personalize(identity, prompt, seed=3).images[0]
-    without = session.personalize(identity, prompt, seed=3, scene="words")
-    apart = np.abs(values(with_it) - values(without.images[0])).max(axis=-1) > 6
+    pictures = (
+        session.personalize(identity, prompt, seed=3, scene=where) for where in ("", "words")
+    )
+    with_it, without = (values(result.images[0]) for result in pictures)
+    apart = np.abs(with_it - without).max(axis=-1) > 6
     assert all(part.mean() > 0.05 for part in np.array_split(apart, 4))
 
 
 def test_art_is_drawn_by_the_network_from_words(session, identity):
-    art = session.personalize(identity, "a dog on a beach, pencil drawing", seed=3).images[0]
-    words = session.personalize(
-        identity, "a pencil drawing of a dog on a beach", seed=3, scene="words"
-    ).images[0]
-    assert np.array_equal(values(art), values(words))
+    prompt, art = "a dog on a beach", "pencil drawing"
+    at_end = session.personalize(identity, f"{prompt}, {art}", seed=3)
+    words = session.personalize(identity, f"a {art} of {prompt}", seed=3, scene="words")
+    assert np.array_equal(values(at_end.images[0]), values(words.images[0]))
     red, _, blue = np.moveaxis(values(art), -1, 0)
     assert np.abs(red - blue).mean() < 12  # of 255
 

@@ -9,7 +9,7 @@ from swiftpie.masks import grow
 from swiftpie.mini.word_edits import WordEdit
 from swiftpie.pipelines.choose import CHECK
 from swiftpie.pipelines.settings import methods
-from swiftpie.places.scenes import scene_library
+from swiftpie.scenes import scene_library
 from tests.parity.edit import photograph, values
 
 SIZE = (192, 128)  # width and height; not square

@@ -19,7 +19,7 @@ from swiftpie.photo.ground import (
     ground_in,
     placed,
 )
-from swiftpie.places.scenes import PHOTOGRAPH_PX, scene_library
+from swiftpie.scenes import PHOTOGRAPH_PX, scene_library
 
 FLAT = -torch.ones(3, CELLS, CELLS)  # a horizon at half of the height, and ground below
 FLAT[:2, CELLS // 2 :] = 1.0

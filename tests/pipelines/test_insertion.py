@@ -10,7 +10,7 @@ from swiftpie import InputError
 from swiftpie.pipelines.choose import CHECK
 from swiftpie.pipelines.insertion import insertion_of, pasted, patch_of, proposed_box
 from swiftpie.pipelines.tasks import RepaintRequest
-from swiftpie.places.scenes import scene_library
+from swiftpie.scenes import scene_library
 from tests.parity.edit import changed, photograph, values
 from tests.quick import thorough_but
 

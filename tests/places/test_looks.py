@@ -3,9 +3,9 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from swiftpie.mini.reading import read
+from swiftpie.lexicon import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.places.looks import COLOURS, recolour, remake
-from swiftpie.places.words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
+from swiftpie.places.reading import read
 from swiftpie_world.frames import pose_subjects
 from swiftpie_world.materials import MATERIALS
 from tests.quick import thorough_but

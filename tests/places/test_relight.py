@@ -3,9 +3,10 @@ import pytest
 import torch
 from PIL import Image
 
-from swiftpie.mini.reading import read
+from swiftpie.lexicon import PLAIN
 from swiftpie.noise import draw_noise
 from swiftpie.places import relight
+from swiftpie.places.reading import read
 from swiftpie.places.relight import (
     NOISE_SHAPE,
     add_weather,
@@ -14,8 +15,7 @@ from swiftpie.places.relight import (
     meant_change,
     without_lamps,
 )
-from swiftpie.places.scenes import scene_library
-from swiftpie.places.words import PLAIN
+from swiftpie.scenes import scene_library
 from tests.parity.edit import photograph
 
 NIGHT = read("at night").setting

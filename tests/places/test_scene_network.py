@@ -31,7 +31,7 @@ def test_a_new_network_nearly_repeats_its_reference(network):
 
 
 def test_the_packaged_network_numbers_places_as_the_library_does():
-    from swiftpie.places.scenes import scene_library
+    from swiftpie.scenes import scene_library
 
     relighter = scene_relighter()
     assert relighter.network.config.num_places == scene_library().number(None)

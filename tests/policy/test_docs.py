@@ -21,7 +21,7 @@ from swiftpie.cli.main import app
 from swiftpie.engine.transforms import TRANSFORMS
 from swiftpie.imageio.decoding import load_image
 from swiftpie.pipelines.settings import EditMode, Scales
-from swiftpie.places.scenes import PHOTOGRAPH_PX, scene_library
+from swiftpie.scenes import PHOTOGRAPH_PX, scene_library
 from swiftpie_lab.cli.train import _configure, _recipes, parse_duration
 from swiftpie_lab.training.recipes.mini import mini_world
 from tests.policy.project import ROOT, shown

@@ -100,6 +100,7 @@ for session in (reading_networks(), random_networks("sd15"), random_networks("sd
     session.edit(changed, "a dog in the snow", source_prompt="a dog on grass", seed=1)
     if session.components.family.takes_adapters:  # others insert by words
         session.insert(changed, subject, box=(0.2, 0.2, 0.8, 0.8), seed=1)
+        session.personalize(subject, "a dog at dusk", scene="castle", seed=1)
 print(json.dumps(sorted(name for name in sys.modules if name.startswith("swiftpie.mini"))))
 """
 

@@ -5,7 +5,7 @@ import pytest
 
 from swiftpie.imageio.writing import read_metadata
 from swiftpie.library import CREDIT, subject_library
-from swiftpie.places.scenes import OWN_PICTURE
+from swiftpie.scenes import OWN_PICTURE
 from tests.server.conftest import data_in, to_png
 
 PROMPT = "a kitten on a beach"

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from swiftpie.places.words import RENDITIONS
+from swiftpie.lexicon import RENDITIONS
 from swiftpie_world.fields import read_fields
 from swiftpie_world.renditions import ARTS, render_as
 from swiftpie_world.sampler import World

@@ -4,7 +4,7 @@ from random import Random
 import pytest
 import torch
 
-from swiftpie.places.words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS, RENDITIONS
+from swiftpie.lexicon import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS, RENDITIONS
 from swiftpie_world.accessories import ACCESSORIES
 from swiftpie_world.captions import (
     ACCESSORY_PHRASES,

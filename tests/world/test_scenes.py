@@ -3,12 +3,12 @@ import hashlib
 import pytest
 import torch
 
+from swiftpie import lexicon, scenes
 from swiftpie.imageio.images import to_tensor
-from swiftpie.mini.reading import read
+from swiftpie.lexicon import PLAIN
 from swiftpie.noise import draw_noise
-from swiftpie.places import scenes, words
 from swiftpie.places.fields import PixelRows, draw_weather
-from swiftpie.places.words import PLAIN
+from swiftpie.places.reading import read
 from swiftpie_lab.data.archive import PICTURES, packed_places
 from swiftpie_world.air import SEASONS, TIMES, WEATHERS, Setting, veil
 from swiftpie_world.fields import read_fields
@@ -25,7 +25,7 @@ def test_the_places_of_the_world_keep_their_numbers():
     packaged = scenes.scene_library()
     assert [packaged.number(place.name) for place in PLACES] == list(range(len(PLACES)))
     for own, other in zip(
-        (words.TIMES, words.WEATHERS, words.SEASONS), (TIMES, WEATHERS, SEASONS), strict=True
+        (lexicon.TIMES, lexicon.WEATHERS, lexicon.SEASONS), (TIMES, WEATHERS, SEASONS), strict=True
     ):
         assert tuple(own) == tuple(other)
 

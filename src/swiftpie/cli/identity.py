@@ -17,7 +17,7 @@ from swiftpie.imageio.atomic import check_target
 from swiftpie.library import CREDIT, Named, subject_library
 from swiftpie.pipelines.request import Pictures
 from swiftpie.pipelines.settings import TuneSettings
-from swiftpie.places.scenes import scene_library
+from swiftpie.scenes import scene_library
 from swiftpie.types import CutoutMethod, spell_cutouts
 
 if TYPE_CHECKING:

@@ -23,10 +23,10 @@ class Tiny(Family):
         *("text_encoder", "image_encoder", "vae", "unet", "layout_predictor", "tokenizer"),
         "inversion_unet",
     )
-    named_besides = staticmethod(later("swiftpie.mini.reading:named_besides"))
-    name_of_file = staticmethod(later("swiftpie.places.words:name_of_file"))
-    picture_size = staticmethod(later("swiftpie.mini.placing:picture_size"))
-    taught = staticmethod(later("swiftpie.mini.reading:taught"))
+    named_besides = staticmethod(later("swiftpie.places.reading:named_besides"))
+    name_of_file = staticmethod(later("swiftpie.lexicon:name_of_file"))
+    picture_size = staticmethod(later("swiftpie.places.placing:picture_size"))
+    taught = staticmethod(later("swiftpie.places.reading:taught"))
     graph_inputs = staticmethod(later("swiftpie.mini.graphs:inputs"))
     graph_place = staticmethod(later("swiftpie.mini.graphs:place"))
     graph_outputs = staticmethod(later("swiftpie.mini.graphs:outputs"))

@@ -17,17 +17,15 @@ from torch import Tensor
 from swiftpie.backbones.components import Components, Placement
 from swiftpie.errors import InputError
 from swiftpie.geometry.layout import Layout
+from swiftpie.lexicon import FILLERS, PREPOSITIONS, WEATHERS
 from swiftpie.masks import Box
 from swiftpie.mini.layout_predictor import place_subjects
-from swiftpie.mini.placing import Staged, stage
 from swiftpie.mini.scene import (
     ScenePlan,
-    SceneRow,
     coarse_noise,
     draw_empty,
     finish_scene,
     model_noise,
-    scene_rows,
     subjects_alone,
 )
 from swiftpie.photo.stance import facing_of
@@ -43,7 +41,8 @@ from swiftpie.pipelines.techniques.personalize import (
     prepare_subjects,
     read_prompts,
 )
-from swiftpie.places.words import FILLERS, PREPOSITIONS, WEATHERS
+from swiftpie.places.placing import Staged, stage
+from swiftpie.places.scene import SceneRow, scene_rows
 from swiftpie.types import DecodedImages, TextCondition
 
 FALLING = {tuple(WEATHERS).index(name) for name in ("rain", "snowfall")}

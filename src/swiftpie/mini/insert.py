@@ -11,15 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
-from swiftpie.errors import CapabilityError, InputError
+from swiftpie.errors import InputError
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting, match_exposure
-from swiftpie.imageio.images import in_unit, plane, shrunk_to, to_bytes, to_tensor
-from swiftpie.masks import in_frame, resize_mask
+from swiftpie.imageio.images import in_unit, shrunk_to, to_tensor
+from swiftpie.masks import resize_mask
 from swiftpie.mini.layout_predictor import own_light
-from swiftpie.mini.placing import stage
 from swiftpie.mini.remove import removed
-from swiftpie.mini.scene import SceneRow, facts_of, scene_rows
 from swiftpie.models.denoiser import SubjectCondition, read_references
 from swiftpie.photo.filling import CanvasDrawing
 from swiftpie.photo.search import Search
@@ -35,15 +33,9 @@ from swiftpie.pipelines.insertion import (
     pasted,
     patch_of,
 )
-from swiftpie.pipelines.request import PersonalizeRequest
-from swiftpie.pipelines.settings import ResolvedScales, Scales
+from swiftpie.pipelines.settings import ResolvedScales
 from swiftpie.pipelines.tasks import RepaintRequest
-from swiftpie.pipelines.techniques import insert
-from swiftpie.pipelines.techniques.personalize import (
-    check_subjects,
-    read_null_text,
-    subject_condition,
-)
+from swiftpie.pipelines.techniques.personalize import read_null_text, subject_condition
 from swiftpie.places.own_pixels import composite_patch, own_pixels
 from swiftpie.types import DecodedImages, EditedImage, Identity, TextCondition
 
@@ -54,7 +46,6 @@ LARGER = 1.1
 AT_BORDER = 0.02  # What ends so near to a border, as a share of the picture's side, ends at it.
 GREY, VARIED = 0.005, 0.2  # greatest and least deviation of black and white photographs, in [-1, 1]
 SMALL_PX = 64  # longer side of a photograph whose light is measured
-KEPT_SCALES = ("identity_scale", "text_scale", "balance", "energy_cap")  # in scenes
 
 
 class PlacedSubject(NamedTuple):
@@ -266,71 +257,3 @@ INSERT = Technique(
     prepare_insert,
     lambda _, request: request.identity is not None and not request.keep_pose,
 )
-
-
-def prepare_insertions(choice: Choice[PersonalizeRequest]) -> Plan:
-    """Choose and light the scenes, and prepare the first subject of each picture.
-
-    Raises:
-        CapabilityError: The request asks for latents, or the networks insert no subjects.
-        InputError: There is no such scene, or it is combined with noise or encoded prompts.
-    """
-    components, request = choice.components, choice.request
-    check_subjects(components, request)
-    if request.has_style:
-        raise CapabilityError(
-            "A style picture cannot be combined with a scene: preset "
-            f"{components.preset.name!r} inserts subjects into scenes as into photographs, whose "
-            "style stays. Leave one of them out."
-        )
-    rows = scene_rows(components, stage(components, request))
-    choice.clock.end_stage("scene")
-    return _insert(choice, rows, [row.place for row in rows])
-
-
-def _insert(
-    choice: Choice[PersonalizeRequest],
-    rows: Sequence[SceneRow],
-    places: Sequence[Image.Image],
-    number: int = 0,
-) -> Plan:
-    """Return the plan that puts subjects, from a `number` on, into the places of all pictures."""
-    request = choice.request
-    subject = request.subjects[number]
-
-    def finish(*changes: EditedImage) -> DecodedImages | Plan:
-        choice.clock.end_stage("insert")
-        if number + 1 < len(request.subjects):
-            places = [change.image for change in changes]
-            return _insert(choice, rows, places, number + 1)
-        return _behind_weather(rows, changes)
-
-    insertions = (
-        RepaintRequest(
-            image=place,
-            seed=row.seed,
-            source=subject.identity,
-            prompt=row.reading.photo_prompt,
-            box=in_frame(row.boxes[number]) if subject.box is None else subject.box,
-            view=subject.view,
-            scales=Scales(**{name: getattr(request.scales, name) for name in KEPT_SCALES}),
-            guidance=request.guidance,
-            shaping=request.shaping,
-            negative_prompt=request.negative_prompt,
-        )
-        for row, place in zip(rows, places, strict=True)
-    )
-    parts = tuple(choice.prepared_by(insert.TECHNIQUE, insertion) for insertion in insertions)
-    return Plan(request, finish, parts=parts)
-
-
-def _behind_weather(rows: Sequence[SceneRow], changes: Sequence[EditedImage]) -> DecodedImages:
-    """Return the pictures that were changed last, with rain, flakes and fog before everything."""
-    pictures = (to_bytes(change.image) for change in changes)
-    return DecodedImages(
-        torch.cat([row.finished(picture) for row, picture in zip(rows, pictures, strict=True)]),
-        torch.cat([plane(change.region) for change in changes]),
-        regions=torch.cat([change.latent_region for change in changes]),
-        branches=changes[0].branches,
-        facts=facts_of(rows),
-    )

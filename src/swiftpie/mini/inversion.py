@@ -14,7 +14,6 @@ from swiftpie.imageio.images import bounding_box, fit_square
 from swiftpie.masks import resize_mask, subject_extent
 from swiftpie.mini.denoiser import MASK_CELLS
 from swiftpie.mini.insert import PlacedSubject, insertion_condition, unchanged_frame
-from swiftpie.mini.reading import read
 from swiftpie.mini.word_edits import LARGER
 from swiftpie.models.inversion import INVERSION_TIMESTEP, START
 from swiftpie.models.network import Network, keep_settings
@@ -27,6 +26,7 @@ from swiftpie.pipelines.identity import appearance_of_frame
 from swiftpie.pipelines.inversion import InversionInput, Inverted, guided_region
 from swiftpie.pipelines.methods.inversion import InversionOptions, follows_seed
 from swiftpie.pipelines.tasks import EditRequest
+from swiftpie.places.reading import read
 from swiftpie.types import Identity, TextCondition
 
 NUM_NOTES = 32  # channels for the comparison of two prompts

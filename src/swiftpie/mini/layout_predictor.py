@@ -15,13 +15,13 @@ from swiftpie.geometry.layout import POSE_NUMBERS, Layout, fitted, from_box, pix
 from swiftpie.geometry.relief import height, normals
 from swiftpie.geometry.shading import Illumination, Lighting, in_sun
 from swiftpie.masks import Box, resize_mask, subject_extent
-from swiftpie.mini.placing import postures_of, stage
-from swiftpie.mini.reading import is_turned
 from swiftpie.models.network import Network, keep_settings
 from swiftpie.noise import NUM_STATISTICS, noise_statistics
 from swiftpie.photo.stance import lay_on_ground, turned_upright
 from swiftpie.pipelines.insertion import AS_SHOWN, Posture
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
+from swiftpie.places.placing import postures_of, stage
+from swiftpie.places.reading import is_turned
 from swiftpie.types import Identity, TextCondition
 
 # Of several subjects without a ground: the height of their feet, in [0, 1] from the top, and the

@@ -23,6 +23,7 @@ from swiftpie.backbones.load.weights import (
 from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Preset, read_preset
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
+from swiftpie.lexicon import FILLERS, HEADS, HOLDERS, OF_PLACES, words_in
 from swiftpie.library import subject_library
 from swiftpie.mini import word_edits
 from swiftpie.mini.animation import ANIMATE
@@ -30,20 +31,19 @@ from swiftpie.mini.denoiser import TinyDenoiser
 from swiftpie.mini.insert import INSERT
 from swiftpie.mini.inversion import INVERSION, TinyInversion
 from swiftpie.mini.layout_predictor import LayoutPredictor
-from swiftpie.mini.placing import ACROSS, Staged, StagedPrompt, stage
-from swiftpie.mini.reading import COLOURLESS, ENGLISH, Reading, names_people, read
 from swiftpie.mini.remove import REMOVE
 from swiftpie.mini.scene import prepare_art, prepare_scene, prepare_words
 from swiftpie.mini.text_encoder import TextEncoder, WordTokenizer, encode_tokens
-from swiftpie.mini.vocabulary import GENERIC, Vocabulary
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.text import TextTower
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.pipelines.choose import Technique
 from swiftpie.pipelines.request import MAX_SUBJECTS, PersonalizeRequest
 from swiftpie.pipelines.tasks import EditRequest, RepaintRequest
-from swiftpie.places.scenes import MOST_ENLARGED, scene_library
-from swiftpie.places.words import FILLERS, HEADS, HOLDERS, OF_PLACES, words_in
+from swiftpie.places.placing import ACROSS, Staged, StagedPrompt, stage
+from swiftpie.places.reading import COLOURLESS, ENGLISH, Reading, names_people, read
+from swiftpie.places.vocabulary import GENERIC, Vocabulary
+from swiftpie.scenes import MOST_ENLARGED, scene_library
 from swiftpie.types import TextCondition
 
 CHOICES = {"steps", "weights", "inversion"}

@@ -26,7 +26,7 @@ from PIL import Image, ImageOps
 from torch.nn import functional as F
 
 import swiftpie
-from swiftpie import library
+from swiftpie import lexicon, library, scenes
 from swiftpie.engine.graphs.export import DRAW, PIXELS, SEED, SUBJECT_MASK, Sheet, export_onnx
 from swiftpie.engine.graphs.runtime import Untyped
 from swiftpie.engine.graphs.runtime import load as load_package
@@ -42,22 +42,21 @@ from swiftpie.engine.load import load
 from swiftpie.errors import InputError, short_reason
 from swiftpie.imageio.credentials import COMPOSITE, SOURCE_TYPE
 from swiftpie.imageio.writing import mark_of
+from swiftpie.lexicon import NIGHT
 from swiftpie.mini.graphs import SHADOW, SUBJECT
 from swiftpie.mini.scene import at_night
 from swiftpie.noise import draw_noise
 from swiftpie.photo.cutout import cutout_network
 from swiftpie.photo.outline import CUTOUT_PX
-from swiftpie.places import scenes, words
 from swiftpie.places.fields import PixelRows, draw_weather
 from swiftpie.places.own_pixels import gains_between
 from swiftpie.places.relight import DRAWN_WEATHERS, NOISE_SHAPE
 from swiftpie.places.relight import SIDE_PX as SCENE_PX
 from swiftpie.places.scene_network import Relighter, SceneCondition, scene_relighter
-from swiftpie.places.words import NIGHT
 
 SOURCES = Path(__file__).parent / "page"
 WORKER, CARD, FILES = "service-worker.js", "README.md", "files.json"
-SUBJECTS = tuple(words.LISTS["on_page"])  # names of the library of subjects
+SUBJECTS = tuple(lexicon.LISTS["on_page"])  # names of the library of subjects
 GROUP = re.compile(r"\(\?P<")
 PHOTO_PX, PHOTO_QUALITY = (512, 512), 80  # size and WebP quality of photographs of places
 # ONNX Runtime Web, 7 MB that only an export of a page needs, so the wheel does not carry it.
@@ -181,15 +180,15 @@ def words_of_prompts() -> dict[str, Any]:
     Patterns are those of Python in the spelling of JavaScript, and ignore case.
     """
     return {
-        **words.LISTS,
+        **lexicon.LISTS,
         "patterns": {
-            "inTheAir": _spelled(words.IN_THE_AIR),
-            "art": _spelled(words.ART_PHRASE),
-            "artAtEnd": _spelled(words.ART_AT_END),
-            "worn": _spelled(words.WORN_PHRASE),
-            "looksEnd": _spelled(words.LOOKS_END),
+            "inTheAir": _spelled(lexicon.IN_THE_AIR),
+            "art": _spelled(lexicon.ART_PHRASE),
+            "artAtEnd": _spelled(lexicon.ART_AT_END),
+            "worn": _spelled(lexicon.WORN_PHRASE),
+            "looksEnd": _spelled(lexicon.LOOKS_END),
         },
-        "textures": [phrase for row in words.TEXTURES.values() for phrase in row],
+        "textures": [phrase for row in lexicon.TEXTURES.values() for phrase in row],
         **scenes.scene_library().to_json(),
     }
 

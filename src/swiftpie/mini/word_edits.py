@@ -31,21 +31,7 @@ from swiftpie.imageio.images import (
     to_pil,
     to_tensor,
 )
-from swiftpie.masks import grow, resize_mask
-from swiftpie.mini.reading import Reading, read
-from swiftpie.mini.vocabulary import Vocabulary, subjects_in
-from swiftpie.noise import draw_noise
-from swiftpie.photo.cutout import cutout_network, find_inside, find_verified, find_with
-from swiftpie.photo.search import Search
-from swiftpie.pipelines.choose import Choice
-from swiftpie.pipelines.denoise import Plan
-from swiftpie.pipelines.edit_region import UNCHANGED, blend_mask, given_mask, in_hole, where_changed
-from swiftpie.pipelines.settings import owners
-from swiftpie.pipelines.tasks import EditRequest
-from swiftpie.places.looks import COLOURS, MATERIALS, recolour, remake
-from swiftpie.places.relight import NOISE_SHAPE, add_weather, relight
-from swiftpie.places.scenes import scene_library
-from swiftpie.places.words import (
+from swiftpie.lexicon import (
     ARTICLES,
     COLOUR_WORDS,
     FILLERS,
@@ -61,6 +47,20 @@ from swiftpie.places.words import (
     phrases_in,
     words_in,
 )
+from swiftpie.masks import grow, resize_mask
+from swiftpie.noise import draw_noise
+from swiftpie.photo.cutout import cutout_network, find_inside, find_verified, find_with
+from swiftpie.photo.search import Search
+from swiftpie.pipelines.choose import Choice
+from swiftpie.pipelines.denoise import Plan
+from swiftpie.pipelines.edit_region import UNCHANGED, blend_mask, given_mask, in_hole, where_changed
+from swiftpie.pipelines.settings import owners
+from swiftpie.pipelines.tasks import EditRequest
+from swiftpie.places.looks import COLOURS, MATERIALS, recolour, remake
+from swiftpie.places.reading import Reading, read
+from swiftpie.places.relight import NOISE_SHAPE, add_weather, relight
+from swiftpie.places.vocabulary import Vocabulary, subjects_in
+from swiftpie.scenes import scene_library
 from swiftpie.types import EditedImage
 
 # Masks of other shares of the picture are no outlines of subjects.

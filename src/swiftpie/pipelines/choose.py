@@ -130,6 +130,7 @@ TECHNIQUES: Registry[Technique] = Registry(
     package="swiftpie.pipelines.techniques",
     attribute="TECHNIQUE",
     entry_point_group="",  # see `METHODS`
+    elsewhere={"scene": "swiftpie.places"},
 )
 """The techniques that the library chooses itself, by name."""
 

@@ -29,7 +29,7 @@ from swiftpie.pipelines.settings import (
     MaskSource,
     Scales,
 )
-from swiftpie.places.scenes import scene_library
+from swiftpie.scenes import scene_library
 from swiftpie.types import Identity, Picture, Prompts, TextCondition
 from swiftpie.validation import DRAWN_SEEDS, MAX_IMAGES, MAX_SEED, Box, check_box, parse_size
 

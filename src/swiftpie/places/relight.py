@@ -13,12 +13,12 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import run_network
 from swiftpie.imageio.images import as_rgb, luma, to_pil, to_tensor
+from swiftpie.lexicon import AUTUMN, NIGHT, PLAIN, WEATHERS, WINTER, SceneSetting
 from swiftpie.photo.filling import OnBand
 from swiftpie.places.fields import PixelRows, draw_weather
 from swiftpie.places.looks import smoothstep
 from swiftpie.places.scene_network import scene_relighter
-from swiftpie.places.scenes import scene_library
-from swiftpie.places.words import AUTUMN, NIGHT, PLAIN, WEATHERS, WINTER, SceneSetting
+from swiftpie.scenes import scene_library
 
 SIDE_PX = 256  # side of the pictures that the network was trained on
 NOISE_SHAPE = (32, SIDE_PX // 8, SIDE_PX // 8)

@@ -71,7 +71,7 @@ def library(
 )
 def scenes(*, out: PackOut = None, force: Force = False) -> None:
     """Draw the library of scenes: places in plain daylight, by default where it is read."""
-    from swiftpie.places.scenes import ASSETS, PACK
+    from swiftpie.scenes import ASSETS, PACK
     from swiftpie_lab.data.archive import write_scene_pack
 
     target = out or ASSETS / PACK

@@ -24,8 +24,8 @@ from swiftpie.imageio.atomic import atomic_file, write_file
 from swiftpie.imageio.images import to_pil
 from swiftpie.library import ASSETS, INDEX, LICENCE
 from swiftpie.noise import COUPLED_CHANNELS
-from swiftpie.places.scenes import INDEX as SCENE_INDEX
-from swiftpie.places.scenes import scene_library
+from swiftpie.scenes import INDEX as SCENE_INDEX
+from swiftpie.scenes import scene_library
 from swiftpie_lab.data.subjects import INDEX_NAME, MAX_MEMBER_BYTES
 from swiftpie_world.air import Setting
 from swiftpie_world.features import Place

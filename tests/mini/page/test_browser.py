@@ -20,7 +20,7 @@ from swiftpie.imageio.credentials import COMPOSITE, SOURCE_TYPE
 from swiftpie.imageio.writing import mark_of, read_metadata
 from swiftpie.mini.site import PACKAGE, read_runtime, write_page
 from swiftpie.photo.search import Search
-from swiftpie.places.scenes import scene_library
+from swiftpie.scenes import scene_library
 from tests.policy.project import ROOT
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs `pip install playwright`")

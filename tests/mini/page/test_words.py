@@ -8,9 +8,9 @@ import shutil
 import pytest
 
 from swiftpie.backbones.presets import PRESETS
-from swiftpie.mini import reading
-from swiftpie.mini.reading import vocabulary_of
 from swiftpie.mini.site import SOURCES, words_of_prompts
+from swiftpie.places import reading
+from swiftpie.places.reading import vocabulary_of
 from tests.processes import printed
 
 NODE = shutil.which("node")

@@ -2,7 +2,7 @@ import io
 
 from PIL import Image
 
-from swiftpie.places.scenes import PHOTOGRAPH_PX
+from swiftpie.scenes import PHOTOGRAPH_PX
 from swiftpie_world.blender.collect import HORIZON, ZENITH, cover_of, find, largest_jpeg, under_sky
 
 

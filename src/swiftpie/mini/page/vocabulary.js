@@ -1,5 +1,5 @@
 // Which words of a prompt a small model was never taught, and how it reads the others. The rule is that of
-// swiftpie/mini/vocabulary.py, which tells why it is so.
+// swiftpie/places/vocabulary.py, which tells why it is so.
 const WORD = /[\p{L}\p{Nl}\p{No}]+(?:['-][\p{L}\p{Nl}\p{No}]+)*/gu;
 const MEASURE = /[\p{L}\p{N}]*\p{Nd}[\p{L}\p{N}]*/gu; // as "8k" and "50mm", which are no words
 const TOKEN = /[\p{L}\p{N}]+(?:['-][\p{L}\p{N}]+)*/gu; // the same with digits, as "8-bit"
@@ -15,7 +15,7 @@ const LINKS = new Set([
 /** Endings of forms of one word, with how many letters stand before each at least. */
 const ENDINGS = [["s", 3], ["es", 3], ["y", 4], ["ing", 4], ["ed", 4]];
 
-/** What is said in other words, as `said_as` of words.toml has it. */
+/** What is said in other words, as `said_as` of lexicon.toml has it. */
 const SAID_AS = {
   "golden hour": "sunset",
   sundown: "sunset",

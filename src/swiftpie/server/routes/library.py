@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from swiftpie.engine.session import Session
 from swiftpie.library import CREDIT, subject_library
-from swiftpie.places.scenes import scene_library
+from swiftpie.scenes import scene_library
 from swiftpie.server.drawing import DrawnPicture, warnings_of
 from swiftpie.server.errors import RequestError, answer_to, error_of_fields
 from swiftpie.server.guard import TEXT_BYTES

@@ -23,7 +23,7 @@ from swiftpie.mini.insert import prepare_insert
 from swiftpie.pipelines.choose import choose
 from swiftpie.pipelines.insertion import insertion_of
 from swiftpie.pipelines.tasks import RepaintRequest
-from swiftpie.places.scenes import scene_library
+from swiftpie.scenes import scene_library
 from swiftpie.types import DecodedImages, EditedImage
 from swiftpie_lab.data.photographs import load_photos
 from swiftpie_lab.evaluation import options as given

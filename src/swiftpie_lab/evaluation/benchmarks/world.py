@@ -23,12 +23,12 @@ from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import Layout, from_box, seen_view
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
+from swiftpie.lexicon import TEXTURED
 from swiftpie.masks import Box
 from swiftpie.mini.scene import UNSEEN_ARTS
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, Subject, read_scene
 from swiftpie.pipelines.settings import MaskSource
-from swiftpie.places.words import TEXTURED
 from swiftpie.types import GenerationResult, Picture
 from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.bounds import (

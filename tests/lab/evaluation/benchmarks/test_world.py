@@ -7,9 +7,9 @@ import torch
 
 from swiftpie import CapabilityError
 from swiftpie.imageio.images import bounding_box, to_pil, to_tensor
+from swiftpie.lexicon import COLOUR_WORDS, MATERIAL_PHRASES, RENDITIONS
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.request import Output, PersonalizeRequest, Subject
-from swiftpie.places.words import COLOUR_WORDS, MATERIAL_PHRASES, RENDITIONS
 from swiftpie_lab.evaluation.benchmarks.world import (
     WISHES,
     WorldBenchmark,

@@ -18,16 +18,16 @@ from swiftpie.attention.condition import AttentionCondition, split_heads, token_
 from swiftpie.backbones.components import load_components
 from swiftpie.errors import ConfigError, WeightsError, short_reason
 from swiftpie.geometry.layout import cell_positions, to_reference
+from swiftpie.lexicon import SIZES, words_in
 from swiftpie.masks import resize_mask
 from swiftpie.mini import MINI
 from swiftpie.mini.denoiser import TinyDenoiser
 from swiftpie.mini.layout_predictor import LayoutPredictor
 from swiftpie.mini.networks import VocabularyTextEncoder
 from swiftpie.mini.text_encoder import TAUGHT, TextEncoder, WordTokenizer
-from swiftpie.mini.vocabulary import Vocabulary, runs_between
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.vision import ConvImageEncoder
-from swiftpie.places.words import SIZES, words_in
+from swiftpie.places.vocabulary import Vocabulary, runs_between
 from swiftpie_world.nouns import EMPTY_PREFIXES, GENERIC_NAMES
 
 START, END, PADDING = "<start>", "<end>", "<pad>"

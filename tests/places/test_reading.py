@@ -5,10 +5,10 @@ import pytest
 
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.errors import InputError
-from swiftpie.mini.reading import ENGLISH, named_besides, read, vocabulary_of
-from swiftpie.mini.vocabulary import MAX_MENTIONS, MAX_WORDS
-from swiftpie.places.scenes import BACKDROPS
-from swiftpie.places.words import PLAIN, SEASONS, TIMES, WEATHERS, WORN, SceneSetting
+from swiftpie.lexicon import PLAIN, SEASONS, TIMES, WEATHERS, WORN, SceneSetting
+from swiftpie.places.reading import ENGLISH, named_besides, read, vocabulary_of
+from swiftpie.places.vocabulary import MAX_MENTIONS, MAX_WORDS
+from swiftpie.scenes import BACKDROPS
 
 TABLES = tomllib.loads(Path(__file__).with_name("reading.toml").read_text(encoding="utf-8"))
 

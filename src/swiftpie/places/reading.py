@@ -14,11 +14,7 @@ from typing import NoReturn
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Preset
 from swiftpie.errors import UnknownSubjectError, short_reason
-from swiftpie.library import Named, subject_library
-from swiftpie.mini.vocabulary import GENERIC, NUMBERS, Mention, Vocabulary, subjects_in
-from swiftpie.pipelines.request import MAX_SUBJECTS, PersonalizeRequest
-from swiftpie.places.scenes import BACKDROPS, DRAWN, INDOORS, NEARBY, OUTDOORS, scene_library
-from swiftpie.places.words import (
+from swiftpie.lexicon import (
     ARTICLES,
     AS_LARGE,
     COLOUR_WORDS,
@@ -55,6 +51,10 @@ from swiftpie.places.words import (
     words_in,
     worn_in,
 )
+from swiftpie.library import Named, subject_library
+from swiftpie.pipelines.request import MAX_SUBJECTS, PersonalizeRequest
+from swiftpie.places.vocabulary import GENERIC, NUMBERS, Mention, Vocabulary, subjects_in
+from swiftpie.scenes import BACKDROPS, DRAWN, INDOORS, NEARBY, OUTDOORS, scene_library
 
 NUM_KEPT = 256  # readings; advice, the choice of a technique and the drawing need the same ones
 DIGITS = {str(number): word for word, number in NUMBERS.items()}

@@ -8,8 +8,7 @@ from functools import cached_property
 from itertools import chain, groupby, islice, takewhile
 from typing import NamedTuple, Self
 
-from swiftpie.library import Named, subject_library
-from swiftpie.places.words import (
+from swiftpie.lexicon import (
     ENDS,
     LOOK_WORDS,
     PREPOSITIONS,
@@ -20,6 +19,7 @@ from swiftpie.places.words import (
     plain,
     words_in,
 )
+from swiftpie.library import Named, subject_library
 
 BEFORE_NAMES = ("of", "and", "")  # an article and a size may follow; "" is the beginning
 LINKS = SIZES | PREPOSITIONS | {"and"}

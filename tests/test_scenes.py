@@ -4,9 +4,9 @@ import pytest
 from PIL import Image
 
 from swiftpie import InputError
+from swiftpie.lexicon import tokens_in
 from swiftpie.pipelines.request import read_scene
-from swiftpie.places.scenes import PHOTOGRAPH_PX, scene_library
-from swiftpie.places.words import tokens_in
+from swiftpie.scenes import PHOTOGRAPH_PX, scene_library
 
 FREE = re.compile(r"public domain|CC0-1\.0|CC-BY(-SA)?-[34]\.0")
 PHOTOGRAPHED = [name for name in scene_library().names() if scene_library().is_photographed(name)]

@@ -23,9 +23,9 @@ from swiftpie.geometry.ground import (
 )
 from swiftpie.geometry.layout import THINNEST
 from swiftpie.imageio.images import bounding_box
+from swiftpie.lexicon import PLAIN, tokens_in
 from swiftpie.library import subject_library
 from swiftpie.masks import HALF, Box, subject_extent
-from swiftpie.mini.reading import Reading, read_all, vocabulary_of
 from swiftpie.pipelines.insertion import AS_SHOWN, Posture, posture_of, proposed_box
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
@@ -36,9 +36,9 @@ from swiftpie.pipelines.request import (
     near_size,
 )
 from swiftpie.places.looks import COLOURS, MATERIALS
+from swiftpie.places.reading import Reading, read_all, vocabulary_of
 from swiftpie.places.relight import SIDE_PX
-from swiftpie.places.scenes import scene_library
-from swiftpie.places.words import PLAIN, tokens_in
+from swiftpie.scenes import scene_library
 from swiftpie.types import Identity
 from swiftpie.validation import Size
 

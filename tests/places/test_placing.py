@@ -5,11 +5,11 @@ import torch
 
 from swiftpie import InputError, PersonalizeRequest, Subject
 from swiftpie.geometry.ground import Ground
-from swiftpie.mini.placing import RULES, Situation, choose_boxes, postures_of, rule_for, stage
 from swiftpie.photo.stance import Orientation
 from swiftpie.pipelines.insertion import AS_SHOWN, Posture
 from swiftpie.places.own_pixels import WHOLE
-from swiftpie.places.scenes import scene_library
+from swiftpie.places.placing import RULES, Situation, choose_boxes, postures_of, rule_for, stage
+from swiftpie.scenes import scene_library
 from swiftpie.types import Cutout
 from tests.parity.edit import photograph
 

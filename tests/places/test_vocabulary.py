@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from swiftpie.mini.vocabulary import Vocabulary
-from swiftpie.places.words import COLOUR_WORDS, MATERIAL_PHRASES, RENDITIONS, words_in
+from swiftpie.lexicon import COLOUR_WORDS, MATERIAL_PHRASES, RENDITIONS, words_in
+from swiftpie.places.vocabulary import Vocabulary
 from swiftpie_lab.training.stages.one_step.networks import vocabulary_in
 from swiftpie_world.air import SEASON_PHRASES, TIME_PHRASES, WEATHER_PHRASES
 from swiftpie_world.captions import ACCESSORY_PHRASES, POSE_PHRASES, SIDE_WORDS, VIEW_PHRASES

@@ -18,8 +18,7 @@ from PIL import Image, ImageOps
 
 from swiftpie.errors import InputError, did_you_mean
 from swiftpie.geometry.ground import Ground
-from swiftpie.library import subject_library
-from swiftpie.places.words import (
+from swiftpie.lexicon import (
     ARTICLES,
     LISTS,
     PREPOSITIONS,
@@ -28,8 +27,9 @@ from swiftpie.places.words import (
     tokens_in,
     words_in,
 )
+from swiftpie.library import subject_library
 
-ASSETS = Path(__file__).parents[1] / "assets" / "scene"
+ASSETS = Path(__file__).with_name("assets") / "scene"
 PACK, INDEX = "scenes.zip", "scenes.json"
 PLACES, PLACES_INDEX = "places.zip", "places.json"  # photographs, and what is known of them
 PHOTOGRAPH_PX = (768, 576)  # width and height

@@ -1,6 +1,6 @@
 """The words by which prompts ask for times, weathers, arts, colours and materials.
 
-They are in `words.toml`. It loads no tensor library.
+They are in `lexicon.toml`. It loads no tensor library.
 """
 
 import re
@@ -46,20 +46,8 @@ LOOK_WORDS = _words_of(COLOUR_WORDS, MATERIAL_WORDS, MATERIAL_PHRASES) - PREPOSI
 WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
 WORD_OR_MARK = re.compile(rf"{WORD.pattern}|[,;.:!?]")
 WORD_OR_NUMBER = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")  # such as "8-bit"
-LOOKS_END = re.compile(
-    r"\b(?:in|on|at|by|near|beside|before|behind|inside|under|with|wearing|holding|and)\b|,",
-    re.IGNORECASE,
-)
-# How prompts say what falls or hangs in the air.
-IN_THE_AIR = re.compile(
-    r"\b(?:while it is (?:snowing|raining)"
-    r"|(?:on|in)\s+(?:a|an|the)\s+(?:rainy|stormy|snowy|foggy|misty)\s+(?:morning|day)"
-    r"|(?:(?:in|under|through|during|amid)\s+)?(?:(?:a|an|the|some)\s+)?"
-    r"(?:(?:heavy|light|thick|dense|falling|pouring)\s+)*"
-    r"(?:rain|rainy weather|raining|storm|stormy weather|thunderstorm|drizzle"
-    r"|falling snow|snowing|snowstorm|snowfall|blizzard|fog|foggy weather|mist))\b",
-    re.IGNORECASE,
-)
+LOOKS_END = re.compile(rf"\b(?:{'|'.join(LISTS['looks_end'])})\b|,", re.IGNORECASE)
+IN_THE_AIR = re.compile(rf"\b(?:{'|'.join(LISTS['in_the_air'])})\b", re.IGNORECASE)
 WITHOUT_IT = str(LISTS["without_it"])
 SAID_AS = re.compile(rf"\b(?:{'|'.join(LISTS['said_as'])})\b")
 
