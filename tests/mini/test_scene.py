@@ -242,18 +242,17 @@ def test_drawn_subjects_are_as_large_as_their_kind_by_seeds_from_any_side(sessio
 def test_tensors_are_the_pictures(session, identity):
     picture = session.draw(request_of(identity)).images[0]
     tensor = session.draw(request_of(identity, output=Output.PIXELS)).tensor
-    apart = values(picture) - 127.5 * (tensor[0].permute(1, 2, 0).numpy() + 1)
-    assert np.abs(apart).max() <= 2
+    assert np.abs(values(picture) - 127.5 * (tensor[0].permute(1, 2, 0).numpy() + 1)).max() <= 2
 
 
 @pytest.mark.thorough
 def test_seeds_choose_the_picture_of_a_scene_and_repeat_it(session, identity):
-    drawn = session.personalize(identity, PROMPT, scene="castle", seed=1, num_images=8)
-    again = session.personalize(identity, PROMPT, scene="castle", seed=1, num_images=8)
+    request = request_of(identity, seeds=tuple(range(1, 9)))
+    drawn, again = session.draw(request), session.draw(request)
     for first, second in zip(drawn.images, again.images, strict=True):
         assert np.abs(values(first) - values(second)).max() <= 2  # sums in another order
     assert len({image.tobytes() for image in drawn.images}) == 8
-    assert drawn.seeds == tuple(range(1, 9))
+    assert drawn.seeds == request.seeds
     assert drawn.origin["scene"] == "castle"
 
 
