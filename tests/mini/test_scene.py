@@ -17,7 +17,7 @@ from swiftpie.pipelines.request import Output, texts_of
 from swiftpie.places.own_pixels import without_own_light
 from swiftpie.places.placing import FLOOR, picture_size, stage
 from swiftpie.places.scene import scene_rows
-from swiftpie.scenes import PHOTOGRAPH_PX
+from swiftpie.scenes import OWN_PICTURE, PHOTOGRAPH_PX
 from swiftpie.types import Cutout
 from tests.parity.edit import photograph, values
 from tests.quick import thorough_but
@@ -174,7 +174,7 @@ def test_art_is_drawn_by_the_network_from_words(session, identity):
     at_end = session.personalize(identity, f"{prompt}, {art}", seed=3)
     words = session.personalize(identity, f"a {art} of {prompt}", seed=3, scene="words")
     assert np.array_equal(values(at_end.images[0]), values(words.images[0]))
-    red, _, blue = np.moveaxis(values(art), -1, 0)
+    red, _, blue = np.moveaxis(values(at_end.images[0]), -1, 0)
     assert np.abs(red - blue).mean() < 12  # of 255
 
 
@@ -261,7 +261,7 @@ def test_a_photograph_is_a_scene_and_rain_falls_before_the_subject(session, iden
     placed = [Subject(identity, box=(0.3, 0.3, 0.7, 0.9))]
     dry = session.personalize(placed, "a dog", scene=photo, seed=1)
     wet = session.personalize(placed, "a dog in the rain", scene=photo, seed=1)
-    assert dry.origin["scene"] == scene.OWN_PICTURE
+    assert dry.origin["scene"] == OWN_PICTURE
     subject = values(dry.subject_masks[0]) > 0
     changed = (values(dry.images[0]) != values(wet.images[0])).any(axis=-1)
     assert changed[subject].any()
