@@ -93,6 +93,20 @@ def test_words_place_a_subject_in_a_photographed_place(session, identity, words,
     assert session.advice_on(request) == []
 
 
+@pytest.mark.parametrize(
+    ("prompt", "asked", "place"),
+    [
+        ("a mug in a kitchen", {}, "kitchen counter"),
+        ("a dog in a kitchen", {}, "kitchen"),
+        ("a mug", {"scene": "kitchen"}, "kitchen"),
+    ],
+)
+def test_what_is_small_stands_in_a_near_place(session, identity, prompt, asked, place):
+    subjects = (Subject(identity, name=prompt.split()[1]),)
+    request = PersonalizeRequest(subjects=subjects, prompt=prompt, seeds=(1,), **asked)
+    assert stage(session.components, request).prompts[0].shown == place
+
+
 def test_words_place_two_subjects_each(session, identity):
     prompt = "a huge dog on the right and a tiny cat on the left in a park"
     dog, cat = choose_boxes(spot_of(session, identity, prompt, count=2))

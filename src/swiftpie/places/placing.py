@@ -23,7 +23,7 @@ from swiftpie.geometry.ground import (
 )
 from swiftpie.geometry.layout import THINNEST
 from swiftpie.imageio.images import bounding_box
-from swiftpie.lexicon import PLAIN, tokens_in
+from swiftpie.lexicon import LISTS, PLAIN, tokens_in
 from swiftpie.library import subject_library
 from swiftpie.masks import HALF, Box, subject_extent
 from swiftpie.pipelines.insertion import AS_SHOWN, Posture, posture_of, proposed_box
@@ -159,12 +159,13 @@ def _prompt_of(
     heights = _heights_of(request.subjects, identities, reading)
     is_small = all(metres is not None and metres < SMALL_M for metres in heights)
     is_small = bool(heights) and is_small
+    is_drawn = bool(identities) and all(identity.named is not None for identity in identities)
     if scene == "":
         named = reading.place or reading.place_for(0.0, is_small=is_small)
+        named = LISTS["small_at"].get(named, named) if is_small and not is_drawn else named
     else:
         has_name = isinstance(scene, str) and scene != WORDS_ALONE
         named = library.find(str(scene)) if has_name else ""
-    is_drawn = bool(identities) and all(identity.named is not None for identity in identities)
     shown = library.drawing_of(named) if is_drawn and scene == "" else named
     is_open = scene == "" and reading.place is None and reading.shown_setting == PLAIN
     has_photos, px = library.is_photographed(named), library.size_of(shown)
