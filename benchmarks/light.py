@@ -10,7 +10,6 @@ scenes are dealt by a seed; the sheets of DIR show no light, the truth, and what
 """
 
 import argparse
-import math
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,9 +25,10 @@ from swiftpie.geometry.shading import Illumination
 from swiftpie.imageio.images import bounding_box
 from swiftpie.models.light import LightNetwork
 from swiftpie_lab.training.stages.light import LightPairsConfig, LightPairsStage
+from swiftpie_world import cones
 
 KINDS = ("", "_sun", "_sky", "_panorama", "_window", "_lamp", "_thing")
-CELLS, DRAWN_PX = (4, 8), 256  # of the upper half of a panorama; side at which light is drawn now
+DRAWN_PX = 256  # side at which light is drawn now
 
 
 class LightOfToday(nn.Module):
@@ -60,21 +60,15 @@ def _drawn(maps: Tensor, numbers: Tensor) -> Tensor:
 def strongest_light(numbers: Tensor) -> Illumination:
     """Return the strongest light of `light_numbers` (1, 106) as one from a side, by its share."""
     light = (2 * numbers[:, :102]).exp() - 0.02
-    rows, columns = CELLS
-    polar = ((torch.arange(rows) + 0.5) * math.pi / 2 / rows)[:, None]
-    around = ((torch.arange(columns) + 0.5) / columns - 0.5) * 2 * math.pi
-    ways = torch.stack(
-        [polar.sin() * around.sin(), polar.sin() * around.cos(), polar.cos() + 0 * around]
-    )
-    facing = (2 * polar).sin() / 2 * (math.pi / 2 / rows) * (2 * math.pi / columns)
-    falling = light[0, :96].view(3, rows, columns).mean(0) * facing
+    ways, facing = cones.cells(like=light)
+    falling = (light[0, :96].view(3, -1).mean(0) * facing).view(cones.ROWS, cones.COLUMNS)
     sun = light[0, 99:102].mean() * numbers[0, 104].clamp_min(0)
     whole = falling.sum() + sun
     # A window or a lamp fills some cells: those beside the brightest belong to the same light.
     padded = F.pad(F.pad(falling[None, None], (1, 1, 0, 0), mode="circular"), (0, 0, 1, 1))
     beside = F.avg_pool2d(padded, 3, 1)[0, 0] * 9
-    row, column = divmod(int(beside.argmax()), columns)
-    share, way = beside[row, column] / whole, ways[:, row, column]
+    row, column = divmod(int(beside.argmax()), cones.COLUMNS)
+    share, way = beside[row, column] / whole, ways[row * cones.COLUMNS + column]
     if sun > beside[row, column]:
         share, way = sun / whole, numbers[0, 102:105]
     share, (right, away, up) = share.clamp(max=1).expand(1, 3), F.normalize(way, dim=0)

@@ -1,7 +1,9 @@
 """Air: time, weather and season as colours, the light and the sky they give, rain, snow and fog."""
 
+import tomllib
 from collections.abc import Iterator, Sequence
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -17,26 +19,8 @@ WEATHERS = ("clear", "cloudy", "rain", "snowfall", "fog")
 SEASONS = ("summer", "autumn", "winter", "spring")
 WINTER = SEASONS.index("winter")
 
-TIME_PHRASES = {
-    "day": ("", "", "by day", "in daylight"),
-    "sunset": ("at sunset", "at dusk", "in the evening sun"),
-    "night": ("at night", "by night", "in the moonlight"),
-    "dawn": ("at dawn", "at sunrise", "in the early morning"),
-}
-WEATHER_PHRASES = {
-    "clear": ("", "", "in clear weather"),
-    "cloudy": ("under a cloudy sky", "in cloudy weather", "under grey clouds"),
-    "rain": ("in the rain", "in rainy weather", "in heavy rain"),
-    "snowfall": ("in falling snow", "while it is snowing", "in a snowstorm"),
-    "fog": ("in the fog", "in thick fog", "in the mist"),
-}
-SEASON_PHRASES = {
-    "summer": ("", "", "in summer", "in the summer"),
-    "autumn": ("in autumn", "in the fall", "in the autumn"),
-    "winter": ("in winter", "in wintertime", "in the winter"),
-    "spring": ("in spring", "in springtime", "in the spring"),
-}
-
+_DATA = tomllib.loads(Path(__file__).with_name("air.toml").read_text(encoding="utf-8"))
+TIME_PHRASES, WEATHER_PHRASES, SEASON_PHRASES = _DATA["phrases"].values()
 _SNOW = (238, 243, 250)
 _RAIN_COLUMNS, _RAIN_LEAN = 32, 0.16
 
@@ -85,76 +69,7 @@ class _Time(NamedTuple):
     radius: float  # radius of sun or moon
 
 
-_TIME_TABLE = (
-    _Time(
-        zenith=(70, 145, 226),
-        low=(196, 226, 246),
-        overcast=(190, 198, 208),
-        disc=(255, 250, 224),
-        cloud=(255, 255, 255),
-        cloud_shade=(178, 196, 220),
-        tone=(255, 255, 255),
-        rays=(255, 250, 236),
-        height=0.74,
-        glow=0.45,
-        stars=0.0,
-        lamps=0.0,
-        mist=0.1,
-        length=0.5,
-        radius=0.05,
-    ),
-    _Time(
-        zenith=(76, 70, 146),
-        low=(255, 160, 88),
-        overcast=(164, 134, 138),
-        disc=(255, 232, 160),
-        cloud=(255, 176, 122),
-        cloud_shade=(150, 88, 132),
-        tone=(242, 176, 142),
-        rays=(255, 186, 120),
-        height=0.22,
-        glow=0.75,
-        stars=0.0,
-        lamps=0.5,
-        mist=0.15,
-        length=1.4,
-        radius=0.065,
-    ),
-    _Time(
-        zenith=(8, 14, 46),
-        low=(48, 66, 118),
-        overcast=(56, 64, 94),
-        disc=(250, 246, 222),
-        cloud=(74, 88, 130),
-        cloud_shade=(30, 38, 72),
-        tone=(106, 124, 178),
-        rays=(190, 208, 255),
-        height=0.7,
-        glow=0.3,
-        stars=1.0,
-        lamps=1.0,
-        mist=0.12,
-        length=0.6,
-        radius=0.058,
-    ),
-    _Time(
-        zenith=(112, 150, 212),
-        low=(255, 210, 200),
-        overcast=(196, 184, 196),
-        disc=(255, 246, 220),
-        cloud=(255, 222, 222),
-        cloud_shade=(176, 160, 200),
-        tone=(226, 206, 218),
-        rays=(255, 214, 200),
-        height=0.16,
-        glow=0.7,
-        stars=0.06,
-        lamps=0.25,
-        mist=0.34,
-        length=1.3,
-        radius=0.055,
-    ),
-)
+_TIME_TABLE = [_Time(**_DATA["times"][time]) for time in TIMES]
 
 
 class _Weather(NamedTuple):
@@ -166,13 +81,7 @@ class _Weather(NamedTuple):
     direct: float  # share of the light that has a direction
 
 
-_WEATHER_TABLE = (
-    _Weather(cover=0.34, grey=0.0, dim=1.0, mist=0.0, wet=0.0, direct=0.52),
-    _Weather(cover=0.86, grey=0.7, dim=0.86, mist=0.12, wet=0.0, direct=0.22),
-    _Weather(cover=1.0, grey=0.9, dim=0.74, mist=0.34, wet=1.0, direct=0.16),
-    _Weather(cover=0.94, grey=0.9, dim=0.9, mist=0.42, wet=0.0, direct=0.2),
-    _Weather(cover=1.0, grey=0.96, dim=0.92, mist=1.0, wet=0.0, direct=0.12),
-)
+_WEATHER_TABLE = [_Weather(**_DATA["weathers"][weather]) for weather in WEATHERS]
 _LEAFAGE = (1.0, 0.92, 0.4, 0.96)  # how dense crowns are, for each season
 
 

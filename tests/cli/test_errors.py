@@ -6,6 +6,7 @@ import shlex
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -90,96 +91,8 @@ def test_a_bad_picture_gives_three_and_writes_nothing(
     assert sorted(tmp_path.iterdir()) == before
 
 
-MISTAKES = """
-2 | empty | personalize dog.png ""
-2 | mini | personalize dog.png x --preset minn
-2 | --identity-scale | personalize dog.png x --identity-scale 9
-2 | --background-scale | personalize dog.png x --background-scale nan
-2 | abc | personalize dog.png x --tilt abc
-2 | box | personalize dog.png x --box 1,0,0,1
-2 | --box | personalize dog.png x --mask box
-2 | warp | personalize dog.png x --device warp
-2 | 65 | personalize dog.png x -n 65
-2 | 100000000 | personalize dog.png x -n 100000000
-2 | different | personalize dog.png x --save-subject-mask a/../out.png
-2 | suffix | personalize dog.png x -o out.gif
-2 | folder | personalize dog.png x -o missing/out.png
-2 | --force | personalize dog.png x -o there.png
-2 | written | personalize dog.png x -o there.png/out.png
-2 | suffix | personalize dog.png x -o .
-2 | output | personalize dog.png x -o - --json
-2 | output | personalize dog.png x -o - -n 2
-2 | exists | personalize dog.png x --save-subject-mask there.png
-2 | quotes | personalize a dog on a beach
-2 | quotes | personalize dog.png a dog on a beach
-2 | quotes | edit dog.png a dog made of gold
-2 | remove --help | remove dog.png "the dog"
-2 | sentence | personalize dog.png bear.png
-2 | sentence | personalize dog.png no/where.JPG
-2 | sentence | edit dog.png me.spid
-2 | sentence | edit dog.png prompts.txt
-2 | sentence | personalize "a.png:b.webp "
-2 | sentence | edit dog.png x --source-prompt dog.png
-2 | --box | personalize dog.png --also dog.png x --box 0,0,1,1 --box 0,0,1,1 --box 0,0,1,1
-2 | --box | personalize dog.png --also dog.png x --mask box --box 0,0,1,1
-2 | --view | personalize dog.png --also dog.png x --view 1,2 --view 3,4 --view 5,6
-2 | 2 numbers | personalize dog.png x --view left
-2 | yaw | personalize dog.png x --view 80,0
-2 | separate | personalize dog.png --also dog.png x --mask mask.png
-2 | castle | personalize dog.png x --scene castel
-2 | batch | personalize dog.png @prompts.txt
-3 | file | cutout pipe.png
-3 | file | personalize pipe.png x
-3 | mask | cutout plain.png
-2 | transparency | cutout photo.png -o out.jpg --to rgba
-2 | place | personalize dog.png photo.png x --cutout 0.2,0.1,0.8,0.9
-2 | --cutout | personalize dog.png x --cutout auto --cutout none
-2 | beyond | personalize dog.png x --cutout "auto 3,4"
-3 | missing.png | personalize dog.png x --cutout missing.png
-2 | --cutout | edit photo.png "a dog" --cutout none
-2 | elephant | personalize "an elefant at sea"
-2 | subject | personalize "a photo"
-2 | elefant | personalize elefant "an elefant at sea"
-2 | --also | personalize cat dog "a cat at sea"
-2 | pictures | personalize cat "a cat at sea" --cutout none
-2 | --mask | edit photo.png x --mask photo.png --box 0,0,1,1
-2 | box | edit photo.png x --box 1,0,0,1
-3 | nowhere.png | edit photo.png x --mask nowhere.png
-2 | --save-region | edit photo.png x --save-region out.png
-2 | --text-scale | edit photo.png x --text-scale 9
-2 | output | edit photo.png x -o - --json
-1 | swiftedit | edit photo.png "a sleeping dog"
-1 | swiftedit | edit photo.png "a dog and a lion"
-2 | remove | remove photo.png
-2 | remove | replace dog.png photo.png
-2 | exclude | remove photo.png --mask mask.png --box 0,0,1,1
-2 | exclude | remove photo.png --mask mask.png --point 0.5,0.5
-2 | --mask | remove photo.png --point 0.5,0.5 --mask mask.png
-2 | --mask | replace cat photo.png --mask mask.png --box 0,0,1,1
-2 | point | remove photo.png --point here
-2 | box | insert dog.png photo.png --box 0.5,0,0.4,1
-2 | between | insert dog.png photo.png --view 90,0
-2 | 2 numbers | insert dog.png photo.png --view left
-3 | nowhere.jpg | insert dog.png nowhere.jpg
-2 | --preset | personalize dog.png x --recipe sdxl-turbo --preset mini
-2 | sdxl-turbo | personalize dog.png x --recipe sdxl-turb
-1 | sd-turbo | personalize dog.png x --recipe sd-turbo --save-subject-mask m.png
-2 | face-plus | personalize --face dog.png x
-2 | exclude | personalize --face dog.png photo.png x --recipe face-plus
-2 | --adapter | personalize dog.png x --adapter dog.png
-1 | --weights | personalize dog.png x --weights nowhere
-2 | folded-upsampling | personalize dog.png x --engine folded-upsample
-2 | folded-upsampling | edit photo.png x --engine folded-upsample
-2 | exists | export page -o a
-2 | sdxl-turbo | licenses sdxl-turba
-2 | sdxl-turbo | fetch sdxl-turba
-2 | folder | demo --out there.png
-2 | folder | demo --out there.png/below
-2 | world-autoencoder | train world-autoencodr --out runs
-2 | steps | train world-autoencoder --set loop.step=3 --out runs
-2 | 1.5h | train world-autoencoder --time-limit "9 parsecs" --out runs
-2 | subjects | train world-autoencoder --data missing.zip --out runs
-"""
+# Exit codes, what the error has to name, and the command.
+MISTAKES = Path(__file__).with_name("mistakes.txt").read_text(encoding="utf-8")
 NAMES_NO_OUTPUT = {"demo", "engine", "fetch", "licenses", "train"}
 
 

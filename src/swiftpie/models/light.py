@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from swiftpie.geometry.relief import height, normals
 from swiftpie.models.network import Network, keep_settings
 
-NUM_MAPS, NUM_NUMBERS = 14, 106
+NUM_MAPS, NUM_NUMBERS = 17, 106
 
 
 class LightNetwork(Network):
@@ -42,7 +42,7 @@ class LightNetwork(Network):
         """Return logarithms of the gains of place and thing, and a logit of what hides the thing.
 
         Args:
-            maps: What `light_maps` returns, (B, 14, H, W).
+            maps: What `light_maps` returns, (B, 17, H, W).
             numbers: What `light_numbers` returns, (B, 106), or zeros without a probe.
 
         Returns:
@@ -82,23 +82,23 @@ class ModulatedBlock(nn.Module):
 
 
 def light_maps(
-    place: Tensor, own: Tensor, alpha: Tensor, coordinates: Tensor, is_ground: Tensor
+    place: Tensor, own: Tensor, alpha: Tensor, ground: Tensor, is_ground: Tensor, left: Tensor
 ) -> Tensor:
-    """Return what the network reads of each pixel, (B, 14, S, S).
+    """Return what the network reads of each pixel, (B, 17, S, S).
 
     Args:
         place: The place without the thing in linear light, (B, 3, S, S).
         own: The thing's own pixels, where they will stand, in linear light.
         alpha: Its opacity, (B, 1, S, S).
-        coordinates: Of the ground, right and away from the thing's foot, in its heights,
-            (B, 2, S, S).
+        ground: Places on it, right and away from the foot, in heights of the thing, (B, 2, S, S).
         is_ground: Where the ground can be seen, (B, 1, S, S).
+        left: Logarithm of the light that the outline would leave to it, (B, 3, S, S).
     """
     relief = height(alpha)
     shape = [F.interpolate(part, alpha.shape[-2:]) * alpha for part in (relief, normals(relief))]
     seen = [pixels.clamp(0, 1) ** (1 / 2.2) for pixels in (place, own)]
-    where = (coordinates / 2).clamp(-3, 3) * is_ground
-    return torch.cat([seen[0], seen[1] * alpha, alpha, *shape, where, is_ground], 1)
+    where = (ground / 2).clamp(-3, 3) * is_ground
+    return torch.cat([seen[0], seen[1] * alpha, alpha, *shape, where, is_ground, left], 1)
 
 
 def light_numbers(panorama: Tensor, sun: Tensor) -> Tensor:

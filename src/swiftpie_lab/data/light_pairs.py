@@ -24,6 +24,7 @@ from PIL import Image, ImageOps
 from swiftpie.errors import CapabilityError
 from swiftpie.geometry.relief import mesh
 from swiftpie.imageio.atomic import atomic_file
+from swiftpie_world import cones
 from swiftpie_world.blender.places import Array, Body, Place, solid
 from swiftpie_world.rays import Camera
 
@@ -160,9 +161,8 @@ def render(
 def bodies_of(name: str, draw: Random, files: Mapping[str, Path]) -> Path | list[Body]:
     """Return a thing as a place stands it: its model, its parts, or the body of its cut-out."""
     if name in THINGS:
-        return [
-            *build(name, draw, np.random.default_rng(draw.randrange(2**31)).random((3, 3)) ** 2)
-        ]
+        colours = np.random.default_rng(draw.randrange(2**31)).random((3, 3)) ** 2
+        return list(build(name, draw, colours))
     if files[name].suffix in MODELS:
         return files[name]
     with Image.open(files[name]) as image:
@@ -216,7 +216,7 @@ class Pair(NamedTuple):
     hidden: Array  # (S, S, 1) share of the thing that grass or a cushion hides
     ground_gain: Array  # (S, S, 3) what the place's light is multiplied by
     thing_gain: Array  # (S, S, 3) the same for `own`
-    coordinates: Array  # (S, S, 2) of the ground, right and away, in heights of the thing
+    ground: Array  # (S, S, 2) places on it, metres right and away
     is_ground: Array  # (S, S, 1)
     panorama: Array  # (8, 16, 3), as bright as the place
     sun: Array  # (6,) direction to it and irradiance, zeros without one
@@ -231,7 +231,7 @@ def read_scene(path: Path) -> dict[str, Array]:
 
 def mix(scene: Mapping[str, Array], thing: int, deal: np.random.Generator) -> Pair:
     """Return a pair of one of a scene's things, in lights and at exposures by chance."""
-    *lens, tall = scene["camera"].tolist()
+    lens = scene["camera"].tolist()[:-1]
     places, is_ground = (part.permute(1, 2, 0).numpy() for part in Camera(*lens).ground(SIZE_PX))
     kind, weights = deal_lights(scene, deal)
     seen, whole = scene["alpha"][thing, ..., None] / np.float32(255)
@@ -264,14 +264,14 @@ def mix(scene: Mapping[str, Array], thing: int, deal: np.random.Generator) -> Pa
         hidden=hidden,
         ground_gain=_small(summed("ground", weights, thing)) / np.maximum(empty, 1e-3 / expose),
         thing_gain=shown(weights) * expose / own,
-        coordinates=places / tall,
+        ground=places.clip(-100, 100),
         is_ground=is_ground,
         panorama=np.einsum("bc,bhwc->hwc", weights, scene["panorama"]) * expose,
         sun=sun,
     )
     if deal.random() < 0.5:  # seen in a mirror
         pair = Pair(kind, *(part[:, ::-1] if part.ndim > 1 else part for part in pair[1:]))
-        pair.coordinates[..., 0] *= -1
+        pair.ground[..., 0] *= -1
         pair.sun[0] *= -1
     return pair
 
@@ -279,10 +279,8 @@ def mix(scene: Mapping[str, Array], thing: int, deal: np.random.Generator) -> Pa
 def deal_lights(scene: Mapping[str, Array], deal: np.random.Generator) -> tuple[str, Array]:
     """Return the kind of a mixture, and what each light is multiplied by, (B, 3)."""
     lights = np.array(json.loads(str(scene["about"]))["lights"])
-    rows, columns = CELLS
-    polar = (np.arange(rows // 2) + 0.5) * math.pi / rows
-    facing = np.sin(2 * polar) * math.pi**2 / rows / columns  # cosines of solid angles
-    irradiance = np.einsum("bhwc,h->b", scene["panorama"][:, : rows // 2], facing) / 3
+    facing = cones.cells(like=torch.ones(()))[1].view(cones.ROWS, -1).sum(1).numpy()
+    irradiance = scene["panorama"][:, : cones.ROWS].mean((2, 3)) @ facing
     irradiance += scene["sun"][:, 2] * scene["sun"][:, 3:].mean(1)
     share = np.zeros(len(lights))
     if "sky" in lights:
@@ -297,8 +295,8 @@ def deal_lights(scene: Mapping[str, Array], deal: np.random.Generator) -> tuple[
         share = np.where(lights == kind, shares, shares * deal.uniform(0, 0.3))
         share[deal.choice(np.flatnonzero(lights == kind))] = 1
     warmth = np.where(lights == "sky", 0, deal.uniform(-0.1, 0.35, len(lights)))
-    tint = np.stack([1 + warmth, np.ones(len(lights)), 1 - warmth], 1)
-    return kind, (share / np.maximum(irradiance, 1e-4) / share.sum())[:, None] * tint
+    strength = share / np.maximum(irradiance, 1e-4) / share.sum()
+    return kind, strength[:, None] * (1 + np.outer(warmth, (1, 0, -1)))
 
 
 def _small(picture: Array) -> Array:

@@ -196,11 +196,8 @@ class Place:
         for _ in range(3):
             lamp = bpy.data.lights.new("sun", "SUN")
             lamp.energy, lamp.angle = 3, math.radians(draw.choice((0.53, 0.53, 2, 8)))
-            hung, fall, turn = (
-                hang("object", lamp),
-                math.radians(draw.uniform(15, 80)),
-                draw.uniform(0, 6.28),
-            )
+            hung, fall = hang("object", lamp), math.radians(draw.uniform(15, 80))
+            turn = draw.uniform(0, 6.28)
             hung.rotation_euler = fall, 0, turn
             way = math.sin(fall) * math.sin(turn), -math.sin(fall) * math.cos(turn), math.cos(fall)
             self.lights.append(Light("sun", hung, sun=(*way, 3, 3, 3)))

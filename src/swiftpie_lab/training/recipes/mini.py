@@ -97,7 +97,7 @@ def world_light() -> TrainConfig:
 
 def world_light_pairs() -> TrainConfig:
     """Network of light: from pairs that `swiftpie data light` renders, meanwhile or before."""
-    loop = LoopConfig(steps=100_000, learning_rate=1.5e-3, decay_share=0.6, uses_muon=False)
+    loop = LoopConfig(steps=100_000, learning_rate=1.5e-3, decay_share=0.9, sample_every=1000)
     return TrainConfig(loop=loop, stage=LightPairsConfig())
 
 

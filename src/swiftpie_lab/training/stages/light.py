@@ -15,6 +15,7 @@ from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.models.light import LightNetwork, light_maps, light_numbers, lit
 from swiftpie_lab.data.light_pairs import THINGS_A_SCENE, Pair, mix, read_scene
 from swiftpie_lab.training.context import VALIDATION_SEED, Context
+from swiftpie_world import cones
 
 GAINS = 1 / 16, 8.0  # logarithms beyond are cut off
 NEAR = 2.5  # heights of a thing from its foot: ground that is judged
@@ -24,7 +25,7 @@ NEAR = 2.5  # heights of a thing from its foot: ground that is judged
 class Batch:
     """Inputs and truth of B pairs."""
 
-    maps: Tensor  # (B, 14, S, S)
+    maps: Tensor  # (B, 17, S, S)
     numbers: Tensor  # (B, 106)
     truth: Tensor  # (B, 7, S, S), as the network returns it, but a share for the logit
     alpha: Tensor  # (B, 1, S, S)
@@ -40,15 +41,18 @@ def batch_of(pairs: Sequence[Pair], *, withheld: Sequence[bool], device: str = "
         stack = torch.from_numpy(np.stack(arrays)).to(device)
         return stack.permute(0, 3, 1, 2) if stack.ndim == 4 else stack
 
-    alpha, is_ground, hidden = (stacked(name) for name in ("alpha", "is_ground", "hidden"))
-    places = stacked("coordinates")
-    maps = light_maps(stacked("place"), stacked("own"), alpha, places, is_ground)
-    known = 1 - torch.tensor(withheld, device=device).float()[:, None]
-    numbers = light_numbers(stacked("panorama"), stacked("sun")) * known
     gains = [stacked(name).clamp(*GAINS).log() for name in ("ground_gain", "thing_gain")]
-    near = is_ground * (alpha < 0.02) * (places.norm(dim=1, keepdim=True) < NEAR)
-    kinds = [pair.kind for pair in pairs]
-    return Batch(maps, numbers, torch.cat([*gains, hidden], 1), alpha, near, kinds)
+    names = "hidden", "alpha", "is_ground", "place", "own", "ground"
+    pixels = cones.patches(torch.cat([*gains, *map(stacked, names)], 1), stacked("alpha"))
+    truth, alpha, is_ground, place, own, ground = pixels.split([7, 1, 1, 3, 3, 2], 1)
+    is_ground, ground = (is_ground > 0.99).float(), cones.from_foot(ground, alpha)
+    known = 1 - torch.tensor(withheld, device=device).float()[:, None]
+    panorama, sun = stacked("panorama") * known[..., None, None], stacked("sun") * known
+    left = cones.light_left(alpha, ground, panorama, sun) * is_ground
+    maps = light_maps(place, own, alpha, ground, is_ground, left)
+    near = is_ground * (alpha < 0.02) * (ground.norm(dim=1, keepdim=True) < NEAR)
+    numbers = light_numbers(panorama, sun) * known
+    return Batch(maps, numbers, truth, alpha, near, [pair.kind for pair in pairs])
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,8 @@ class LightPairsConfig:
     """Settings of the stage."""
 
     pairs: str = ""  # the folder that `swiftpie data light` lets grow
-    batch_size: int = 16
-    withheld_share: float = 0.5  # share of pairs without a probe, as photographs have none
+    batch_size: int = 4
+    withheld_share: float = 0.25  # share of pairs without a probe, as photographs have none
     validation_scenes: int = 48
 
     def build(self, context: Context) -> "LightPairsStage":
@@ -94,8 +98,9 @@ class LightPairsStage:
         pairs = [mix(read_scene(self._files[file]), thing, deal) for file, thing in dealt]
         withheld = deal.random(len(pairs)) < self.config.withheld_share
         batch = batch_of(pairs, withheld=withheld.tolist(), device=self.device)
-        drawn = network(batch.maps, batch.numbers)
+        drawn = network(batch.maps.to(memory_format=torch.channels_last), batch.numbers)
         ground, thing = (drawn - batch.truth)[:, :6].abs().chunk(2, 1)
+        ground = ground + 2 * ground.square()  # a median of deep shadows and light has no shadow
         # All of a place counts, and what is near the thing and can be seen of it counts most.
         beside, inside = 0.2 * (1 - batch.alpha) + batch.near, batch.alpha * (batch.alpha > 0.9)
         hidden = F.binary_cross_entropy_with_logits(
@@ -119,8 +124,7 @@ class LightPairsStage:
         pairs = [mix(scene, row, deal) for scene in scenes for row in range(THINGS_A_SCENE)]
         squares: dict[str, list[Tensor]] = defaultdict(list)
         rows: list[Tensor] = []
-        for begin in range(0, len(pairs), 16):
-            part = pairs[begin : begin + 16]
+        for part in (pairs[begin : begin + 16] for begin in range(0, len(pairs), 16)):
             batch = batch_of(part, withheld=[False] * len(part), device=self.device)
             blind = batch_of(part, withheld=[True] * len(part), device=self.device)
             drawn, guess = (network(given.maps, given.numbers) for given in (batch, blind))
@@ -128,12 +132,10 @@ class LightPairsStage:
             for name, answer in (("none", nothing), ("blind", guess), ("drawn", drawn)):
                 for row, kind in enumerate(batch.kinds):
                     off = answer[row] - batch.truth[row]
-                    ground, thing = (
-                        off[:3, batch.near[row, 0] > 0],
-                        off[3:6, batch.alpha[row, 0] > 0.9],
-                    )
-                    squares[name].append(ground.square().flatten())
-                    squares[f"{name}_{kind}"].append(ground.square().flatten())
+                    ground = off[:3, batch.near[row, 0] > 0].square().flatten()
+                    thing = off[3:6, batch.alpha[row, 0] > 0.9]
+                    squares[name].append(ground)
+                    squares[f"{name}_{kind}"].append(ground)
                     squares[f"{name}_thing"].append((thing - thing.mean()).square().flatten())
             if len(rows) < 3:
                 rows = [lit(batch.maps, gains)[:12] for gains in (nothing, batch.truth, drawn)]
