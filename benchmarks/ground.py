@@ -52,9 +52,9 @@ from swiftpie.photo.ground import (
     WEIGHTS,
     GroundEstimate,
     features_of,
+    find_box,
     height_of,
     mean_in,
-    placed,
 )
 from swiftpie.places.relight import NOISE_SHAPE
 from swiftpie.scenes import scene_library
@@ -318,7 +318,7 @@ def score(found: Sequence[tuple[View, GroundEstimate]]) -> Score:
         if not view.targets[:, 0].gt(0).any():
             continue
         for height_m, shape in NEAR if view.ground.is_near else FAR:
-            box, doubt, _ = placed(estimate, (shape / view.aspect, 1.0), height_m)
+            box, doubt, _ = find_box(estimate, (shape / view.aspect, 1.0), height_m)
             results.append((*stands(box, view.ground, height_m), bool(doubt)))
     unwarned = [(on, usual) for on, usual, doubt in results if not doubt]
     warned = [(on, usual) for on, usual, doubt in results if doubt]
@@ -362,7 +362,7 @@ def refusals(seen: Sequence[View], weights: Tensor) -> str:
         scores = (view.features @ weights).T.reshape(3, CELLS, CELLS).float()
         estimate = GroundEstimate(scores, view.thing, view.thing_m)
         for height_m, shape in FAR if not view.is_crop else ():
-            is_hopeless = placed(estimate, (shape / view.aspect, 1.0), height_m)[2]
+            is_hopeless = find_box(estimate, (shape / view.aspect, 1.0), height_m)[2]
             refused[bool(view.ground.corners)].append(is_hopeless)
     return "".join(
         f"backgrounds {name} ground that the layer did not see refuse {sum(refused[has])} of "

@@ -6,8 +6,15 @@ from torch.nn import functional as F
 from swiftpie.geometry.layout import from_box
 from swiftpie.geometry.relief import height
 from swiftpie.geometry.shading import Illumination
-from swiftpie.photo.filling import CanvasDrawing, draw_over, matching_grain, without_model_error
-from swiftpie.places.own_pixels import OwnPixels, composite_patch, match_sharpness
+from swiftpie.mini.insert import composite_patch
+from swiftpie.photo.compositing import (
+    CanvasDrawing,
+    draw_over,
+    match_sharpness,
+    matching_grain,
+    without_model_error,
+)
+from swiftpie.places.own_pixels import OwnPixels
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 CELLS, SIDE = 64, 256
@@ -30,10 +37,8 @@ def flat(value, side=CELLS):
 
 
 def drawing(**parts):
-    none = torch.zeros(1, 1, CELLS, CELLS)
     same = {"before": flat(0.5), "after": flat(0.5), "alone": flat(0.5)}
-    masks = {"changes": box(16, 16, 48, 48), "subject": none}
-    return CanvasDrawing(**{**same, **masks, **parts})
+    return CanvasDrawing(**{**same, "changes": box(16, 16, 48, 48), **parts})
 
 
 def join(photo, seen, reference):
@@ -46,7 +51,7 @@ EVEN = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0
 def standing(frame, where=(0.4, 0.4, 0.6, 0.6), light=EVEN):
     """Return a subject (1, 4, S, S), premultiplied in [0, 1], in a box."""
     own = OwnPixels.of(height(frame[:, 3:]), (frame.mul(255).round().to(torch.uint8),))
-    return own.standing(from_box(where), light, picture_px=SIDE)
+    return own.sprite_at(from_box(where), light, picture_px=SIDE)
 
 
 def framed(colours, mask):
@@ -69,7 +74,7 @@ def lit_ball():
 @pytest.mark.parametrize("shade", [-0.25, 0.4])
 def test_the_ground_keeps_its_texture_and_takes_no_shade_of_the_drawing(ball, shade):
     photo, drawn = texture(1), flat(0.5) + shade * box(36, 36, 46, 46)
-    seen = [drawing(after=each, subject=box(24, 24, 40, 40)) for each in (drawn, flat(0.5))]
+    seen = [drawing(after=each) for each in (drawn, flat(0.5))]
     shaded, lit = (join(photo, each, ball)[..., 164:172, 164:172] for each in seen)
     assert torch.equal(shaded, lit)
     plain = join(flat(0.5, SIDE), seen[1], ball)[..., 164:172, 164:172]  # it hides some sky
@@ -78,23 +83,23 @@ def test_the_ground_keeps_its_texture_and_takes_no_shade_of_the_drawing(ball, sh
 
 
 def test_the_ground_is_darkest_where_a_subject_touches_it(ball):
-    below = join(flat(0.5, SIDE), drawing(subject=box(24, 24, 40, 40)), ball)[0, 0, 154:, 128]
+    below = join(flat(0.5, SIDE), drawing(), ball)[0, 0, 154:, 128]
     assert 0.15 < float(below[0]) < 0.43 < 0.49 < float(below[-60:].min())
     assert (below.diff() > -1e-3).all()
 
 
 def test_a_known_light_is_trusted_where_the_drawing_does_not_clearly_differ(lit_ball):
     photo, subject = flat(0.5, SIDE), box(25, 25, 39, 39)
-    shown = lit_ball.at((CELLS, CELLS))
+    shown = lit_ball.render((CELLS, CELLS))
     alike = torch.lerp(flat(0.5), shown[:, :3] / shown[:, 3:].clamp_min(0.01), subject)
-    result = join(photo, drawing(after=alike, subject=subject), lit_ball)
+    result = join(photo, drawing(after=alike), lit_ball)
     row = result[0, 0, SIDE // 2]
     assert row[110:120].mean() > row[136:146].mean() + 0.1  # lit from the left
     assert result[0, 0, 154, 128] < 0.45  # and it casts a shadow at its feet
-    dark = join(photo, drawing(after=0.3 * alike, subject=subject), lit_ball)
+    dark = join(photo, drawing(after=0.3 * alike), lit_ball)
     assert dark[0, 0, 128, 128] < 0.6 * result[0, 0, 128, 128]
     red_and_dark = alike * torch.tensor([0.5, 0.3, 0.3]).view(1, 3, 1, 1)
-    ground = join(photo, drawing(after=red_and_dark, subject=subject), lit_ball)[0, :, 128, 80]
+    ground = join(photo, drawing(after=red_and_dark), lit_ball)[0, :, 128, 80]
     assert ground.tolist() == pytest.approx([0.5] * 3, abs=0.01)  # as bright as it was
 
 
@@ -107,7 +112,7 @@ def test_a_subject_is_as_fine_as_its_larger_frame():
     coarse = standing(framed(flat(float(middle + 1) / 2), mask), where)
     everywhere = box(0, 0, CELLS, CELLS)
     shown = torch.lerp(flat(0.5), flat(float(middle + 1) / 2), box(6, 6, 58, 58))
-    seen = drawing(after=shown, subject=box(6, 6, 58, 58), changes=everywhere)
+    seen = drawing(after=shown, changes=everywhere)
     photo = texture(2)
     steps = [
         join(photo, seen, grid)[0, 0, 100:156, 60:196].diff(dim=1).abs().mean()
@@ -120,7 +125,7 @@ def test_a_fault_of_the_model_is_taken_off_where_something_goes():
     photo, gone = flat(0.4, SIDE), box(80, 80, 176, 176, SIDE)
     seen = drawing(before=flat(0.4), after=flat(0.6), alone=flat(0.6))
     alone = without_model_error(seen).alone
-    filled = draw_over(photo, alone, gone=gone, place=WHOLE, seed=1)
+    filled = draw_over(photo, alone, hole=gone, place=WHOLE, seed=1)
     assert torch.allclose(filled, photo, atol=0.01)
 
 

@@ -94,8 +94,8 @@ def test_a_small_subject_is_drawn_as_well_as_a_large_one(session, identity):
         result = session.draw(replace(request, subjects=(Subject(identity, box=box),)))
         picture, mask = to_tensor(result.images[0]), plane(result.subject_masks[0])
         even = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
-        own = without_own_light(identity, even).standing(result.layouts[0], even, picture_px=768)
-        shown = 2 * own.at((576, 768))[:, :3] - 1
+        own = without_own_light(identity, even).sprite_at(result.layouts[0], even, picture_px=768)
+        shown = 2 * own.render((576, 768))[:, :3] - 1
         inside = (mask > 0.99)[0, 0]
         pairs = torch.stack([picture.mean(dim=1)[0][inside], shown.mean(dim=1)[0][inside]])
         return torch.corrcoef(pairs)[0, 1]

@@ -7,17 +7,8 @@ import swiftpie
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import extrapolate, resized, to_tensor
 from swiftpie.photo.completion import lines_through, tone_across_gap
-from swiftpie.photo.filling import (
-    BAND_PX,
-    FINEST_PX,
-    blurred,
-    enlarged,
-    in_pieces,
-    inpaint,
-    match_border,
-    neighbours,
-    steps_at_border,
-)
+from swiftpie.photo.compositing import BAND_PX, blurred, enlarged, match_border
+from swiftpie.photo.filling import FINEST_PX, in_pieces, inpaint, neighbours, steps_at_border
 
 SIDE = 160
 
@@ -174,7 +165,7 @@ def test_a_large_photo_is_filled_as_its_smaller_copy_and_keeps_its_own_pixels():
 def test_texture_is_copied_in_large_pieces_and_each_once():
     noise = torch.rand(1, 2, 32, 32, generator=torch.Generator().manual_seed(0))
     shifts, gone = torch.tensor([[0, 40], [0, 56]]), torch.ones(1, 32, 32)
-    pieces = in_pieces(0.05 * noise, shifts, gone=gone)
+    pieces = in_pieces(0.05 * noise, shifts, hole=gone)
     assert torch.equal(pieces.sum(dim=1), gone)
     chosen = pieces.argmax(dim=1).float()
     assert chosen.diff(dim=2).abs().mean() < 0.1  # 0.5 by the costs alone

@@ -16,8 +16,8 @@ from swiftpie.photo.ground import (
     SHOWN_M,
     GroundEstimate,
     box_on_ground,
+    find_box,
     ground_in,
-    placed,
 )
 from swiftpie.scenes import PHOTOGRAPH_PX, scene_library
 
@@ -35,7 +35,7 @@ def estimate(scores=FLAT, *, rows=(0, 0), columns=(0, 0), thing_m=0.5):
 
 @pytest.mark.parametrize("height_m", [0.8, 1.0, 1.75])
 def test_a_camera_held_by_people_sees_a_subject_at_its_usual_height(height_m):
-    (left, top, right, foot), doubt, _ = placed(estimate(), (1.0, 2.0), height_m)
+    (left, top, right, foot), doubt, _ = find_box(estimate(), (1.0, 2.0), height_m)
     assert not doubt
     assert foot > 0.5
     assert (foot - top) / (foot - 0.5) * CAMERA_M == pytest.approx(height_m, rel=0.01)
@@ -43,7 +43,7 @@ def test_a_camera_held_by_people_sees_a_subject_at_its_usual_height(height_m):
 
 
 def test_what_lies_is_as_wide_as_it_is_and_less_tall():
-    (left, top, right, foot), doubt, _ = placed(estimate(), (1.0, 1.0), 2.0, lean=0.0)
+    (left, top, right, foot), doubt, _ = find_box(estimate(), (1.0, 1.0), 2.0, lean=0.0)
     assert not doubt
     assert (right - left) / (foot - 0.5) * CAMERA_M == pytest.approx(2.0, rel=0.01)
     assert foot - top < 0.5 * (right - left)
@@ -66,7 +66,7 @@ def test_what_lies_is_as_wide_as_it_is_and_less_tall():
 def test_a_subject_is_large_enough_to_be_seen_and_a_doubt_is_said(
     shown, height_m, doubt, is_hopeless
 ):
-    box, why, *refused = placed(shown, (1.0, 1.0), height_m)
+    box, why, *refused = find_box(shown, (1.0, 1.0), height_m)
     assert (doubt in why, bool(doubt)) == (True, bool(why))
     assert refused == [is_hopeless]
     assert (min(box) >= 0, max(box) <= 1) == (True, True)
@@ -74,8 +74,8 @@ def test_a_subject_is_large_enough_to_be_seen_and_a_doubt_is_said(
 
 
 def test_a_portrait_needs_ground_at_the_lower_border():
-    assert not placed(estimate(), (1.0, 2.0), 0.6, is_cut=True)[1]
-    assert "no certain ground" in placed(estimate(-FLAT.abs()), (1.0, 2.0), 0.6, is_cut=True)[1]
+    assert not find_box(estimate(), (1.0, 2.0), 0.6, is_cut=True)[1]
+    assert "no certain ground" in find_box(estimate(-FLAT.abs()), (1.0, 2.0), 0.6, is_cut=True)[1]
 
 
 @pytest.mark.parametrize("is_cut", [False, True])
@@ -91,12 +91,12 @@ def test_ground_is_sure_where_its_mean_score_under_the_feet_is_above_zero(beside
     strip = FLAT.clone()
     strip[0, CELLS // 2 :] = beside  # and 1 in a strip that is narrower than the subject
     strip[0, CELLS // 2 :, 4:12] = 1.0
-    _, doubt, _ = placed(estimate(strip), (8.0, 1.0), 6.0)
+    _, doubt, _ = find_box(estimate(strip), (8.0, 1.0), 6.0)
     assert ("no certain ground" not in doubt) == is_sure
 
 
 def test_a_subject_hides_little_of_what_is_far_away():
-    (left, top, *_), doubt, _ = placed(estimate(rows=(8, 10), columns=(4, 10)), (1.0, 4.0), 1.75)
+    (left, top, *_), doubt, _ = find_box(estimate(rows=(8, 10), columns=(4, 10)), (1.0, 4.0), 1.75)
     assert not doubt
     assert top < 8 / CELLS
     assert left > 9 / CELLS
@@ -109,7 +109,7 @@ def test_a_subject_hides_little_of_what_is_far_away():
 def test_beside_a_near_thing_a_subject_is_on_its_line_and_as_large(columns, height_m, height):
     shown = estimate(-0.2 * FLAT.abs(), rows=(4, 12), columns=columns, thing_m=SHOWN_M / 2)
     shown = shown._replace(scores=shown.scores.clone().index_fill_(0, torch.tensor([1]), 1.0))
-    (left, top, right, foot), doubt, _ = placed(shown, (0.5, 1.0), height_m * SHOWN_M)
+    (left, top, right, foot), doubt, _ = find_box(shown, (0.5, 1.0), height_m * SHOWN_M)
     assert not doubt
     assert foot == 12 / CELLS
     assert foot - top == pytest.approx(height)
@@ -117,13 +117,13 @@ def test_beside_a_near_thing_a_subject_is_on_its_line_and_as_large(columns, heig
 
 
 def test_a_subject_that_is_too_large_stands_beside_a_thing_and_not_over_it():
-    (left, *_), doubt, _ = placed(estimate(rows=(4, 12), columns=(1, 12)), (1.0, 1.0), 2.0)
+    (left, *_), doubt, _ = find_box(estimate(rows=(4, 12), columns=(1, 12)), (1.0, 1.0), 2.0)
     assert (left > 11 / CELLS, "too much" in doubt) == (True, True)
 
 
 def test_a_subject_without_room_beside_a_thing_stands_before_it():
     shown = estimate(rows=(2, 12), columns=(1, 15), thing_m=1.0)
-    (_, top, _, foot), doubt, _ = placed(shown, (1.6, 1.0), 0.1)
+    (_, top, _, foot), doubt, _ = find_box(shown, (1.6, 1.0), 0.1)
     assert not doubt
     assert foot > 12 / CELLS
     assert top > 11 / CELLS
@@ -171,7 +171,9 @@ def test_feet_are_on_the_ground_of_the_packaged_photographs():
         if ground is None or ground.is_near:
             continue
         count += 1
-        (left, _, right, foot), doubt, _ = placed(ground_in(known.image(name)), PHOTOGRAPH_PX, 1.0)
+        (left, _, right, foot), doubt, _ = find_box(
+            ground_in(known.image(name)), PHOTOGRAPH_PX, 1.0
+        )
         if doubt:
             continue
         first, last = ground.span_at(foot)

@@ -33,7 +33,7 @@ def test_no_pixel_of_a_subject_is_lost_and_none_is_added(session, colour, place)
     ground = Image.new("RGB", (384, 384), (place,) * 3)
     result = session.personalize(identity, "a thing", scene=ground, box=(0.1, 0.1, 0.9, 0.9))
     own = without_own_light(identity, EVEN)
-    expected = own.standing(result.layouts[0], EVEN, picture_px=384).seen((384, 384))[0]
+    expected = own.sprite_at(result.layouts[0], EVEN, picture_px=384).outline_in((384, 384))[0]
     shown = plane(result.subject_masks[0])
     assert (shown - expected).abs().max() <= 1.5 / 255
     assert (shown > 0.9).float().mean() > 0.1
@@ -93,5 +93,5 @@ def test_a_subject_in_its_own_light_keeps_its_pixels():
     frame[:, :3] *= frame[:, 3:]
     own = OwnPixels.of(height(frame[:, 3:]), (frame.mul(255).round().to(torch.uint8),))
     whole = (0.05, 0.05, 0.95, 0.95)  # a subject fills nine tenths of its frame
-    shown = own.standing(from_box(whole), EVEN, picture_px=SIDE).at((SIDE, SIDE))
+    shown = own.sprite_at(from_box(whole), EVEN, picture_px=SIDE).render((SIDE, SIDE))
     assert (shown - frame).abs().max() < 0.02

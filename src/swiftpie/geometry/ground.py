@@ -17,29 +17,30 @@ from swiftpie.validation import Box
 ASSETS = Path(__file__).parents[1] / "assets" / "ground"
 HEIGHTS = "heights.json"  # metres of what names mean
 SMALL_M = 0.35  # a thing lower than this gets a near place, such as a table
-AIM = (0.34, 0.52)  # wanted height of a subject as a share of the picture's, by seed
-NEAR_AIM = (0.4, 0.56)  # the same in a near place
-NEAR_LEAST = 0.2  # least height of a subject there, or width of a wide one, as such shares
-WIDEST = 0.42  # greatest width of a subject in a near place, as a share of the picture's
-WIDEST_OF_SEVERAL = 0.31  # the same, on average, of those beside each other in any place
+# Chosen by eye, as are all numbers of this file that name no other source.
+# Wanted height of a subject as a share of the picture's, by seed, in any place and in a near one.
+AIM, NEAR_AIM = (0.34, 0.52), (0.4, 0.56)
+NEAR_LEAST = 0.2  # least height of a subject in a near place, or width of a wide one
+# Greatest width of a subject in a near place, and on average of those beside each other in any.
+WIDEST, WIDEST_OF_SEVERAL = 0.42, 0.31
 LEAST, MOST = 0.12, 0.86  # least and greatest height of a subject, as shares of the picture's
 UNKNOWN = 0.42  # height of a subject whose real size is unknown, as such a share
 MARGIN = 0.02  # share of the picture that stays free around a subject
-PORTRAIT = (0.8, 0.92)  # height of a subject that the lower border cuts, by seed
-GROUP = (0.54, 0.66)  # the same beside one that stands in the picture
+# Height of a subject that the lower border cuts, by seed, alone and beside one that stands.
+PORTRAIT, GROUP = (0.8, 0.92), (0.54, 0.66)
 BELOW, UNDER = 0.05, 0.1  # share of its size beyond the side that cuts a subject, and below
-BASE = 0.6  # share of a subject's width on which it rests
-NEAR_BASE = 0.9  # the same share in a near place, such as a wall, which ends at an edge
+# Share of its width on which a subject rests, in any place and on near ground, which ends at an
+# edge, and share of its height over which near ground goes on behind its foot.
+BASE, NEAR_BASE, NEAR_DEPTH = 0.6, 0.9, 0.2
 NEAR_WAY = (0.45, 0.82)  # how far from the far end of near ground things stand, of its rows
-NEAR_DEPTH = 0.2  # share of a subject's height over which near ground must go on behind its foot
-LARGER = 8.0  # a subject is enlarged so many times at most, as if the camera were nearer
-NEAR_LARGER = 1.6  # the same in a near place, whose camera is near
+# How many times a subject is enlarged at most, as if the camera were nearer, and in a near place.
+LARGER, NEAR_LARGER = 8.0, 1.6
 GAP = 0.25  # distance between subjects, as a share of their mean width
 LEAST_PART = 0.16  # least height of a subject, as a share of the tallest's; less of what lies
 BUST = 0.62  # share of its height that a portrait shows, larger since the others stand behind it
-SKY = 0.45  # share of a wide picture's height that lies above the ground
-ABOVE = 0.3  # share of its height that lies above the horizon
-LOWEST = 0.8  # greatest share above the ground, where the horizon is much higher
+# Shares of a wide picture's height above its ground, at most if the horizon is much higher, and
+# above the horizon.
+SKY, LOWEST, ABOVE = 0.45, 0.8, 0.3
 ROOM, LEAST_DEPTH = 0.03, 0.06  # shares above a summit, and of ground that stays below it
 FOCAL = 1.2  # usual focal length of a photograph, over its height
 SHALLOWEST, DEEPEST = 0.15, 0.7  # how tall what lies is seen, over how deep it is

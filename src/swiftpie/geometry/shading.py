@@ -28,8 +28,7 @@ _FLATTEN = 0.45  # a length along the line of sight, on ground seen from a stand
 _THIN = 0.2  # a shadow thrown sideways keeps this height: what casts it is not flat
 _PENUMBRA = 0.4  # how soft the shadow is where it begins, of 1 at its far end
 _FAINTEST, _DARKER = 0.1, 0.45  # shadow without light from one side, and what that adds
-# Shares of light from one side: of a clear sun, and by which a softer one has less; and what a
-# clear sun adds to the darkness.
+# Share of a clear sun in all light, by which a softer one has less, and darkness that it adds.
 _SUNNY, _CLEARS, _SUN_DARKER = 0.75, 0.3, 0.08
 _BEGINS = 0.08  # height, in sides of the frame, over which the shadow that is thrown begins
 _MEAN_OF = 8  # pixels whose mean the soft end of a shadow is made of
@@ -58,7 +57,6 @@ _BACKLIT = 0.8  # least light on a front over that on one that the sun is on by 
 _LEAST_BELOW = 0.25  # least light at the feet, as a share of the picture's; darker things are black
 _MOST_TINT = 0.15  # greatest tint of the light; a stronger colour belongs to the things themselves
 _DARK = 1e-3  # brightness without a tint
-
 
 Part = tuple[EllipsisType, slice, slice]  # rows and columns of a picture
 
@@ -220,18 +218,18 @@ def relit(pixels: Tensor, mask: Tensor, lighting: Lighting, layout: Layout) -> T
 
 def without_light(pixels: Tensor, mask: Tensor, own: Illumination | None) -> Albedo:
     """Return reference frames without their `own` light; None leaves it on. Others as `relit`."""
-    normal, shown = soften(normals(height(mask))), (pixels + mask) / 2
+    normal, colours = soften(normals(height(mask))), (pixels + mask) / 2
     if own is not None:
-        received = torch.maximum(brightness(normal, own), _least_received(shown, mask, normal))
-        factor, lift = _enlarged(gains(received), shown)
-        shown = (shown - mask * lift) / factor.clamp_min(_DARKEST)
-        shown = torch.minimum(shown.clamp_min(0), mask)
-    return Albedo(shown, mask, normal)
+        received = torch.maximum(brightness(normal, own), _least_received(colours, mask, normal))
+        factor, lift = _enlarged(gains(received), colours)
+        colours = (colours - mask * lift) / factor.clamp_min(_DARKEST)
+        colours = torch.minimum(colours.clamp_min(0), mask)
+    return Albedo(colours, mask, normal)
 
 
-def _least_received(shown: Tensor, mask: Tensor, like: Tensor) -> Tensor:
+def _least_received(rgb: Tensor, mask: Tensor, like: Tensor) -> Tensor:
     """Return the least light (B, 1, h, w) that premultiplied colours prove: none is whiter."""
-    cells = F.adaptive_avg_pool2d(torch.cat([shown.amax(1, True), mask], dim=1), 4 * like.shape[2])
+    cells = F.adaptive_avg_pool2d(torch.cat([rgb.amax(1, True), mask], dim=1), 4 * like.shape[2])
     bright = F.max_pool2d(cells[:, :1] / cells[:, 1:].clamp_min(FEET), 4)
     return F.avg_pool2d(bright, 3, 1, 1, count_include_pad=False).clamp(max=_WHITEST) / _WHITEST
 
@@ -243,9 +241,9 @@ def without_bounce(pixels: Tensor, mask: Tensor) -> Tensor:
     of the sky. Brightness stays. `pixels` (1, 3, H, W) in [-1, 1] show the ground around the lower
     quarter of the `mask` (1, 1, H, W). Where they show none, they stay as they are.
     """
-    relief, shown = height(mask), pixels / 2 + 0.5
-    cells = torch.cat([mask, shown, shown * mask], dim=1)
-    cover, photo, own = F.adaptive_avg_pool2d(cells, relief.shape[-1]).split([1, 3, 3], dim=1)
+    relief, rgb = height(mask), pixels / 2 + 0.5
+    cells = torch.cat([mask, rgb, rgb * mask], dim=1)
+    cover, photo, subject = F.adaptive_avg_pool2d(cells, relief.shape[-1]).split([1, 3, 3], dim=1)
     above = cover.sum(dim=3, keepdim=True).cumsum(dim=2) / cover.sum()
     around = (above > 0.75) & (F.max_pool2d(cover, 7, 1, 3) > FEET) & (cover < _MIXED)
     if not around.any():
@@ -256,26 +254,26 @@ def without_bounce(pixels: Tensor, mask: Tensor) -> Tensor:
     light = 1 + _BOUNCE * (1 + down.clamp_min(0)) * tint
     most = (1 + tint).log()  # where parts face each other and the ground, and see nothing else
     hue = F.normalize(most - most.mean(), dim=1)
-    colours = (own / cover.clamp_min(_MIXED)).pow(_GAMMA) / light
+    colours = (subject / cover.clamp_min(_MIXED)).pow(_GAMMA) / light
     along = (colours.clamp_min(_BLACK).log() * hue).sum(dim=1, keepdim=True)
     usual = F.pad(along[(cover > FEET) & (above < 0.5)], (0, 1)).quantile(_USUAL).clamp_min(0)
     excess = (along - usual).clamp_min(0).minimum((most * hue).sum()) * (cover > FEET)
     lent = bounce_light(colours, cover > 1 - _MIXED, most, down)
     light = light * (excess * _eased(above) * hue + lent).exp()
     light = F.interpolate(light, (mask.shape[2], mask.shape[3]), mode="bilinear").pow(1 / _GAMMA)
-    plain = shown / light
-    kept = shown.mean(dim=1, keepdim=True) / plain.mean(dim=1, keepdim=True).clamp_min(_DARK)
-    return 2 * (plain * kept).clamp(0, 1) - 1
+    plain = rgb / light
+    exposure = rgb.mean(dim=1, keepdim=True) / plain.mean(dim=1, keepdim=True).clamp_min(_DARK)
+    return 2 * (plain * exposure).clamp(0, 1) - 1
 
 
 def bounce_light(colours: Tensor, solid: Tensor, most: Tensor, down: Tensor) -> Tensor:
     """Return the logarithm of the hue (1, 3, h, w) that light lends `solid` white `colours`."""
-    hues, near = (logs - logs.mean(1, True) for logs in (colours.clamp_min(_BLACK).log(), most))
+    hues, ground = (logs - logs.mean(1, True) for logs in (colours.clamp_min(_BLACK).log(), most))
     white = solid / (1 + (hues.norm(dim=1, keepdim=True) / _WHITISH) ** 4)
     bright = solid * colours.mean(dim=1, keepdim=True) ** 6
     hue = (bright * white * hues).sum((2, 3), keepdim=True) / bright.sum().clamp_min(_DARK)
     # The sky makes it blue in shade. Another hue may be its own, unless the ground lends the same.
-    shared = (hue * near).sum() / hue.square().sum().clamp_min(_DARK**2)
+    shared = (hue * ground).sum() / hue.square().sum().clamp_min(_DARK**2)
     lent = hue * (1.0 if hue.diff(dim=1).min() > 0 else shared.clamp(0, 1))
     # Of a thing that is white by half, it also makes upper sides blue, and lower ones less so.
     apart = white * (down - (white * down).sum() / white.sum().clamp_min(_DARK))
@@ -315,8 +313,8 @@ def _contacts_in(opacity: Tensor, wide_px: Tensor) -> tuple[ContactPoints, Tenso
 
 
 def _cast(contacts: ContactPoints, sky: Tensor, cast: Shadow) -> Tensor:
-    lost = 1 - (1 - thrown(contacts, cast)) * (1 - sky)
-    return F.interpolate(lost, size=(contacts.side, contacts.side), mode="bilinear")
+    shade = 1 - (1 - thrown(contacts, cast)) * (1 - sky)
+    return F.interpolate(shade, size=(contacts.side, contacts.side), mode="bilinear")
 
 
 def _hidden_sky(contacts: ContactPoints) -> Tensor:
@@ -336,11 +334,11 @@ def _hidden_sky(contacts: ContactPoints) -> Tensor:
     depth, hidden = _DEPTH * contacts.wide.view(()), torch.zeros_like(way)
     for screen, sees in ((way, way > -depth), (way + depth, way < 0)):
         far = (screen.abs() / _FLATTEN).clamp_min(0.5 / cells)[..., None]
-        near = far.square() + aside
-        share = upper / (upper + near) - lower / (lower + near)
-        hidden += (share * far / near).sum(dim=2) / (2 * math.pi * cells) * sees
-    lost = (_SKY * (hidden - _SKY_UNSEEN)).clamp(0, _MOST_SHADED)
-    return F.interpolate(lost[None, None], outline.shape[-2:], mode="bilinear")
+        squares = far.square() + aside
+        share = upper / (upper + squares) - lower / (lower + squares)
+        hidden += (share * far / squares).sum(dim=2) / (2 * math.pi * cells) * sees
+    shade = (_SKY * (hidden - _SKY_UNSEEN)).clamp(0, _MOST_SHADED)
+    return F.interpolate(shade[None, None], outline.shape[-2:], mode="bilinear")
 
 
 def cast_around(
@@ -349,12 +347,12 @@ def cast_around(
     layout: Layout,
     cast: Shadow,
     *,
-    kept: dict[tuple[object, ...], Any] | None = None,
+    cache: dict[tuple[object, ...], Any] | None = None,
 ) -> tuple[Part, Tensor]:
     """Return the part of a picture that a subject shades, and what `cast_on_ground` finds there.
 
     Other arguments are those of `cast_on_ground`; outside of `extent` nothing is opaque by half.
-    `kept` takes what is the same in any light, for later calls.
+    `cache` takes what is the same in any light, for later calls.
     """
     left, top, right, foot = extent
     size = (opacity.shape[2], opacity.shape[3])
@@ -371,10 +369,10 @@ def cast_around(
         ends += [first, min(count, math.ceil(high / _MEAN_OF + 3) * _MEAN_OF)]
     top, bottom, left, right = ends
     part = (..., slice(top, bottom), slice(left, right))
-    kept, key = {} if kept is None else kept, ("contacts", *ends)
-    if key not in kept:
-        kept[key] = _contacts_in(opacity[part], layout.scale.view(-1)[:1] * size[1])
-    contacts, sky = kept[key]
+    cache, key = {} if cache is None else cache, ("contacts", *ends)
+    if key not in cache:
+        cache[key] = _contacts_in(opacity[part], layout.scale.view(-1)[:1] * size[1])
+    contacts, sky = cache[key]
     return part, _cast(contacts, sky, cast)[..., : bottom - top, : right - left]
 
 
@@ -391,8 +389,8 @@ def contact_points(alpha: Tensor, wide: Tensor, base: Tensor) -> ContactPoints:
     soft = F.avg_pool2d(F.avg_pool2d(sharp, 4), 3, stride=1, padding=1)
     outlines = torch.cat([sharp, F.interpolate(soft, sharp.shape[-2:], mode="bilinear")], dim=1)
     lowest, stands = _feet(sharp, base, wide, y)
-    near = torch.exp((x[:, None] - x).abs() / (-_BESIDE * float(wide.max()) * half))
-    lift = ((base - lowest) * stands) @ near / (stands @ near).clamp_min(1e-9)
+    weights = torch.exp((x[:, None] - x).abs() / (-_BESIDE * float(wide.max()) * half))
+    lift = ((base - lowest) * stands) @ weights / (stands @ weights).clamp_min(1e-9)
     return ContactPoints(alpha.shape[-1], base, wide, outlines, lowest, stands, lift)
 
 
@@ -415,13 +413,13 @@ def contact_shadow(
     low = cells[..., first : foot + round(_BEFORE * frame), :]
     y = (torch.arange(low.shape[2])[:, None] + 0.5) / low.shape[3]
     lowest, stands = _feet(low, y[foot - first - 1], torch.tensor(wide), y)
-    near = torch.exp((lowest - y).abs() / (-_DIM_FADES * wide))
+    closeness = torch.exp((lowest - y).abs() / (-_DIM_FADES * wide))
     # Bytes are cut off, so nothing is left of what is fainter than a level or two.
-    crease = (_CREASE * stands * near.square().square() - 0.01).clamp(0, _MOST_CREASED)
-    lost = softened(torch.cat([_DIMMED * stands * near, crease], dim=1), _DIM_SOFT * frame)
-    lost = F.interpolate(lost, scale_factor=px, mode="bilinear")[..., : opacity.shape[3]]
-    part = slice(px * first, px * first + lost.shape[2])
-    dim, dark = (1 - lost[..., : colours[..., part, :].shape[2], :]).split(1, dim=1)
+    crease = (_CREASE * stands * closeness.square().square() - 0.01).clamp(0, _MOST_CREASED)
+    shade = softened(torch.cat([_DIMMED * stands * closeness, crease], dim=1), _DIM_SOFT * frame)
+    shade = F.interpolate(shade, scale_factor=px, mode="bilinear")[..., : opacity.shape[3]]
+    part = slice(px * first, px * first + shade.shape[2])
+    dim, dark = (1 - shade[..., : colours[..., part, :].shape[2], :]).split(1, dim=1)
     colours[..., part, :].mul_(dim)
     ground[..., part, :] = ground[..., part, :] * dark
 

@@ -21,7 +21,7 @@ from swiftpie.models.unet import UNet
 from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.pipelines import inversion
 from swiftpie.pipelines.choose import Choice, Technique, resolved_scales
-from swiftpie.pipelines.edit_region import found_region, region_of
+from swiftpie.pipelines.edit_region import region_of, widened_region
 from swiftpie.pipelines.identity import appearance_of_frame
 from swiftpie.pipelines.inversion import InversionInput, Inverted, guided_region
 from swiftpie.pipelines.methods.inversion import InversionOptions, follows_seed
@@ -173,14 +173,14 @@ def invert(choice: Choice[EditRequest], shown: InversionInput) -> Inverted:
     network, mask, canvas = components.inverter(), shown.mask, shown.canvas
     assert isinstance(network, TinyInversion), "the family has no other"
     _check_drawn(choice, shown.pixels)
-    both = network.read(shown.latents.expand(2, -1, -1, -1), shown.compared.text)
+    both = network.read(shown.latents.expand(2, -1, -1, -1), shown.contrast.text)
     source, target = both.rows(0, 1), both.rows(1, 2)
     difference = network.compare(source, target)
     if mask is None and request.settings.of(InversionOptions).self_mask is not None:
         region = guided_region(choice, source.noise, target.noise, canvas)
     else:
         if mask is None:
-            mask = found_region(choice, torch.sigmoid(difference.mask), canvas, LEARNED_GROW_PX)
+            mask = widened_region(choice, torch.sigmoid(difference.mask), canvas, LEARNED_GROW_PX)
         region = region_of(mask, canvas, like=shown.latents)
     choice.clock.end_stage("invert")
     changes = canvas.enter_mask(region.pixels).to(shown.pixels)

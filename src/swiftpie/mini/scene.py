@@ -149,7 +149,7 @@ def subjects_alone(staged: Staged, noise: Tensor | None = None) -> PersonalizeRe
     """
     request = staged.request
     library = [identity.named for identity in staged.identities if identity.named is not None]
-    names = {named.word: named.name for named in library if " " in named.word}
+    names = {entry.word: entry.name for entry in library if " " in entry.word}
     prompts = []
     for reading in staged.readings:
         text = reading.sentence if request.scene else reading.placed_sentence
@@ -184,10 +184,10 @@ def coarse_noise(noise: Tensor, cells: tuple[int, int]) -> Tensor:
 
 
 @torch.no_grad()
-def finish_scene(drawn: DecodedImages, plan: ScenePlan, clock: Clock) -> DecodedImages:
-    """Return the pictures of `drawn` with their subjects before the scenes, behind the weather."""
+def finish_scene(result: DecodedImages, plan: ScenePlan, clock: Clock) -> DecodedImages:
+    """Return the pictures of `result` with their subjects before the scenes, behind the weather."""
     pictures, masks, sprites = [], [], Sprites()
-    drawings, drawn_masks = drawn.pixels.float().cpu(), drawn.subject_mask.float().cpu()
+    drawings, drawn_masks = result.pixels.float().cpu(), result.subject_mask.float().cpu()
     for index, row in enumerate(plan.rows):
         drawing = drawings[[index]]
         if night := row.how_far(NIGHT):
@@ -196,7 +196,7 @@ def finish_scene(drawn: DecodedImages, plan: ScenePlan, clock: Clock) -> Decoded
         masks.append(alpha)
         pictures.append(row.finished(picture, subjects=alpha))
     clock.end_stage("scene")
-    return drawn._replace(
+    return result._replace(
         pixels=torch.cat(pictures) if len(pictures) > 1 else pictures[0],
         subject_mask=torch.cat(masks),
         facts={**facts_of(plan.rows), **plan.facts},
@@ -219,10 +219,10 @@ def _standing(plan: ScenePlan, number: int, row: int, look: str, sprites: Sprite
     before = sprites.get((number, look))
     if before is not None and all(map(torch.equal, before.layout, layout)):
         return before.in_light(scene)._replace(grey=grey)
-    own = own_pixels(plan.start.components, identity, own_light, look=look)
-    standing = own.standing(layout, scene, picture_px=max(plan.staged.size))
+    pixels = own_pixels(plan.start.components, identity, own_light, look=look)
+    standing = pixels.sprite_at(layout, scene, picture_px=max(plan.staged.size))
     if len(plan.rows) > 1:
-        standing = sprites[number, look] = standing._replace(patches={})
+        standing = sprites[number, look] = standing._replace(cache={})
     return standing._replace(grey=grey)
 
 
@@ -241,16 +241,16 @@ def _with_subjects(
         _standing(plan, number, row, "", sprites) if look in OWN_LOOKS else sprite
         for (number, look), sprite in zip(enumerate(looks), subjects, strict=True)
     ]
-    own = drawing.new_zeros(1, 4, *drawing.shape[2:])  # all subjects, premultiplied
+    all_sprites = drawing.new_zeros(1, 4, *drawing.shape[2:])  # all subjects, premultiplied
     for sprite in in_drawing:
-        one = sprite.at((drawing.shape[2], drawing.shape[3]))
-        own = one + (1 - one[:, 3:]) * own
+        pixels = sprite.render((drawing.shape[2], drawing.shape[3]))
+        all_sprites = pixels + (1 - pixels[:, 3:]) * all_sprites
     by_day = None if GREY in looks else plan.rows[row].how_far(PLAIN.time)
-    light = gains_between(own, drawing, drawn_mask, by_day=by_day)
+    light = gains_between(all_sprites, drawing, drawn_mask, by_day=by_day)
     whole = F.pad(to_bytes(plan.rows[row].place), (0, 0, 0, 0, 0, 1))
     picture, alpha = whole.split((3, 1), dim=1)
     outlines = [
-        sprite.seen(((plan.staged.size[0] + 1) // 2, (plan.staged.size[1] + 1) // 2))
+        sprite.outline_in(((plan.staged.size[0] + 1) // 2, (plan.staged.size[1] + 1) // 2))
         for sprite in subjects
     ]
     ground, cover = plan.rows[row].ground, plan.rows[row].cover
@@ -265,7 +265,7 @@ def _with_subjects(
             start = (columns.start / width, rows.start / height)
             place = (*start, columns.stop / width, rows.stop / height)
             size = (rows.stop - rows.start, columns.stop - columns.start)
-            subject = sprite.at(size, place, drawn=light).mul_(255)
+            subject = sprite.render(size, place, gains=light).mul_(255)
             if cover is not None and 2 * extent[3] < height:  # the border does not cut it off
                 blades = _grown_before(opacity, patch, cover)  # show the place, no subject behind
                 subject *= 1 - blades * (1 - alpha[patch] / 255)
@@ -278,9 +278,9 @@ def _with_subjects(
 
 def _look_of(plan: ScenePlan, row: int, number: int) -> str:
     """Return the look that a subject's own pixels have before the light, as of `own_pixels`."""
-    named = plan.staged.identities[number].named
+    entry = plan.staged.identities[number].named
     look = next(iter(plan.rows[row].reading.looks[number:]), None)
-    if look is None or (named is not None and look.phrase in named.name.split()):
+    if look is None or (entry is not None and look.phrase in entry.name.split()):
         return ""  # a "black cat" of the library is black
     return look.name if look.name in OWN_LOOKS else GREY
 
@@ -318,7 +318,7 @@ def _light_on_ground(
 ) -> Tensor:
     """Return the share of its light that a place keeps beside subjects, (1, 1, h, w).
 
-    They are where `PlacedSprite.seen` says; the last one stands in front. Shadows end
+    They are where `PlacedSprite.outline_in` says; the last one stands in front. Shadows end
     behind the far end of the `ground`.
     """
     light, alpha = torch.ones_like(outlines[0][0]), torch.zeros_like(outlines[0][0])
@@ -326,7 +326,7 @@ def _light_on_ground(
     for (opacity, extent), sprite in zip(outlines, subjects, strict=True):
         if extent is not None:
             cast = usual_shadow(sprite.scene)
-            part, shadow = cast_around(opacity, extent, sprite.layout, cast, kept=sprite.patches)
+            part, shadow = cast_around(opacity, extent, sprite.layout, cast, cache=sprite.cache)
             light[part] *= 1 - shadow * lies[part] * (1 - alpha[part])
             if sprite is not subjects[-1]:
                 alpha = alpha + opacity - alpha * opacity
@@ -347,7 +347,7 @@ def _grown_before(opacity: Tensor, patch: Part, cover: Tensor) -> Tensor:
     """Return the share of a subject in a patch that hides behind what grows, (1, 1, h, w).
 
     Ground between feet and below what overhangs is taken to rise from the nearest foot. For
-    `opacity` see `PlacedSprite.seen`, for `cover` see `SceneRow`.
+    `opacity` see `PlacedSprite.outline_in`, for `cover` see `SceneRow`.
     """
     _, rows, columns = patch
     solid = opacity[0, 0, :, columns.start // 2 : (columns.stop + 1) // 2] > FEET

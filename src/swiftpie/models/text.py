@@ -1,7 +1,9 @@
 """Prompts to token states: tokenizers with CLIP text towers."""
 
+import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
@@ -12,6 +14,9 @@ from swiftpie.types import TextCondition
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, PreTrainedTokenizerBase
+
+ARTICLES = {"a", "an", "the"}
+ROUNDING = 1e-5  # A prompt's states are numbers of about 1.
 
 
 class PromptEncoder(Protocol):
@@ -25,6 +30,35 @@ class PromptEncoder(Protocol):
 
     def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
         """Mark the tokens of `prompt` that say each of `names`, (S, T), 1 or 0."""
+
+
+@dataclass(frozen=True, eq=False)
+class PromptPair:
+    """Two prompts about one picture, which are encoded once, where that is needed first."""
+
+    encoder: PromptEncoder
+    prompts: tuple[str, str]  # what the picture shows before and after the edit
+
+    @cached_property
+    def text(self) -> TextCondition:
+        """Both prompts, a row each."""
+        return self.encoder.encode(list(self.prompts))
+
+    @cached_property
+    def are_alike(self) -> bool:
+        """Whether they have the same words, or the same encoding."""
+        first, second = (_meaningful_words(prompt) for prompt in self.prompts)
+        if first == second:
+            return True
+        text = self.text
+        states = text.hidden_states * text.attention_mask.to(text.hidden_states)[..., None]
+        return torch.allclose(states[0], states[1], atol=ROUNDING)
+
+
+def _meaningful_words(prompt: str) -> list[str]:
+    """Return the words but articles, since those, capitals and punctuation change no picture."""
+    words = [word.strip(string.punctuation) for word in prompt.casefold().split()]
+    return [word for word in words if word and word not in ARTICLES]
 
 
 @runtime_checkable

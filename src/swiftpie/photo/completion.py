@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from swiftpie.imageio.images import SURE, extrapolate, resized, shrunk_to
 from swiftpie.masks import grow
+from swiftpie.photo.outline import box_mean
 
 PATCH_PX = 7
 ROUNDS = {45: 3, 64: 1}  # by the longer side of a thumbnail, in pixels
@@ -34,9 +35,9 @@ NUM_ANGLES, OPEN_COST, LENGTH_COST, UPRIGHT_COST, NOWHERE = 24, 0.2, 0.1, 0.2, 1
 
 
 def complete(
-    pixels: Tensor, known: Tensor, *, on_round: Callable[[], object]
+    pixels: Tensor, valid: Tensor, *, on_round: Callable[[], object]
 ) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Return `pixels` (1, 4, h, w) completed where they are not `known`; None without a patch.
+    """Return `pixels` (1, 4, h, w) completed where they are not `valid`; None without a patch.
 
     The fourth channel says how strong finer texture is. The second are the rows and columns (N, 2)
     that its patches come from, away from where they are. The third is a smaller thumbnail of lines
@@ -47,18 +48,18 @@ def complete(
     for side, rounds in ROUNDS.items():
         if min(size := shrunk_to(side, whole)) < PATCH_PX:
             continue
-        weight = resized(known, size)
-        is_known = weight > 1 - SURE
-        is_source = F.max_pool2d((~is_known).to(weight), PATCH_PX, 1)[0, 0] == 0
+        weight = resized(valid, size)
+        is_valid = weight > 1 - SURE
+        is_source = F.max_pool2d((~is_valid).to(weight), PATCH_PX, 1)[0, 0] == 0
         if not bool(is_source.any()):
             continue
         sources, targets = (flags.flatten().nonzero()[:, 0] for flags in (is_source, ~is_source))
-        places, weights = _places(size), _weights(is_known.to(weight), ~is_source)
-        averages = resized(pixels * known, size) / weight.clamp_min(SURE)
-        lines = tone_across_gap(averages, is_known.to(weight)) if lines is None else lines
-        even = torch.where(is_known, averages, resized(lines, size, mode="bilinear"))
+        places, weights = _places(size), _weights(is_valid.to(weight), ~is_source)
+        averages = resized(pixels * valid, size) / weight.clamp_min(SURE)
+        lines = tone_across_gap(averages, is_valid.to(weight)) if lines is None else lines
+        even = torch.where(is_valid, averages, resized(lines, size, mode="bilinear"))
         guess = even if result is None else resized(result, size, mode="bilinear")
-        result = torch.where(is_known, averages, guess)
+        result = torch.where(is_valid, averages, guess)
         reach = round(EVEN * side / 2)
         even = F.avg_pool2d(even, 2 * reach + 1, 1, reach, count_include_pad=False)
         detail = F.unfold(averages - even, PATCH_PX)[0].T
@@ -72,25 +73,25 @@ def complete(
             cover[:, targets] = F.pad(detail[matches].T, (0, 0, 0, PATCH_PX**2), value=1) * weights
             sums = F.fold(cover[None], size, PATCH_PX)
             filled = even + sums[:, :4] / sums[:, 4:].clamp_min(SURE**2)
-            result = torch.where(is_known, averages, filled)
+            result = torch.where(is_valid, averages, filled)
             on_round()
         moves = (places[matches] - places[targets]) * max(whole) / torch.tensor([DOWN, ALONG])
     if result is None or lines is None or moves is None:
         return None
-    result = torch.where(known > 0, pixels, resized(result, whole, mode="bicubic"))
+    result = torch.where(valid > 0, pixels, resized(result, whole, mode="bicubic"))
     return result, moves.round().long(), lines[:, :3]
 
 
-def tone_across_gap(pixels: Tensor, known: Tensor) -> Tensor:
-    """Return `pixels` (1, C, h, w) where they are `known`, and straight lines' tones elsewhere.
+def tone_across_gap(pixels: Tensor, valid: Tensor) -> Tensor:
+    """Return `pixels` (1, C, h, w) where they are `valid`, and straight lines' tones elsewhere.
 
     Each gap pixel mixes the colours at both ends of the chord through it with the most alike ends.
     """
-    reach, rest = max(known.shape[2:]), 1 - known
-    result = extrapolate(pixels, known)
-    wide = F.pad(_blurred(result), (reach,) * 4, mode="replicate")[0].flatten(1)
-    ends = (F.pad(known, (reach,) * 4) > 0).flatten()
-    (down, right), stride = rest[0, 0].nonzero().T, known.shape[3] + 2 * reach
+    reach, gap = max(valid.shape[2:]), 1 - valid
+    result = extrapolate(pixels, valid)
+    wide = F.pad(box_mean(result, 1), (reach,) * 4, mode="replicate")[0].flatten(1)
+    ends = (F.pad(valid, (reach,) * 4) > 0).flatten()
+    (down, right), stride = gap[0, 0].nonzero().T, valid.shape[3] + 2 * reach
     angles = torch.arange(NUM_ANGLES) * math.pi / NUM_ANGLES
     along = torch.stack([angles.sin(), angles.cos()])[..., None] * torch.arange(1, reach + 1)
     steps = along.round().long()[0] * stride + along.round().long()[1]
@@ -101,37 +102,35 @@ def tone_across_gap(pixels: Tensor, known: Tensor) -> Tensor:
         first = is_end.int().argmax(dim=2, keepdim=True)
         colours.append(wide[:, at.gather(2, first)[..., 0]])
         away.append(torch.where(is_end.any(dim=2), first[..., 0] + 1.0, NOWHERE))
-    length = (away[0] + away[1]).clamp_max(2 * reach)
-    apart = (
-        (colours[0] - colours[1]).abs().mean(dim=0).where(away[0] + away[1] < NOWHERE, OPEN_COST)
-    )
-    costs = known.new_zeros(1, NUM_ANGLES, *known.shape[2:])
-    costs[0][:, down, right] = (
-        apart + (LENGTH_COST + UPRIGHT_COST * angles.sin())[:, None] * length / reach
-    )
-    best = (_blurred(costs) / _blurred(rest))[0][:, down, right].argmin(dim=0)[None]
-    share = (away[1] / (away[0] + away[1])).gather(0, best)
-    far, near = (side.gather(1, best.expand(len(side), 1, -1))[:, 0] for side in colours[::-1])
-    result[0][:, down, right] = torch.lerp(far, near, share)
+    whole = away[0] + away[1]
+    length = whole.clamp_max(2 * reach)
+    apart = (colours[0] - colours[1]).abs().mean(dim=0).where(whole < NOWHERE, OPEN_COST)
+    costs = valid.new_zeros(1, NUM_ANGLES, *valid.shape[2:])
+    length_costs = (LENGTH_COST + UPRIGHT_COST * angles.sin())[:, None] * length / reach
+    costs[0][:, down, right] = apart + length_costs
+    best = (box_mean(costs, 1) / box_mean(gap, 1))[0][:, down, right].argmin(dim=0)[None]
+    share = (away[1] / whole).gather(0, best)
+    last, first = (side.gather(1, best.expand(len(side), 1, -1))[:, 0] for side in colours[::-1])
+    result[0][:, down, right] = torch.lerp(last, first, share)
     return result
 
 
-def lines_through(detail: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Return thin lines that go straight through what is not `known`, and where, (1, 1, h, w).
+def lines_through(detail: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Return thin lines that go straight through what is not `valid`, and where, (1, 1, h, w).
 
     Two ends at the gap belong together if `detail` (1, C, h, w) continues them alike, away from it.
     """
-    size = torch.tensor(known.shape[2:])
-    thick = max(2, round(THICK * max(known.shape[2:])))
+    size = torch.tensor(valid.shape[2:])
+    thick = max(2, round(THICK * max(valid.shape[2:])))
     reach = LINE_REACH * thick
-    gap, visible = 1 - known, torch.cat([detail * known, known], dim=1)
-    lines, best = torch.zeros_like(detail), torch.zeros_like(known)
+    gap, visible = 1 - valid, torch.cat([detail * valid, valid], dim=1)
+    lines, best = torch.zeros_like(detail), torch.zeros_like(valid)
 
     def sampled(places: Tensor) -> Tensor:
         grid = (2 * places + 1).flip(-1) / size.flip(0) - 1
         return F.grid_sample(visible, grid[None], mode="bilinear", align_corners=False)[0]
 
-    clear = F.max_pool2d((detail * known).norm(dim=1, keepdim=True), 5, 1, 2)
+    clear = F.max_pool2d((detail * valid).norm(dim=1, keepdim=True), 5, 1, 2)
     ends = (grow(gap, 1) > gap)[0, 0].nonzero()
     ends = ends[clear[0, 0][tuple(ends.T)].argsort(descending=True)[:MOST_ENDS]].float()
     starts, stops = ends[torch.combinations(torch.arange(len(ends)))].unbind(1)
@@ -148,9 +147,9 @@ def lines_through(detail: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     halves = beyond_ends[:-1].unflatten(2, (2, -1)).mean(dim=3).view(len(lines[0]), 2, -1, 2)
     differ = (halves - halves.mean(dim=(1, 3), keepdim=True)).norm(dim=0).amax(dim=(0, 2))
     alike = halves.norm(dim=0).amin(dim=(0, 2)) - differ
-    noise = (detail * known).norm(dim=1).sum() / known.sum()
+    noise = (detail * valid).norm(dim=1).sum() / valid.sum()
     score = torch.where(is_seen, alike - CLEAR * noise, 0.0).clamp_min(0)
-    rest, across = gap[0, 0].nonzero(), torch.arange(-thick, thick + 1.0)[:, None, None]
+    gap_places, across = gap[0, 0].nonzero(), torch.arange(-thick, thick + 1.0)[:, None, None]
     for _ in range(MOST_LINES):
         if len(score) == 0 or float(score.max()) == 0:
             break
@@ -158,10 +157,10 @@ def lines_through(detail: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         normal = torch.stack([-unit[k, 1], unit[k, 0]])
         ways = starts[k] + outwards[k], stops[k] + outwards[len(unit) + k]
         profiles = [sampled(way + normal * across)[:-1] for way in ways]  # (C, widths, steps)
-        off = (rest - starts[k]) @ normal
+        off = (gap_places - starts[k]) @ normal
         closeness = (2 - 2 * off.abs() / thick).clamp(0, 1)
-        is_best = closeness > best[0, 0, *rest.T]
-        gap_pixels, off, closeness = rest[is_best], off[is_best], closeness[is_best]
+        is_best = closeness > best[0, 0, *gap_places.T]
+        gap_pixels, off, closeness = gap_places[is_best], off[is_best], closeness[is_best]
         share = ((gap_pixels - starts[k]) @ unit[k] / length[k]).clamp(0, 1)
         low = (off + thick).long().clamp_max(2 * thick - 1)
         distance = torch.stack([share, 1 - share]) * length[k] % (2 * reach)
@@ -179,20 +178,16 @@ def lines_through(detail: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     return lines, best
 
 
-def _blurred(values: Tensor) -> Tensor:
-    return F.avg_pool2d(values, 3, 1, 1, count_include_pad=False)
-
-
 def _places(size: tuple[int, int]) -> Tensor:
     """Return places (N, 2) of patches, whose squared distances are what it costs to come so far."""
     rows, columns = (torch.arange(side - PATCH_PX + 1) for side in size)
     return torch.cartesian_prod(rows, columns) * torch.tensor([DOWN, ALONG]) / max(size)
 
 
-def _weights(known: Tensor, is_target: Tensor) -> Tensor:
+def _weights(valid: Tensor, is_target: Tensor) -> Tensor:
     """Return how much each target (N,) says, which is less the deeper it lies in a gap."""
-    depth, rest = torch.zeros_like(known), 1 - known
-    while bool(rest.any()):
-        depth, rest = depth + rest, -grow(-rest, 1)
+    depth, gap = torch.zeros_like(valid), 1 - valid
+    while bool(gap.any()):
+        depth, gap = depth + gap, -grow(-gap, 1)
     down, right = is_target.nonzero().T + PATCH_PX // 2
     return (FADE ** -depth[0, 0, down, right]).clamp_min(SURE)

@@ -129,7 +129,7 @@ def find_with_prior(network: CutoutNet, image: Image.Image, search: Search = ANY
             candidate = find_with(network, photo, hint)
             if _is_meant(candidate.mask, search) and not _is_cut(candidate.mask, hint, best.mask):
                 candidates.append(candidate)
-        best = max(candidates, key=lambda each: _firmness(network, photo, each.mask))
+        best = max(candidates, key=lambda look: _firmness(network, photo, look.mask))
         sure = confidence_of(network, photo, best, search)
     return CutOut(best.mask, best.how._replace(confidence=round(sure, 4)))
 

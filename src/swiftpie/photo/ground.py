@@ -25,19 +25,19 @@ WEIGHTS = "estimate.safetensors"  # the file that `python -m benchmarks.ground -
 SIDE_PX, CELLS = 256, 16
 ALONE_PX = 128  # side of a frame in which a subject's height is estimated
 LEVELS = slice(3, 5)  # the encoder's levels that the estimate reads; heights read the first
-CAMERA_M = 1.6  # height of the camera above the ground, as people hold theirs
-NEAR_CAMERA_M, NEAR_HORIZON = 0.55, -0.2  # above a table or a wall, seen from above
-# What shows such a place to small things: a horizon above the first, or a mean score of the lowest
-# rows above the last.
+# The first is the height of a camera as people hold it, in metres. The others, chosen by eye, place
+# it above a table or a wall, seen from above.
+CAMERA_M, NEAR_CAMERA_M, NEAR_HORIZON = 1.6, 0.55, -0.2
+# Such a place has, by eye, a horizon above the first or lowest rows with a mean above the last.
 LOOKS_DOWN, NEAR_ROWS, NEAR_SCORE = 0.2, 6, 0.3
 SURE = 0.0  # mean score under the feet, below which the ground is unsure
 # Score that ground has somewhere around what is seen from near, unless that is a flower or a bird,
 # and at the foot of a portrait: of 101 photographs of a thing 94 have it, and of 13 of others 3.
 LEAST_GROUND = -0.3
 BARE, CLOSE = -0.6, 0.85  # mean scores as below flowers: hardly ground, and seen from so near
-WANTED = 0.43  # height of a subject, which decides where on the ground it stands
-DEEP = 0.12  # share of its height over which the ground goes on behind its feet
-BELOW_HORIZON = 0.03  # ground begins this far below the horizon, as a share of the height
+# By eye: the height of a subject, which decides where on the ground it stands, the share of its
+# height over which the ground goes on behind its feet, and how far below the horizon ground begins.
+WANTED, DEEP, BELOW_HORIZON = 0.43, 0.12, 0.03
 FLOOR, LOWEST = 0.94, 0.8  # of the height: the lowest place of feet, and where things lie flat
 LEAST_SEEN = 0.12  # least height of a subject without a box, as a share of the picture's
 # By how much a subject may be off its usual size, unwarned, and how much smaller or larger at all.
@@ -126,7 +126,7 @@ def box_on_ground(
     picture = photograph.crop((left, top, photograph.width - left, photograph.height - top))
     shape = (extent[0] / picture.width, extent[1] / picture.height)
     estimate = ground_in(picture)
-    box, doubt, is_hopeless = placed(estimate, shape, height_m, lean=lean, is_cut=is_cut)
+    box, doubt, is_hopeless = find_box(estimate, shape, height_m, lean=lean, is_cut=is_cut)
     small = to_tensor(picture.convert("RGB").resize((COARSE_PX, COARSE_PX), reducing_gap=3.0))
     steps = torch.cat([small.diff(dim=axis).abs().flatten() for axis in (2, 3)])
     if doubt and steps.quantile(MOST_STEPS) > STEP:  # before a plain backdrop anything stands
@@ -148,7 +148,7 @@ def bars_of(photograph: Image.Image) -> tuple[float, float]:
     return across, down
 
 
-def placed(
+def find_box(
     estimate: GroundEstimate,
     extent: tuple[float, float],
     height_m: float,

@@ -259,10 +259,10 @@ def sharpen(logits: Array, rgb: Array, seeds: Array | None = None) -> Array:
     lab = to_lab(rgb)
     bins, costs = _colour_bins(lab), edge_costs(lab)
     guess = np.clip(GUESS_WEIGHT * logits, -MAX_LOG_ODDS, MAX_LOG_ODDS)
-    known = np.zeros_like(guess) if seeds is None else SEED_LOG_ODDS * seeds
-    share = np.asarray(1 / (1 + np.exp(-guess - known)), dtype=np.float32)
+    seed_odds = np.zeros_like(guess) if seeds is None else SEED_LOG_ODDS * seeds
+    share = np.asarray(1 / (1 + np.exp(-guess - seed_odds)), dtype=np.float32)
     for _ in range(NUM_ROUNDS):
-        share = cut(guess + known + _colour_odds(bins, share), costs)
+        share = cut(guess + seed_odds + _colour_odds(bins, share), costs)
     share = main_parts(share, seeds)
     share[openings(share, lab, seeds)] = 0
     return share

@@ -25,55 +25,55 @@ from swiftpie.imageio.images import (
     to_tensor,
 )
 from swiftpie.masks import HALF, Box, box_mask, grow, resize_mask
+from swiftpie.photo.compositing import OnBand, blurred, blurred_within
 from swiftpie.photo.cutout import cut_out, cutout_network, find_with, thing_odds
-from swiftpie.photo.filling import FINEST_PX, OnBand, blurred, blurred_within, steps_along
+from swiftpie.photo.filling import FINEST_PX, steps_along
 from swiftpie.photo.outline import connected_parts
 from swiftpie.photo.search import Search
 from swiftpie.types import CutoutMethod
 
 logger = logging.getLogger(__name__)
 
+# All numbers of this file that name no other source were chosen by eye.
 LEAST_THERE = 0.2  # opacity above which a pixel is of the thing
 CLOSER = 0.1  # Border of the box of a second look, a share of each of the thing's sides.
 OFF = 0.12  # By how much a box may be too small, a share of the root of its area.
-EDGE = 0.02  # Width of the thing's soft edge, a share of its longer side.
-ROOM = 0.025  # Border that goes with the thing, a share of its longer side.
-FOOT_ROOM = 0.06  # The same at its foot, which is dark: a share of its longer side.
-GAP = 0.06  # Half of the width of gaps that are closed, a share of its longer side.
+# Shares of a thing's longer side: its soft edge, the border that goes with it, that at its dark
+# foot, half of the width of gaps that are closed, and the ground looked at on each side.
+EDGE, ROOM, FOOT_ROOM, GAP, AROUND = 0.02, 0.025, 0.06, 0.06, 1.0
 LOOK_PX = 128  # longer side of what shadows are looked for in
-AROUND = 1.0  # Ground looked at on each side, a share of the thing's longer side.
-SIDEWAYS, BELOW = 0.7, 0.25  # Reach of a shadow from the thing, shares of its longer side.
-FOOT = 0.5  # Shadows lie beside this lower share of its height.
-DARKER = (0.12, 2.5)  # least and most that a shadow darkens its ground, natural logarithms
-FAINT = 0.04  # Least darkening at the soft rim of a shadow, a natural logarithm.
-MOST_SOFT = 2.5  # Largest area of a shadow with its soft rim, over that without.
-TINT = 0.35  # Most that the darkening of a colour is off the mean: a logarithm, or a share of it.
+# Reach of a shadow to the sides and below as shares of the thing's longer side, the least part of
+# it that is looked at, and the lower share of the thing's height beside which shadows lie.
+SIDEWAYS, BELOW, LEAST_REACH, FOOT = 0.7, 0.25, 0.3, 0.5
+# Least and most that a shadow darkens its ground, the least at its rim, and the most by which a
+# colour is off the mean; natural logarithms, the last also a share.
+DARKER, FAINT, TINT = (0.12, 2.5), 0.04, 0.35
 DARKEST = 0.05  # Added to both sides of the ratio: noise in the dark is no colour.
 RIM_PX = 2  # by which a shadow is taken to be larger
 SMOOTH_PX = 2.0  # Ground is smoothed so far, as texture casts no shadow.
-MOST_SHADOW = 1.0  # A shadow's largest area over the thing's; more is other ground.
+# A shadow's largest area over the thing's; and with its soft rim, over that without.
+MOST_SHADOW, MOST_SOFT = 1.0, 2.5
 # A sharp shadow: how many levels of brightness are tried, up to that of a share of the ground; the
 # lowest share of a thing that it touches; its least area over the thing's; the most of its border
-# that the picture cuts off, and the least that touches the thing. The share of the border with a
-# step, for sharp and soft ones; for soft ones, the most border over what touches. Chosen by eye on
-# 36 photographs. The most that the step varies over its mean: .46 for six shadows, .54 otherwise.
-NUM_LEVELS, LIGHT, AT_FOOT, LEAST_SHADOW = 8, 0.85, 0.25, 0.02
-MOST_CUT, LEAST_FOOT, BOUNDED, MOST_BORDER, VARIED = 0.2, 0.2, (0.8, 0.9), 2.0, 0.5
-WIDTH_PX, SOFT_PX = 4, 6
-NEAR_PX = 1.5  # Colours on both sides of its border are smoothed so far.
-LEAST_REACH = 0.3  # The least share of `SIDEWAYS` and `BELOW` that is looked at.
+# that the picture cuts off, and the least that touches the thing.
+NUM_LEVELS, LIGHT, AT_FOOT, LEAST_SHADOW, MOST_CUT, LEAST_FOOT = 8, 0.85, 0.25, 0.02, 0.2, 0.2
+# The share of the border with a step, for sharp and soft shadows; for soft ones, the most border
+# over what touches; both chosen by eye on 36 photographs. The most that the step varies over its
+# mean: .46 for six shadows, .54 otherwise.
+BOUNDED, MOST_BORDER, VARIED = (0.8, 0.9), 2.0, 0.5
+# Widths of the two sides of the border of a sharp shadow and of a soft one, and the blur of both.
+WIDTH_PX, SOFT_PX, NEAR_PX = 4, 6, 1.5
 # By how much more of a mask's border has steps of colour than the border `FARTHER_PX` around: .33
 # or more for 21 of 22 outlines, and at most .3 for 20 that are wider by 1.75 % of the longer side.
 MORE_STEPS, STEP, FARTHER_PX = 0.3, 0.08, 4
-OUTLINE_PX = 160  # Longer side of a photograph that is looked at for them.
-# What sticks out of a thing beyond its outline, as an antenna; chosen by eye on 43 photographs.
-THIN_PX = 256  # longer side of what it is looked for in
-STANDS_OUT = 0.15  # How far one colour at least lies from its surroundings.
-BESIDE = 0.05  # Surroundings are averaged so far, as a share of its longer side.
-LONG, THIN = 0.12, 0.25  # The least length as a share, the most area over length squared.
-# The most of it that touches, over its length. By how much the log-odds of the network that it is
-# of a thing are above those so near: 5 of an antenna, 3.5 or less of 25 joints, twigs and horizons.
-FOOTED, CLEARER, BESIDE_PX = 0.4, 4.0, 6
+OUTLINE_PX = 160  # Longer side of a photograph that is looked at for these steps.
+# What sticks out of a thing, as an antenna, chosen by eye on 43 photographs: longer side of what it
+# is looked for in, how far a colour lies from its surroundings, and how far these are averaged.
+THIN_PX, STANDS_OUT, BESIDE = 256, 0.15, 0.05
+# The least length of it as a share, the most area over length squared, and the most that touches
+# over the length. By how much the log-odds of the network that it is of a thing are above those so
+# near: 5 of an antenna, 3.5 or less of 25 joints, twigs and horizons.
+LONG, THIN, FOOTED, CLEARER, BESIDE_PX = 0.12, 0.25, 0.4, 4.0, 6
 # A rest of the thing, as a leaf or a foot: its least and most area, in pixels and as a share, and
 # how much clearer it is. Beside 48 things 12 parts are as clear, and one of them is ground.
 REST_PX, MOST_REST, REST_CLEARER = 3, 0.03, 2.5
@@ -89,33 +89,33 @@ def removal_of(
     """Return the mask of a thing with its edge and shadow, as bytes (1, 1, H, W), and its own box.
 
     The thing is what a search finds, or given by such a mask. A copy of `FINEST_PX` is looked at
-    of a larger photograph. `on_band` is called after each part of the work, and may raise to stop.
+    of a larger photograph.
 
     Raises:
         NoSubject: A search finds nothing that stands out.
     """
     full = (photograph.height, photograph.width)
     size = shrunk_to(FINEST_PX, full)
-    less = photograph if size == full else photograph.resize(size[::-1], Image.Resampling.BOX)
+    small = photograph if size == full else photograph.resize(size[::-1], Image.Resampling.BOX)
     on_band()
     if isinstance(thing, Search):
-        solid = _thing_at(less, thing)
+        solid = _thing_at(small, thing)
     else:
         solid = (resize_mask(thing.float(), size) >= HALF * 255).to(torch.uint8)
     on_band()
-    gone = with_surroundings(less, solid)
+    mask = with_surroundings(small, solid)
     on_band()
-    if less is not photograph:
-        gone = 255 * (resize_mask(gone.float(), full) >= HALF * 255).to(torch.uint8)
-    return gone, bounding_box(solid)
+    if small is not photograph:
+        mask = 255 * (resize_mask(mask.float(), full) >= HALF * 255).to(torch.uint8)
+    return mask, bounding_box(solid)
 
 
-def ends_with_thing(picture: Image.Image, gone: Tensor) -> bool:
-    """Whether colours change across the border of a mask (1, 1, H, W) of bytes as nowhere near."""
+def ends_with_thing(picture: Image.Image, marked: Tensor) -> bool:
+    """Return whether colours change across the border of a mask (1, 1, H, W) as nowhere near."""
     size = shrunk_to(OUTLINE_PX, (picture.height, picture.width))
     pixels = in_unit(to_tensor(picture.resize(size[::-1], Image.Resampling.BOX)))
-    goes = (resize_mask(gone.float(), size) > HALF * 255).float()
-    masks = goes, grow(goes, FARTHER_PX)
+    hole = (resize_mask(marked.float(), size) > HALF * 255).float()
+    masks = hole, grow(hole, FARTHER_PX)
     shares = [(steps_along(pixels, mask) > STEP).float().mean() for mask in masks]
     return float(shares[0] - shares[1]) > MORE_STEPS
 
@@ -130,8 +130,8 @@ def with_surroundings(photograph: Image.Image, thing: Tensor) -> Tensor:
     beyond = math.ceil(AROUND * side)
     low, high = (max(0, left - beyond), max(0, top - beyond)), (right + beyond, bottom + beyond)
     crop = (*low, min(width, high[0]), min(height, high[1]))
-    here = (..., slice(crop[1], crop[3]), slice(crop[0], crop[2]))
-    solid = thing[here].float()
+    part = (..., slice(crop[1], crop[3]), slice(crop[0], crop[2]))
+    solid = thing[part].float()
     size = (solid.shape[2], solid.shape[3])
     small = shrunk_to(LOOK_PX, size)
     scale = max(small) / max(size)
@@ -142,43 +142,44 @@ def with_surroundings(photograph: Image.Image, thing: Tensor) -> Tensor:
     below = max(0, round(bottom - AT_FOOT * (bottom - top)) - crop[1])
     foot[..., :below, :] = 0
     edge[..., below:, :] = grow(foot, math.ceil(FOOT_ROOM * side) + 1)[..., below:, :]
-    goes = torch.maximum(edge, (resized(shadow, size) > 0).float())
-    whole = close_gaps((resized(goes, small) > 1 - SURE).float(), math.ceil(GAP * scale * side))
-    goes = torch.maximum(goes, (resized(whole, size) > 0.5).float())
+    hole = torch.maximum(edge, (resized(shadow, size) > 0).float())
+    whole = close_gaps((resized(hole, small) > 1 - SURE).float(), math.ceil(GAP * scale * side))
+    hole = torch.maximum(hole, (resized(whole, size) > 0.5).float())
     small = shrunk_to(THIN_PX, size)
-    thin = thin_parts(resized(pixels, small), (resized(goes, small) > SURE).float())
-    gone = torch.zeros_like(thing)
-    gone[here] = 255 * torch.maximum(goes, (resized(thin, size) > SURE).float()).to(torch.uint8)
-    return gone
+    thin_mask = thin_parts(resized(pixels, small), (resized(hole, small) > SURE).float())
+    mask = torch.zeros_like(thing)
+    hole = torch.maximum(hole, (resized(thin_mask, size) > SURE).float())
+    mask[part] = 255 * hole.to(torch.uint8)
+    return mask
 
 
-def thin_parts(pixels: Tensor, gone: Tensor) -> Tensor:
+def thin_parts(pixels: Tensor, hole: Tensor) -> Tensor:
     """Return what is thin or small, touches what goes and unlike that ends in what is around it."""
-    left, top, right, bottom = extent_of(gone) or (0, 0, 0, 0)
+    left, top, right, bottom = extent_of(hole) or (0, 0, 0, 0)
     side = max(right - left, bottom - top)
-    known = ground = 1 - gone
+    valid = ground = 1 - hole
     for _ in range(3):  # what stands out does not count as ground
         usual = blurred_within(pixels, ground, max(1, BESIDE * side))
         apart = (pixels - usual).abs().amax(dim=1, keepdim=True)
-        ground = known * (apart < STANDS_OUT)
-    parts = connected_parts(((known - ground)[0, 0] > 0).numpy())
-    near, likely = grow(gone, 2), []
+        ground = valid * (apart < STANDS_OUT)
+    parts = connected_parts(((valid - ground)[0, 0] > 0).numpy())
+    rim, candidates = grow(hole, 2), []
     ends = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
-    for number in np.setdiff1d(parts[(near[0, 0] > 0).numpy()], [0, *ends]):
+    for number in np.setdiff1d(parts[(rim[0, 0] > 0).numpy()], [0, *ends]):
         part = torch.from_numpy(parts == number)[None, None]
         left, top, right, bottom = extent_of(part) or (0, 0, 0, 0)
-        length, foot, area = max(right - left, bottom - top), near[part].sum(), part.sum()
+        length, foot, area = max(right - left, bottom - top), rim[part].sum(), part.sum()
         is_thin = LONG * side < length and area < THIN * length**2 and foot < FOOTED * length
-        if is_thin or REST_PX < area < MOST_REST * gone.sum():
-            likely.append((part.to(gone), CLEARER if is_thin else REST_CLEARER))
-    thin = torch.zeros_like(gone)
-    if likely:
+        if is_thin or REST_PX < area < MOST_REST * hole.sum():
+            candidates.append((part.to(hole), CLEARER if is_thin else REST_CLEARER))
+    thin_mask = torch.zeros_like(hole)
+    if candidates:
         odds = thing_odds(pixels)
-        for part, clearer in likely:
-            beside = (grow(part, BESIDE_PX) - part) * known
+        for part, clearer in candidates:
+            beside = (grow(part, BESIDE_PX) - part) * valid
             if odds[part > 0].mean() - odds[beside > 0].mean() > clearer:
-                thin = torch.maximum(thin, part)
-    return grow(thin, RIM_PX)
+                thin_mask = torch.maximum(thin_mask, part)
+    return grow(thin_mask, RIM_PX)
 
 
 def _thing_at(photograph: Image.Image, search: Search) -> Tensor:
@@ -204,8 +205,8 @@ def _thing_at(photograph: Image.Image, search: Search) -> Tensor:
     elif search.points:
         wide = find_with(cutout_network(), photograph, replace(search, box=None)).mask > LEAST_THERE
         inside = box_mask(search.box, height=photograph.height, width=photograph.width).round()
-        near = grow(inside, math.ceil(OFF * inside.sum().sqrt()))
-        thing |= wide & ((inside if bool((wide & (near <= 0)).any()) else near) > 0)
+        surroundings = grow(inside, math.ceil(OFF * inside.sum().sqrt()))
+        thing |= wide & ((inside if bool((wide & (surroundings <= 0)).any()) else surroundings) > 0)
     return thing.to(torch.uint8)
 
 
@@ -218,17 +219,17 @@ def supported_objects(photograph: Image.Image, thing: Tensor) -> Tensor:
     small = photograph.convert("RGB").resize(size[::-1], Image.Resampling.BOX)
     pixels, solid = in_unit(to_tensor(small)), (resized(thing.float(), size) > 0).float()
     left, top, right, bottom = extent_of(solid) or (0, 0, 0, 0)
-    gone = grow(solid, math.ceil(ROOM * max(right - left, bottom - top)) + 1)
-    odds = thing_odds(torch.where(gone > 0, extrapolate(pixels, 1 - gone), pixels))
-    parts = connected_parts(((odds > 0) & (gone <= 0))[0, 0].numpy())
-    near, load = grow(gone, 2)[0, 0].numpy() > 0, torch.zeros_like(solid)
-    for number in np.setdiff1d(parts[near], [0]):
+    hole = grow(solid, math.ceil(ROOM * max(right - left, bottom - top)) + 1)
+    odds = thing_odds(torch.where(hole > 0, extrapolate(pixels, 1 - hole), pixels))
+    parts = connected_parts(((odds > 0) & (hole <= 0))[0, 0].numpy())
+    rim, load = grow(hole, 2)[0, 0].numpy() > 0, torch.zeros_like(solid)
+    for number in np.setdiff1d(parts[rim], [0]):
         part = parts == number
         rows, columns = part.nonzero()
         wider = max(left - columns.min(), columns.max() + 1 - right) / (right - left)
-        foot = (part & near).sum() / math.sqrt(len(rows))
+        foot = (part & rim).sum() / math.sqrt(len(rows))
         is_load = rows.max() < (top + bottom) / 2 and wider < WIDER
-        is_large = len(rows) > LEAST_LOAD * gone.sum() and TOUCHES[0] < foot < TOUCHES[1]
+        is_large = len(rows) > LEAST_LOAD * hole.sum() and TOUCHES[0] < foot < TOUCHES[1]
         if is_load and is_large and odds[0, 0].numpy()[part].mean() > SURELY:
             load[0, 0, part] = 1
     return resized(load, (thing.shape[2], thing.shape[3])) > HALF
@@ -250,11 +251,11 @@ def shadow_of(pixels: Tensor, thing: Tensor) -> Tensor:
     """
     if extent_of(thing) is None:
         return torch.zeros_like(thing)
-    known = 1 - thing
-    logs = (blurred_within(pixels, known, NEAR_PX).clamp_min(0) + DARKEST).log()
+    valid = 1 - thing
+    logs = (blurred_within(pixels, valid, NEAR_PX).clamp_min(0) + DARKEST).log()
     sharp = _sharp_shadow(logs, thing)
     with_rim = _soft_shadow(pixels, thing, warns=not bool(sharp.any()))
-    rim, soft = grow(sharp, RIM_PX), with_rim * known
+    rim, soft = grow(sharp, RIM_PX), with_rim * valid
     clings = _border(soft, thing).sum() <= MOST_BORDER * (soft * grow(thing, 1)).sum()
     is_near = bool(clings | (soft.sum() <= MOST_SOFT * rim.sum()))
     share, *_ = _step_at(logs, soft, thing, least=FAINT / 2, width_px=SOFT_PX)
@@ -268,15 +269,15 @@ def _sharp_shadow(logs: Tensor, thing: Tensor) -> Tensor:
     that goes on to both sides, or is mostly cut off, is no shadow.
     """
     _, top, _, bottom = extent_of(thing) or (0, 0, 0, 0)
-    known, best, greatest = 1 - thing, torch.zeros_like(thing), 0.0
-    grey, near = logs.mean(dim=1, keepdim=True), grow(thing, 2) * known
-    touched = near[0, 0].numpy() > 0
+    valid, best, greatest = 1 - thing, torch.zeros_like(thing), 0.0
+    grey, rim = logs.mean(dim=1, keepdim=True), grow(thing, 2) * valid
+    touched = rim[0, 0].numpy() > 0
     touched[: round(bottom - AT_FOOT * (bottom - top))] = False
     if not touched.any():
         return best
-    darkest, brightest = float(grey[0, 0, touched].amin()), float(grey[known > 0].quantile(LIGHT))
+    darkest, brightest = float(grey[0, 0, touched].amin()), float(grey[valid > 0].quantile(LIGHT))
     for level in np.linspace(darkest, brightest, NUM_LEVELS + 1)[1:]:
-        dark = (grey < level) * known
+        dark = (grey < level) * valid
         dark *= grow(-grow(-torch.maximum(dark, thing), 1), 1)  # what is thin is a joint
         parts = connected_parts(dark[0, 0].numpy() > 0)
         sizes = np.bincount(parts.ravel()) / float(thing.sum())
@@ -287,10 +288,10 @@ def _sharp_shadow(logs: Tensor, thing: Tensor) -> Tensor:
             ends = part[..., 0].sum(), part[..., -1].sum(), part[..., : max(1, top), :].sum()
             border = float(_border(part, thing).sum())
             is_cut = bool(ends[0] * ends[1] > 0) or float(sum(ends)) > MOST_CUT * border
-            if is_cut or float((part * near).sum()) < LEAST_FOOT * border or not border:
+            if is_cut or float((part * rim).sum()) < LEAST_FOOT * border or not border:
                 continue
             share, step, varied = _step_at(logs, part, thing, least=DARKER[0], width_px=WIDTH_PX)
-            around = (grow(part, WIDTH_PX) - part) * known
+            around = (grow(part, WIDTH_PX) - part) * valid
             spread = sum(float(grey[mask > 0].std(correction=0)) for mask in (part, around))
             is_even = share >= BOUNDED[0] and varied <= VARIED
             if is_even and step / (spread + DARKEST) > greatest:
@@ -314,8 +315,8 @@ def _step_at(
     logs, part, thing = logs[here], part[here], thing[here]
     outside = (grow(part, width_px) - grow(part, 1)) * (1 - thing)
     rims = outside, part + grow(-part, width_px - 1)
-    near = 2 * width_px + 1, 1, width_px
-    sums = (F.avg_pool2d(torch.cat([logs * rim, rim], dim=1), *near) for rim in rims)
+    window = 2 * width_px + 1, 1, width_px
+    sums = (F.avg_pool2d(torch.cat([logs * rim, rim], dim=1), *window) for rim in rims)
     light, dark = (total[:, :3] / total[:, 3:].clamp_min(SURE) for total in sums)
     step = (light - dark).mean(dim=1, keepdim=True)
     uneven = (light - dark - step).abs().amax(dim=1, keepdim=True)
@@ -347,18 +348,18 @@ def _soft_shadow(pixels: Tensor, thing: Tensor, *, reach: float = 1.0, warns: bo
     if not bool(ground.any()):
         again = partial(_soft_shadow, pixels, thing, reach=reach / 2, warns=warns)
         return none if reach < LEAST_REACH else again()
-    known = 1 - thing
-    smooth = blurred_within(pixels, known, SMOOTH_PX)
+    valid = 1 - thing
+    smooth = blurred_within(pixels, valid, SMOOTH_PX)
     usual = blurred(extrapolate(pixels, ground), SIDEWAYS * side / 4)
     change = ((smooth + DARKEST) / (usual + DARKEST)).log()
     darker = -change.mean(dim=1, keepdim=True)
     is_grey = (change + darker).abs().amax(dim=1, keepdim=True) < TINT
     least, darkest = DARKER
     may_be, faint = (
-        ((darker > limit) & (darker < darkest) & is_grey & (within > 0)).float() * known
+        ((darker > limit) & (darker < darkest) & is_grey & (within > 0)).float() * valid
         for limit in (least, FAINT)
     )
-    shadow = connected_to(thing, may_be) * known
+    shadow = connected_to(thing, may_be) * valid
     sides = [bool(shadow[..., column].any()) for column in (first, last)]
     if any(sides):
         if warns and reach == 1 and not all(sides):
@@ -375,7 +376,7 @@ def _soft_shadow(pixels: Tensor, thing: Tensor, *, reach: float = 1.0, warns: bo
 
 
 def connected_to(start: Tensor, through: Tensor) -> Tensor:
-    """Return `start` with what hangs together with it in a mask."""
+    """Return `start` with all pixels of the mask `through` that are connected to it."""
     mask, count = start, -1.0
     while float(mask.sum()) > count:
         count = float(mask.sum())

@@ -24,7 +24,6 @@ SLENDER, WIDE, STRAIGHT, STEEPEST, ALIKE = 1.3, 0.35, 0.02, 35.0, 0.97
 # Of bowls and bottles: the least intersection over union with the mirrored outline, by how much it
 # has to exceed that at other angles, and the side at which both are compared.
 MIRRORED, EXCEEDS, MIRROR_PX = 0.95, 0.1, 64
-
 # Of what lies, the least height over width in a photograph from above, and the shares of
 # its box that a round thing takes; a rectangle stands, as a book may.
 FROM_ABOVE, ROUND = 0.6, (0.7, 0.88)

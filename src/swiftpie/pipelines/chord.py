@@ -21,6 +21,7 @@ from swiftpie.errors import CapabilityError, InputError
 from swiftpie.imageio.images import mask_to_pil
 from swiftpie.masks import from_noise_difference
 from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.models.text import PromptPair
 from swiftpie.noise import (
     TRAIN_TIMESTEPS,
     Step,
@@ -35,15 +36,14 @@ from swiftpie.pipelines.denoise import Plan, check_latents, check_pixels, decode
 from swiftpie.pipelines.draw import acting_branches
 from swiftpie.pipelines.edit_region import (
     Canvas,
-    Compared,
     EditRegion,
     enter_canvas,
-    found_region,
     in_hole,
     joined,
+    mask_if_different,
     region_of,
-    says_the_same,
-    without_change,
+    warn_if_alike,
+    widened_region,
 )
 from swiftpie.pipelines.methods.chord import ChordForm, ChordOptions
 from swiftpie.pipelines.style import with_style
@@ -125,26 +125,25 @@ class ChordEdit:
     def region(self) -> EditRegion:
         """Where the picture changes: the given region, or where the prompts or the keyword act."""
         request, encoder, mask = self.choice.request, self.choice.components.text, self.mask
-        compared = prompts = Compared(encoder, (request.source_prompt, request.prompt))
+        contrast = prompts = PromptPair(encoder, (request.source_prompt, request.prompt))
         if mask is not None:
             draws_anew = request.identity is not None or request.has_style
-            mask = mask if draws_anew else without_change(self.choice, prompts, mask)
+            mask = mask if draws_anew else mask_if_different(self.choice, prompts, mask)
             return region_of(mask, self.canvas, like=self.latents)
         if request.keyword:
-            compared = Compared(encoder, ("", request.keyword))
+            contrast = PromptPair(encoder, ("", request.keyword))
         elif request.has_style:  # which is of all the picture
             mask = torch.full((1, 1, *self.canvas.full), 255, dtype=torch.uint8)
             return region_of(mask, self.canvas, like=self.latents)
-        if says_the_same(self.choice, compared):
+        if warn_if_alike(self.choice, contrast):
             mask = torch.zeros(1, 1, *self.canvas.full, dtype=torch.uint8)
             return region_of(mask, self.canvas, like=self.latents)
         pair, times = self.pairs[0], self.schedule.times[:1]
         if request.keyword:
-            pair = self.clean(self.latents, times, compared.prompts, shows=(0.0, 0.0))
-        found = from_noise_difference(*pair.split(1))
-        return region_of(
-            found_region(self.choice, found, self.canvas), self.canvas, like=self.latents
-        )
+            pair = self.clean(self.latents, times, contrast.prompts, shows=(0.0, 0.0))
+        latent = from_noise_difference(*pair.split(1))
+        mask = widened_region(self.choice, latent, self.canvas)
+        return region_of(mask, self.canvas, like=self.latents)
 
     @torch.no_grad()
     def shown(self) -> Image.Image:

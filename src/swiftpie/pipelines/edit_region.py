@@ -1,9 +1,7 @@
-"""The canvas on which networks see a picture, and the region of it that may change."""
+"""The canvas on which networks see a picture, and the region in which it may change."""
 
 import math
-import string
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -26,20 +24,16 @@ from swiftpie.imageio.images import (
     to_tensor,
 )
 from swiftpie.masks import HALF, Box, box_mask, feather, grow, hole_of, resize_mask, without_outside
-from swiftpie.models.text import PromptEncoder
+from swiftpie.models.text import PromptPair
 from swiftpie.pipelines.choose import Choice, Clock
 from swiftpie.pipelines.request import cells_of
 from swiftpie.pipelines.tasks import ChangingT, EditRequest, RepaintRequest
-from swiftpie.types import EditedImage, TextCondition
+from swiftpie.types import EditedImage
 from swiftpie.validation import PixelBox, Size
 
 FEATHER_SIDE_PX = 512  # longer side of a picture whose edges fade over `FEATHER_PX`
-
 NEAR_PX = 2  # on each side of a changed pixel: what is taken to change
 WINDOW = 2.0  # side of the window over the longer side of what changes
-
-ARTICLES = {"a", "an", "the"}
-ROUNDING = 1e-5  # A prompt's states are numbers of about 1.
 
 UNCHANGED = (
     "The prompts do not differ for this picture, so nothing in it will change. Give another "
@@ -55,29 +49,29 @@ UNCHANGED_INSIDE = (
 class Canvas:
     """The sizes of one picture, or of a part of it; padding is below and to the right."""
 
-    full: Size  # as given
-    content: Size  # The window's size, scaled.
+    full: Size  # height and width of the user's picture
+    content: Size  # size of the window, scaled
     padded: Size  # in whole latent cells, as the networks see it
-    window: PixelBox  # the part of the given picture on the canvas
+    window: PixelBox  # the part of the user's picture on the canvas
 
     def enter(self, image: Image.Image) -> Tensor:
         """Return pixels (1, 3, H, W) at the padded size; the last row and column are repeated."""
         size = (self.content[1], self.content[0])
-        shown = image.resize(size, Image.Resampling.BICUBIC, box=self.window)
-        return self._pad(to_tensor(shown))
+        part = image.resize(size, Image.Resampling.BICUBIC, box=self.window)
+        return self._pad(to_tensor(part))
 
     def enter_mask(self, mask: Tensor) -> Tensor:
         """Return a mask (1, 1, H, W) of the picture, in [0, 1] or of bytes, at the padded size."""
         return self._pad(resize_mask(from_8_bits(self.part_of(mask)), self.content))
 
-    def leave(self, drawn: Tensor, original: Image.Image) -> Image.Image:
-        """Return the given picture with what was drawn, (1, 3, H, W), in its window."""
+    def leave(self, drawing: Tensor, original: Image.Image) -> Image.Image:
+        """Return the user's picture with a drawing, (1, 3, H, W), in its window."""
         left, top, right, bottom = self.window
         size = (right - left, bottom - top)
         content = (0, 0, self.content[1], self.content[0])
         joined = original.copy()
-        shown = to_pil(drawn)[0].crop(content).resize(size, Image.Resampling.LANCZOS)
-        joined.paste(shown, (left, top))
+        part = to_pil(drawing)[0].crop(content).resize(size, Image.Resampling.LANCZOS)
+        joined.paste(part, (left, top))
         return joined
 
     def part_of(self, mask: Tensor) -> Tensor:
@@ -113,9 +107,9 @@ def canvas_for(
         around = square_around(changes, size, least_px=side_px)
         if 2 * (around[2] - around[0]) * (around[3] - around[1]) <= height * width:
             window = around
-    shown = (window[3] - window[1], window[2] - window[0])
-    scale = min(side_px / math.sqrt(shown[0] * shown[1]), MAX_SIDE_PX / max(shown))
-    content = (max(1, round(shown[0] * scale)), max(1, round(shown[1] * scale)))
+    height, width = window[3] - window[1], window[2] - window[0]
+    scale = min(side_px / math.sqrt(height * width), MAX_SIDE_PX / max(height, width))
+    content = (max(1, round(height * scale)), max(1, round(width * scale)))
     padded = tuple(math.ceil(max(side, MIN_SIDE_PX) / unit_px) * unit_px for side in content)
     return Canvas(full=size, content=content, padded=(padded[0], padded[1]), window=window)
 
@@ -138,7 +132,7 @@ def square_around(extent: PixelBox, size: Size, *, least_px: int) -> PixelBox:
     return columns[0], rows[0], columns[1], rows[1]
 
 
-def touched(mask: Tensor) -> PixelBox:
+def extent_or_whole(mask: Tensor) -> PixelBox:
     """Return the bounding box of a mask (1, 1, H, W) above 0; the whole picture if it is empty."""
     return extent_of(mask > 0) or (0, 0, mask.shape[3], mask.shape[2])
 
@@ -147,31 +141,8 @@ class EditRegion(NamedTuple):
     """Where a picture may change."""
 
     latent: Tensor  # (1, 1, h, w) for attention, on the canvas
-    # (1, 1, H, W) on the given picture; bytes, so that a saved mask repeats the same edit
+    # (1, 1, H, W) on the user's picture; bytes, so that a saved mask repeats the same edit
     pixels: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Compared:
-    """Two prompts about one picture, which are encoded once, where that is needed first."""
-
-    encoder: PromptEncoder
-    prompts: tuple[str, str]  # what the picture shows before and after the edit
-
-    @cached_property
-    def text(self) -> TextCondition:
-        """Both prompts, a row each."""
-        return self.encoder.encode(list(self.prompts))
-
-    @cached_property
-    def are_alike(self) -> bool:
-        """Whether they have the same words, or the same encoding."""
-        first, second = (_words(prompt) for prompt in self.prompts)
-        if first == second:
-            return True
-        text = self.text
-        states = text.hidden_states * text.attention_mask.to(text.hidden_states)[..., None]
-        return torch.allclose(states[0], states[1], atol=ROUNDING)
 
 
 def given_mask(mask: object, size: Size) -> Tensor:
@@ -184,7 +155,7 @@ def given_mask(mask: object, size: Size) -> Tensor:
     """
     height, width = size
     if isinstance(mask, tuple):
-        given = box_mask(mask, height=height, width=width)
+        pixels = box_mask(mask, height=height, width=width)
     else:
         assert isinstance(mask, Tensor), "`Session.resolved` opens files before they are drawn"
         if mask.ndim != 4 or mask.shape[:2] != (1, 1):
@@ -192,8 +163,8 @@ def given_mask(mask: object, size: Size) -> Tensor:
                 f"The mask has shape {tuple(mask.shape)}; it must be (1, 1, H, W). Add the missing "
                 "axes."
             )
-        given = resize_mask(mask.float().cpu(), (height, width))
-    return without_outside(in_8_bits(given))
+        pixels = resize_mask(mask.float().cpu(), (height, width))
+    return without_outside(in_8_bits(pixels))
 
 
 def joined(
@@ -201,13 +172,13 @@ def joined(
     edited: Image.Image,
     region: Tensor,
     clock: Clock,
-    **more: Any,  # noqa: ANN401 - the other fields
+    **fields: Any,  # noqa: ANN401 - the other fields of the edit
 ) -> EditedImage:
     """Return an edit whose drawing shows in a `region` (1, 1, H, W) of bytes."""
     blend = blend_mask(region)
     image = Image.composite(edited, original, blend)
     clock.end_stage("join")
-    return EditedImage(image, edited, blend, mask_to_pil(region)[0], **more)
+    return EditedImage(image, edited, blend, mask_to_pil(region)[0], **fields)
 
 
 def where_changed(before: Image.Image, after: Image.Image, *, least: int = 1) -> Tensor:
@@ -225,17 +196,17 @@ def blend_mask(mask: Tensor) -> Image.Image:
     return Image.fromarray(torch.minimum(soft, in_8_bits(mask))[0, 0].cpu().numpy())
 
 
-def says_the_same(choice: Choice[EditRequest], compared: Compared) -> bool:
-    """Whether two prompts say the same, so that no region can be found; a warning says so."""
-    if compared.are_alike:
+def warn_if_alike(choice: Choice[EditRequest], pair: PromptPair) -> bool:
+    """Return whether two prompts say the same, so that they show no region, and warn of that."""
+    if pair.are_alike:
         choice.warn(UNCHANGED)
-    return compared.are_alike
+    return pair.are_alike
 
 
-def found_region(
+def widened_region(
     choice: Choice[EditRequest], latent: Tensor, canvas: Canvas, reach_px: int = 0
 ) -> Tensor:
-    """Return a region that was found in latents (1, 1, h, w) on the given picture, as bytes.
+    """Return a region of the user's picture, as bytes, for one in latents (1, 1, h, w).
 
     It is widened by `reach_px`, by default a cell, so that its soft edge lies around it.
     """
@@ -253,21 +224,15 @@ def region_of(pixels: Tensor, canvas: Canvas, *, like: Tensor) -> EditRegion:
     return EditRegion(latent.to(like), pixels)
 
 
-def without_change(choice: Choice[EditRequest], compared: Compared, mask: Tensor) -> Tensor:
+def mask_if_different(choice: Choice[EditRequest], pair: PromptPair, mask: Tensor) -> Tensor:
     """Return `mask`, or an empty one and a warning if the two prompts say the same.
 
     A source prompt without words says nothing about the picture, so the mask is redrawn.
     """
-    if not compared.prompts[0].strip() or not compared.are_alike:
+    if not pair.prompts[0].strip() or not pair.are_alike:
         return mask
     choice.warn(UNCHANGED_INSIDE)
     return torch.zeros_like(mask)
-
-
-def _words(prompt: str) -> list[str]:
-    # Articles, capitals and punctuation do not change a picture.
-    words = [word.strip(string.punctuation) for word in prompt.casefold().split()]
-    return [word for word in words if word and word not in ARTICLES]
 
 
 def enter_canvas(
@@ -281,7 +246,7 @@ def enter_canvas(
     mask = None if request.mask is None else given_mask(request.mask, size)
     # A model that sees what stays composes whole pictures; in a window it would draw another one.
     composes = components.family.sees_what_stays
-    changes = None if mask is None or composes else touched(mask)
+    changes = None if mask is None or composes else extent_or_whole(mask)
     unit_px = 2 * preset.latent_cell_px
     return original, mask, canvas_for(size, side_px=side_px, unit_px=unit_px, changes=changes)
 
@@ -299,14 +264,14 @@ def in_hole(request: ChangingT) -> ChangingT:
 
 
 def with_transparency(request: EditRequest | RepaintRequest, result: EditedImage) -> EditedImage:
-    """Restore the original alpha channel; what is drawn into holes of the region is opaque."""
+    """Return an edit with the original alpha channel; holes that are drawn in become opaque."""
     if alpha_of(request.picture) is None:
         return result
     alpha = request.picture.getchannel("A")
     if isinstance(request, RepaintRequest) or request.mask is not None:
-        drawn = result.region.point(lambda value: 255 * (value > 0))
+        region = result.region.point(lambda value: 255 * (value > 0))
         hole = alpha.point(lambda value: 255 * (value <= 255 * HALF))
-        alpha = ImageChops.lighter(alpha, ImageChops.darker(hole, drawn))
+        alpha = ImageChops.lighter(alpha, ImageChops.darker(hole, region))
     image, edited = result.image.copy(), result.edited.copy()
     image.putalpha(alpha)
     edited.putalpha(alpha)

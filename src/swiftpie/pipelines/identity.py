@@ -60,27 +60,27 @@ def encode_identity(
         NoSubject: No picture shows a subject; one of several is left out.
     """
     check_references(len(images))
-    given = masks if masks is not None else [None] * len(images)
-    for mask in given:
+    image_masks = masks if masks is not None else [None] * len(images)
+    for mask in image_masks:
         if mask is not None:
             check_mask(mask)
-    how = searches if searches is not None else [ANYWHERE] * len(images)
+    image_searches = searches if searches is not None else [ANYWHERE] * len(images)
     size_px, large = components.preset.image_size_px, None
     frames, left_out = list[Frame](), list[int]()
-    rows = zip(images, given, how, names or [""] * len(images), strict=True)
+    rows = zip(images, image_masks, image_searches, names or [""] * len(images), strict=True)
     for number, (image, mask, search, name) in enumerate(rows, start=1):
         is_square = mask is None and search.is_whole and not components.family.shows_own_pixels
-        shown = middle_square(image) if is_square else image  # as image encoders were trained
+        picture = middle_square(image) if is_square else image  # as image encoders were trained
         try:
-            found = crop_subject(shown, mask, search, name=name)
+            crop = crop_subject(picture, mask, search, name=name)
         except NoSubject:
             if len(images) == 1:
                 raise
             left_out.append(number)
             continue
         if not frames and components.family.shows_own_pixels:  # others place no pixels
-            large = large_frame(found, size_px)
-        frames.append(frame_of(found, size_px))
+            large = large_frame(crop, size_px)
+        frames.append(frame_of(crop, size_px))
     if not frames:
         raise NoSubject(
             f"None of the {len(images)} pictures shows a subject that stands out.",
@@ -134,9 +134,9 @@ def whole_picture_identity(components: Components, image: Image.Image) -> Identi
     return appearance_of_frame(components, pixels, torch.ones_like(pixels[:, :1]))
 
 
-def aligned_crop(chosen: ChosenFace) -> Image.Image:
+def aligned_crop(choice: ChosenFace) -> Image.Image:
     """Return a face upright and centred, as large as image encoders see it."""
-    return align(chosen.image, chosen.face.landmarks.astype(np.float64), side_px=FACE_CROP_PX)
+    return align(choice.image, choice.face.landmarks.astype(np.float64), side_px=FACE_CROP_PX)
 
 
 @torch.no_grad()
@@ -179,9 +179,9 @@ def face_identity(
         rows.append(encoder(pixels, mask, vector[None].to(device)))
         small = F.interpolate(picture, size=(side, side), mode="bicubic", antialias=True)
         frames.append(small.clamp(-1, 1))
-    tokens, shown = torch.cat(rows), torch.cat(frames).to(device)
-    mask = torch.full_like(shown[:, :1], is_seen)
-    return replace(_semantic_identity(components, tokens, shown, mask), is_face=True)
+    tokens, pictures_seen = torch.cat(rows), torch.cat(frames).to(device)
+    mask = torch.full_like(pictures_seen[:, :1], is_seen)
+    return replace(_semantic_identity(components, tokens, pictures_seen, mask), is_face=True)
 
 
 def found_or_given(
@@ -221,18 +221,18 @@ def crop_subject(
     image: Image.Image, mask: Tensor | None, search: Search = ANYWHERE, *, name: str = ""
 ) -> SubjectCrop:
     """Find the subject at `mask` (1, 1, H, W) in [0, 1], or as `search` says if that is None."""
-    found = found_or_given(image, mask, search, name=name)
-    fill = 1.0 if found.how.way is CutoutMethod.NONE else SUBJECT_FILL
-    pixels, cover = crop_square(image, found.mask, fill=fill)
-    if found.how.way is CutoutMethod.TRANSPARENCY:  # often cropped to the subject
-        return SubjectCrop(pixels, cover, fill, found.how)
-    if found.how.way in OUTLINES:
+    subject = found_or_given(image, mask, search, name=name)
+    fill = 1.0 if subject.how.way is CutoutMethod.NONE else SUBJECT_FILL
+    pixels, cover = crop_square(image, subject.mask, fill=fill)
+    if subject.how.way is CutoutMethod.TRANSPARENCY:  # often cropped to the subject
+        return SubjectCrop(pixels, cover, fill, subject.how)
+    if subject.how.way in OUTLINES:
         cover = unmixed(pixels, cover)
-    *others, is_cut = cuts = _cut_at(found.mask)
+    *cuts_at_sides, is_cut = cuts = _cut_at(subject.mask)
     pixels = own_colours(pixels if is_cut else without_bounce(pixels, cover), cover)
     # What reaches all four borders is a picture that was cropped to it, or a whole one.
-    cut_at = "" if all(cuts) else " ".join(itertools.compress(BORDERS, others))
-    return SubjectCrop(pixels, cover, fill, found.how._replace(is_cut=is_cut, cut_at=cut_at))
+    cut_at = "" if all(cuts) else " ".join(itertools.compress(BORDERS, cuts_at_sides))
+    return SubjectCrop(pixels, cover, fill, subject.how._replace(is_cut=is_cut, cut_at=cut_at))
 
 
 def _cut_at(mask: Tensor) -> list[bool]:
@@ -244,22 +244,22 @@ def _cut_at(mask: Tensor) -> list[bool]:
     return [bool(rim.sum() > least) for rim, least in zip(rims, sides, strict=True)]
 
 
-def frame_of(found: SubjectCrop, size_px: int) -> Frame:
+def frame_of(crop: SubjectCrop, size_px: int) -> Frame:
     """Cut the subject out; a whole picture fills the frame instead, without any margin."""
-    pixels, mask = fit_square(found.pixels, found.mask, size_px=size_px, fill=found.fill)
-    return Frame(pixels * mask, mask, found.how)
+    pixels, mask = fit_square(crop.pixels, crop.mask, size_px=size_px, fill=crop.fill)
+    return Frame(pixels * mask, mask, crop.how)
 
 
-def large_frame(found: SubjectCrop, size_px: int) -> Tensor | None:
+def large_frame(crop: SubjectCrop, size_px: int) -> Tensor | None:
     """Return the frame (1, 4, S', S') in 8 bit, premultiplied, as large as the picture shows it.
 
     None if that is no larger than `size_px`.
     """
-    side = min(side_px(found.mask, found.fill), LARGE_PX)
+    side = min(side_px(crop.mask, crop.fill), LARGE_PX)
     if side <= size_px:
         return None
-    lit = (found.pixels + 1) / 2 * found.mask  # before it is shrunk, or the ground would shine in
-    return in_8_bits(torch.cat(fit_square(lit, found.mask, size_px=side, fill=found.fill), dim=1))
+    colours = (crop.pixels + 1) / 2 * crop.mask  # before it is shrunk, or the ground would shine in
+    return in_8_bits(torch.cat(fit_square(colours, crop.mask, size_px=side, fill=crop.fill), dim=1))
 
 
 def _semantic_identity(
@@ -285,12 +285,12 @@ def _identity_of_crops(components: Components, crops: Sequence[Image.Image]) -> 
 
 
 def _checked_vectors(embedding: Tensor | NDArray[np.float32], width: int) -> Tensor:
-    given = torch.as_tensor(embedding)
-    vectors = given[None] if given.ndim == 1 else given
+    numbers = torch.as_tensor(embedding)
+    vectors = numbers[None] if numbers.ndim == 1 else numbers
     is_one_person = vectors.ndim == 2 and 1 <= len(vectors) <= MAX_REFERENCES
     if not is_one_person or vectors.shape[1] != width:
         raise InputError(
-            f"A face embedding of shape {tuple(given.shape)} was given. This adapter needs 1 "
+            f"A face embedding of shape {tuple(numbers.shape)} was given. This adapter needs 1 "
             f"to {MAX_REFERENCES} vectors of {width} numbers. Use the face recogniser that it was "
             "trained with."
         )

@@ -18,7 +18,7 @@ from swiftpie.imageio.images import as_rgb, bounding_box, in_unit, mask_to_pil, 
 from swiftpie.library import subject_library
 from swiftpie.masks import Box, hole_of, resize_mask, subject_extent
 from swiftpie.noise import draw_step_noise
-from swiftpie.photo.filling import BAND_PX, OnBand
+from swiftpie.photo.compositing import BAND_PX, OnBand
 from swiftpie.photo.ground import box_on_ground, own_height
 from swiftpie.photo.removal import ends_with_thing, removal_of
 from swiftpie.photo.search import Search
@@ -27,10 +27,10 @@ from swiftpie.pipelines.choose import Choice, Clock
 from swiftpie.pipelines.edit_region import (
     Canvas,
     blend_mask,
+    extent_or_whole,
     given_mask,
     in_hole,
     square_around,
-    touched,
     where_changed,
 )
 from swiftpie.pipelines.request import cells_of
@@ -110,8 +110,9 @@ def insertion_of(choice: Choice[RepaintRequest], *, side_px: int | None = None) 
     if subject is not None:
         left, top, right, bottom = _room_for(subject.box, size)
         room[..., top:bottom, left:right] = 255
-    side_px = side_px or components.preset.image_size_px
-    window = square_around(touched(room), size, least_px=side_px)
+    preset_px = components.preset.image_size_px
+    side_px = side_px or preset_px
+    window = square_around(extent_or_whole(room), size, least_px=side_px)
     shown = (window[3] - window[1], window[2] - window[0])
     content = tuple(max(1, round(length * side_px / max(shown))) for length in shown)
     canvas = Canvas(size, (content[0], content[1]), (side_px, side_px), window)
@@ -123,11 +124,9 @@ def insertion_of(choice: Choice[RepaintRequest], *, side_px: int | None = None) 
     return Insertion(
         *(request, original, gone, subject, room, canvas, pixels, changes),
         cells=cells_of(components.preset, canvas.padded),
-        patch=_around(touched(room), window),
+        patch=_around(extent_or_whole(room), window),
         # As large whatever comes there, so that what can be removed can be replaced.
-        hole=square_around(touched(gone), size, least_px=components.preset.image_size_px)
-        if gone.any()
-        else None,
+        hole=square_around(extent_or_whole(gone), size, least_px=preset_px) if gone.any() else None,
     )
 
 
@@ -140,18 +139,15 @@ def _subject_of(
         return None
     if box is not None:
         return InsertedSubject(identity, box)
-    is_free = request.view is None
-    posture = posture_of(identity, request.prompt) if is_free else AS_SHOWN
+    posture = posture_of(identity, request.prompt) if request.view is None else AS_SHOWN
     box = proposed_box(original, identity, request.prompt, posture, warn=choice.warn)
     return InsertedSubject(identity, box, posture)
 
 
 def noise_of(components: Components, insertion: Insertion) -> Tensor:
     """Return the noise of a drawing in the window and of its steps, (n, 1, C, h, w)."""
-    shape, count = (
-        (components.preset.latent_channels, *insertion.cells),
-        components.schedule.num_draws,
-    )
+    shape = (components.preset.latent_channels, *insertion.cells)
+    count = components.schedule.num_draws
     return draw_step_noise([insertion.request.seed], shape, count=count).to(insertion.pixels)
 
 

@@ -14,20 +14,20 @@ from swiftpie.errors import CapabilityError, InputError
 from swiftpie.imageio.images import as_rgb, mask_to_pil
 from swiftpie.masks import from_noise_difference
 from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.models.text import PromptPair
 from swiftpie.noise import add_noise, draw_noise, draw_step_noise
 from swiftpie.pipelines.choose import Choice, Clock, resolved_scales
 from swiftpie.pipelines.denoise import Plan, Prepared
 from swiftpie.pipelines.edit_region import (
     Canvas,
-    Compared,
     EditRegion,
     enter_canvas,
-    found_region,
     in_hole,
     joined,
+    mask_if_different,
     region_of,
-    says_the_same,
-    without_change,
+    warn_if_alike,
+    widened_region,
 )
 from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.pipelines.methods.inversion import EditStart, InversionOptions, SelfMask, mode_of
@@ -62,8 +62,8 @@ class InversionInput(NamedTuple):
     canvas: Canvas
     pixels: Tensor  # (1, 3, H, W) in [-1, 1], on the canvas
     latents: Tensor  # (1, C, h, w)
-    prompts: Compared  # What the picture shows before and after.
-    compared: Compared  # those whose difference says what changes
+    prompts: PromptPair  # What the picture shows before and after.
+    contrast: PromptPair  # those whose difference says what changes
     mask: Tensor | None  # (1, 1, H, W) of bytes, if it is known what changes
 
 
@@ -107,14 +107,14 @@ def prepare_edit(
     else:
         latents = components.autoencoder.encode(pixels)
     clock.end_stage("encode")
-    prompts = Compared(components.text, (request.source_prompt, request.prompt))
+    prompts = PromptPair(components.text, (request.source_prompt, request.prompt))
     if mask is not None and request.identity is None and settings.variation == 0:
-        mask = without_change(choice, prompts, mask)
+        mask = mask_if_different(choice, prompts, mask)
     keyword = request.keyword
-    compared = Compared(prompts.encoder, ("", keyword)) if keyword else prompts
-    if mask is None and says_the_same(choice, compared):
+    contrast = PromptPair(prompts.encoder, ("", keyword)) if keyword else prompts
+    if mask is None and warn_if_alike(choice, contrast):
         mask = torch.zeros(1, 1, *canvas.full, dtype=torch.uint8)
-    shown = InversionInput(original, canvas, pixels, latents, prompts, compared, mask)
+    shown = InversionInput(original, canvas, pixels, latents, prompts, contrast, mask)
     noise, region, condition = (invert or _invert)(choice, shown)
     text = prompts.text if is_released else components.text.encode([request.prompt])
     rows, schedule = len(text.pooled), components.schedule
@@ -153,9 +153,9 @@ def _invert(choice: Choice[EditRequest], shown: InversionInput) -> Inverted:
     """
     components, request = choice.components, choice.request
     latents, mask, prompts = shown.latents, shown.mask, shown.prompts
-    source, pair = prompts.prompts[0], shown.compared.prompts
+    source, pair = prompts.prompts[0], shown.contrast.prompts
     wanted = tuple(dict.fromkeys([source] if mask is not None else [source, *pair]))
-    text = shown.compared.text if wanted == pair else prompts.encoder.encode(list(wanted))
+    text = shown.contrast.text if wanted == pair else prompts.encoder.encode(list(wanted))
     behind = components.inverter()(latents.expand(len(wanted), -1, -1, -1), text)
     noise = dict(zip(wanted, behind.split(1), strict=True))
     if mask is None:
@@ -180,7 +180,7 @@ def guided_region(
     """Return where the noise of two prompts differs: SwiftEdit's self-guided mask."""
     is_soft = choice.request.settings.of(InversionOptions).self_mask is SelfMask.SOFT
     latent = from_noise_difference(source_noise, noise, is_soft=is_soft)
-    return EditRegion(latent, found_region(choice, latent, canvas))
+    return EditRegion(latent, widened_region(choice, latent, canvas))
 
 
 def finish_edit(

@@ -30,7 +30,7 @@ from swiftpie.imageio.images import bounding_box
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import predict_clean
-from swiftpie.photo.filling import blurred
+from swiftpie.photo.compositing import blurred
 from swiftpie.pipelines.choose import Clock
 from swiftpie.pipelines.denoise import Prepared, decode, denoise
 from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, Subject

@@ -143,8 +143,8 @@ def _falling(fields: Tensor, view: PixelRows, layer: Precipitation) -> Tensor:
     """Return the coverage by flakes or drops, at most one in each cell of a lattice."""
     count, channel, radius = layer[:3]
     side = CELLS // count
-    chosen = fields[:, [channel, 1, 2]]
-    size, right, down = (F.avg_pool2d(chosen, side) * side)[0]
+    channels = fields[:, [channel, 1, 2]]
+    size, right, down = (F.avg_pool2d(channels, side) * side)[0]
     reach = (0.6 + 0.4 * torch.tanh(size - LEAST_FLAKE)) * (size > LEAST_FLAKE)
     lattice = torch.stack([reach.square(), torch.tanh(right), torch.tanh(down)])
     x, y = (count * place for place in view.places(fields))
@@ -179,8 +179,8 @@ def _in_cells(lattice: Tensor, x: Tensor, y: Tensor) -> Tensor:
     count = lattice.shape[-1]
     row, column = ((place - count * (place / count).floor()).int() for place in (y, x))
     cell = (row * count + column).clamp(0, count * count - 1)  # by rounding it may be one further
-    found = lattice.flatten(-2).index_select(-1, cell.flatten())
-    return found.unflatten(-1, (cell.shape[-2], cell.shape[-1]))
+    values = lattice.flatten(-2).index_select(-1, cell.flatten())
+    return values.unflatten(-1, (cell.shape[-2], cell.shape[-1]))
 
 
 def _tent(places: Tensor) -> Tensor:

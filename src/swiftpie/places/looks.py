@@ -57,7 +57,7 @@ def recolour(frame: Tensor, colours: Sequence[str], *, features: bool = True) ->
 
 
 def remake(
-    frame: Tensor, normals: Tensor, materials: Sequence[str], known: "Mapping[str, Material]"
+    frame: Tensor, normals: Tensor, materials: Sequence[str], table: "Mapping[str, Material]"
 ) -> Tensor:
     """Return `frame` (B, 4, H, W), premultiplied, as if it were made of something.
 
@@ -66,14 +66,14 @@ def remake(
     Args:
         frame: Reference frames.
         normals: Unit vectors (B, 3, h, w) of the relief: x right, y down, z to the viewer.
-        materials: A name of the `known` ones for each row, or "none", which changes nothing.
-        known: What draws each material.
+        materials: A name of the `table` for each row, or "none", which changes nothing.
+        table: What draws each material.
     """
-    made = frame.clone()
+    result = frame.clone()
     for name in {*materials} - {"none"}:
         rows = [row for row, material in enumerate(materials) if material == name]
-        made[rows] = known[name](Form(frame[rows], normals[rows]))
-    return made
+        result[rows] = table[name](Form(frame[rows], normals[rows]))
+    return result
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ class ToneCurve:
     def luminance(self) -> Tensor:
         """The luminance (B, 1, H, W) in [0, 1], not premultiplied."""
         weights = self.frame.new_tensor(_LUMINANCE).view(1, 1, 3)
-        shown = (weights @ self.frame[:, :3].flatten(2)).view_as(self.alpha)
-        return shown / self.alpha.clamp_min(1 / 255)
+        premultiplied = (weights @ self.frame[:, :3].flatten(2)).view_as(self.alpha)
+        return premultiplied / self.alpha.clamp_min(1 / 255)
 
     @cached_property
     def body(self) -> Tensor:
@@ -150,9 +150,9 @@ def _recolour(frame: Tensor, names: list[str], *, features: bool) -> Tensor:
     keep = features * feature * smoothstep(_KEPT_SHARE, _KEPT_SHARE / 2, share)
     if "black" in names:
         keep = keep * (1 - is_black * (tone < 0))
-    own = frame[:, :3] - alpha * tones.luminance
+    old_colours = frame[:, :3] - alpha * tones.luminance
     chroma = frame.new_tensor([_OWN_CHROMA / (1 + 3 * (name in _NEUTRAL)) for name in names])
-    dyed = (dyed + chroma.view(-1, 1, 1, 1) * own).clamp_min(0)
+    dyed = (dyed + chroma.view(-1, 1, 1, 1) * old_colours).clamp_min(0)
     return torch.cat([torch.lerp(dyed, frame[:, :3], keep).minimum(alpha), alpha], dim=1)
 
 

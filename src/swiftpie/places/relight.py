@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from swiftpie.backbones.components import run_network
 from swiftpie.imageio.images import as_rgb, luma, to_pil, to_tensor
 from swiftpie.lexicon import AUTUMN, NIGHT, PLAIN, WEATHERS, WINTER, SceneSetting
-from swiftpie.photo.filling import OnBand
+from swiftpie.photo.compositing import OnBand
 from swiftpie.places.fields import PixelRows, draw_weather
 from swiftpie.places.looks import smoothstep
 from swiftpie.places.scene_network import scene_relighter
@@ -201,10 +201,10 @@ def without_lamps(before: Tensor, after: Tensor) -> Tensor:
     expected = apply_maps(_everywhere(_whole_map(before, after)), before)
     excess = after - expected
     warmer = (excess[:, :1] - excess[:, 2:]) / 2
-    lit = ((torch.maximum(luma(excess), warmer) - LAMP) / (2 * LAMP)).clamp(0, 1)
-    lit = F.max_pool2d(lit, 2 * HALO_PX + 1, stride=1, padding=HALO_PX)
-    lit = F.avg_pool2d(F.pad(lit, (HALO_PX,) * 4, mode="replicate"), 2 * HALO_PX + 1, stride=1)
-    return torch.lerp(after, expected, lit)
+    lamps = ((torch.maximum(luma(excess), warmer) - LAMP) / (2 * LAMP)).clamp(0, 1)
+    lamps = F.max_pool2d(lamps, 2 * HALO_PX + 1, stride=1, padding=HALO_PX)
+    lamps = F.avg_pool2d(F.pad(lamps, (HALO_PX,) * 4, mode="replicate"), 2 * HALO_PX + 1, stride=1)
+    return torch.lerp(after, expected, lamps)
 
 
 def meant_change(before: Tensor, after: Tensor) -> Tensor:
@@ -228,21 +228,21 @@ def meant_change(before: Tensor, after: Tensor) -> Tensor:
 
 def apply_maps(maps: Tensor, pixels: Tensor) -> Tensor:
     """Return pixels (1, 3, h, w) with their colours changed by maps (1, 12, h, w)."""
-    factors, made = maps[:, :9].unflatten(1, (3, 3)), maps[:, 9:]
+    factors, result = maps[:, :9].unflatten(1, (3, 3)), maps[:, 9:]
     for colour, plane in enumerate(pixels.split(1, dim=1)):
-        made = torch.addcmul(made, factors[:, :, colour], plane)
-    return made
+        result = torch.addcmul(result, factors[:, :, colour], plane)
+    return result
 
 
 def _whole_map(before: Tensor, after: Tensor) -> Tensor:
     """Return the affine map of colour (3, 4) that best makes `after` of `before`."""
     # In double precision, because the last bits of a sum depend on where its numbers lie in memory.
-    colours, wanted = before[0].flatten(1).double(), after[0].flatten(1).double()
-    mean, wanted_mean = (plane.mean(dim=1, keepdim=True) for plane in (colours, wanted))
+    colours, targets = before[0].flatten(1).double(), after[0].flatten(1).double()
+    mean, target_mean = (plane.mean(dim=1, keepdim=True) for plane in (colours, targets))
     apart = colours - mean
     shares = apart.T / apart.shape[1]
-    factors = _solved(apart @ shares, (wanted - wanted_mean) @ shares, ridge=ROUNDED)
-    return torch.cat([factors, wanted_mean - factors @ mean], dim=1).to(before)
+    factors = _solved(apart @ shares, (targets - target_mean) @ shares, ridge=ROUNDED)
+    return torch.cat([factors, target_mean - factors @ mean], dim=1).to(before)
 
 
 def _solved(spread: Tensor, shared: Tensor, *, ridge: float) -> Tensor:
@@ -294,14 +294,14 @@ def _smooth(values: Tensor) -> Tensor:
 def _window_sums(values: Tensor, axis: int) -> Tensor:
     """Return the sums of `2 * RADIUS + 1` neighbours along an axis, which gets so much shorter."""
     # Windows that double are added up, an eighth of the work of pooling.
-    side, done, windows = 2 * RADIUS + 1, 0, values
+    side, start, windows = 2 * RADIUS + 1, 0, values
     count = values.shape[axis] - side + 1
-    found = torch.zeros_like(values.narrow(axis, 0, count))
+    sums = torch.zeros_like(values.narrow(axis, 0, count))
     for bit in range(side.bit_length()):
         if bit:
             rest = windows.shape[axis] - 2 ** (bit - 1)
             windows = windows.narrow(axis, 0, rest) + windows.narrow(axis, -rest, rest)
         if side >> bit & 1:
-            found += windows.narrow(axis, done, count)
-            done += 2**bit
-    return found
+            sums += windows.narrow(axis, start, count)
+            start += 2**bit
+    return sums

@@ -71,21 +71,21 @@ class SceneRow(NamedTuple):
 
     def how_far(self, time: int) -> float:
         """Return how far it is that time of day, in [0, 1]."""
-        own = float(self.reading.shown_setting.time == time)
-        return own + self.then[1] * (self.then[0].how_far(time) - own) if self.then else own
+        share = float(self.reading.shown_setting.time == time)
+        return share + self.then[1] * (self.then[0].how_far(time) - share) if self.then else share
 
     def finished(self, picture: Tensor, *, subjects: Tensor | None = None) -> Tensor:
         """Return a picture of bytes (1, 3, H, W) behind the weather.
 
         Less of the fog is before `subjects`, bytes (1, 1, H, W).
         """
-        seen = self.in_the_air(picture, subjects)
+        result = self.in_the_air(picture, subjects)
         if self.then is not None:
             after, share = self.then
-            next_seen = after.in_the_air(picture, subjects)
-            if seen is not next_seen:
-                seen = torch.lerp(from_bytes(seen), from_bytes(next_seen), share)
-        return in_bytes(seen)
+            next_state = after.in_the_air(picture, subjects)
+            if result is not next_state:
+                result = torch.lerp(from_bytes(result), from_bytes(next_state), share)
+        return in_bytes(result)
 
     def in_the_air(self, picture: Tensor, subjects: Tensor | None) -> Tensor:
         """Return a picture behind the weather of this state alone, in [-1, 1]; see `finished`."""
@@ -93,10 +93,10 @@ class SceneRow(NamedTuple):
         if setting.weather not in DRAWN_WEATHERS:
             return picture
         clear = from_bytes(picture)
-        seen = weathered(clear, setting, noise=self.noise, is_photo=self.is_photo)
+        result = weathered(clear, setting, noise=self.noise, is_photo=self.is_photo)
         if subjects is not None and self.is_photo and setting.weather == FOG:
-            seen = torch.lerp(seen, clear, CLEARER * from_8_bits(subjects))
-        return seen
+            result = torch.lerp(result, clear, CLEARER * from_8_bits(subjects))
+        return result
 
 
 def prepare_insertions(choice: Choice[PersonalizeRequest]) -> Plan:
@@ -286,9 +286,9 @@ def _out_of_focus(place: Image.Image, horizon: float) -> Image.Image:
     across = torch.arange(-reach, reach + 1.0)
     discs = (steps[:, None, None] + 0.5 - torch.hypot(across, across[:, None])).clamp(0, 1)
     light = F.pad(to_bytes(small).div(255).pow(GAMMA), (reach,) * 4, mode="replicate")
-    seen = F.conv2d(light.transpose(0, 1), (discs / discs.sum((1, 2), keepdim=True))[:, None])
+    blurs = F.conv2d(light.transpose(0, 1), (discs / discs.sum((1, 2), keepdim=True))[:, None])
     parts = (1 - (radius - steps[:, None]).abs() / (steps[1] - steps[0])).clamp_min(0)
-    soft = (seen * parts[:, :, None]).sum(dim=1).clamp(0, 1).pow(1 / GAMMA)
+    soft = (blurs * parts[:, :, None]).sum(dim=1).clamp(0, 1).pow(1 / GAMMA)
     return to_pil(2 * soft[None] - 1)[0].resize(place.size, Image.Resampling.BICUBIC)
 
 

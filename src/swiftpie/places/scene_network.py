@@ -101,7 +101,7 @@ class SceneNetwork(Network):
         setting = torch.cat(
             [embed(number) for embed, number in zip(self.setting, condition, strict=True)], dim=1
         )
-        seen = torch.cat(
+        inputs = torch.cat(
             [
                 latents,
                 noise,
@@ -113,7 +113,7 @@ class SceneNetwork(Network):
             dim=1,
         )
         smooth = self.unet(
-            seen.contiguous(memory_format=torch.channels_last),
+            inputs.contiguous(memory_format=torch.channels_last),
             999,
             self.place_token(condition.place)[:, None],
             class_labels=torch.cat([noise_statistics(noise), setting], dim=1),
@@ -157,8 +157,8 @@ class Relighter(nn.Module):
             numbers: The fields of a `SceneCondition`, (B,) each.
         """
         latents = self.autoencoder.encode(reference.contiguous(memory_format=torch.channels_last))
-        drawn: Tensor = self.network(noise, reference, latents, SceneCondition(*numbers))
-        return drawn.clamp(-1, 1)
+        pictures: Tensor = self.network(noise, reference, latents, SceneCondition(*numbers))
+        return pictures.clamp(-1, 1)
 
 
 @cache
@@ -174,9 +174,9 @@ def scene_relighter() -> Relighter:
 
 def pixel_phases(rows: int, columns: int, *, like: Tensor) -> Tensor:
     """Return waves (1, 4 n, rows, columns), n of `PHASES` a side, that tell pixels apart."""
-    found = []
+    waves = []
     for places in (centres(columns, like), centres(rows, like)[:, None]):
         for count in PHASES:
             angle = (2 * math.pi * count * places).expand(rows, columns)
-            found += [angle.sin(), angle.cos()]
-    return torch.stack(found)[None].to(like)
+            waves += [angle.sin(), angle.cos()]
+    return torch.stack(waves)[None].to(like)

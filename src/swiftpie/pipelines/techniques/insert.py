@@ -8,7 +8,7 @@ from swiftpie.errors import CapabilityError
 from swiftpie.imageio.images import extrapolate, in_unit, to_pil
 from swiftpie.masks import resize_mask
 from swiftpie.noise import add_noise
-from swiftpie.photo.filling import CanvasDrawing, draw_over, without_model_error
+from swiftpie.photo.compositing import CanvasDrawing, draw_over, without_model_error
 from swiftpie.pipelines.choose import Choice, Clock, Technique, resolved_scales
 from swiftpie.pipelines.denoise import Plan, Prepared
 from swiftpie.pipelines.identity import whole_picture_identity
@@ -75,10 +75,10 @@ def _drawing(insertion: Insertion, clock: Clock, drawn: DecodedImages) -> Tensor
     """Return the patch with the drawing in it, (1, 3, H, W) in [0, 1]."""
     patch, changes = patch_of(insertion, clock), insertion.changes.float().cpu()
     before, after = (in_unit(part.float().cpu()) for part in (insertion.pixels, drawn.pixels))
-    drawing = CanvasDrawing(before, after, after, changes, torch.zeros_like(changes))
+    drawing = CanvasDrawing(before, after, after, changes)
     return draw_over(
         *(patch.pixels, without_model_error(drawing).alone),
-        gone=patch.gone,
+        hole=patch.gone,
         place=patch.place,
         seed=insertion.request.seed,
         on_band=clock.check,
