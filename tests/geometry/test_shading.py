@@ -172,16 +172,16 @@ def test_low_parts_lose_more_of_the_hue_of_ground_than_upper_parts_have():
 
 
 def test_what_is_kept_of_a_subject_changes_its_shadow_in_no_light():
-    opacity, layout, kept = torch.zeros(1, 1, 64, 96), from_box((0.4, 0.2, 0.6, 0.7)), {}
+    opacity, layout, cache = torch.zeros(1, 1, 64, 96), from_box((0.4, 0.2, 0.6, 0.7)), {}
     opacity[..., 13:45, 38:57] = 1
     for light in (FROM_LEFT, FROM_LEFT._replace(direction=torch.tensor([[-0.75, -0.4, 0.53]]))):
         (alone, shadow), (part, shared) = (
             cast_around(opacity, (38, 13, 57, 45), layout, usual_shadow(light), **more)
-            for more in ({}, {"kept": kept})
+            for more in ({}, {"cache": cache})
         )
         assert alone == part
         assert torch.equal(shadow, shared)
-    assert len(kept) == 1
+    assert len(cache) == 1
 
 
 def test_nothing_leaves_the_outline_or_the_range():
