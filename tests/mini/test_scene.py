@@ -84,7 +84,7 @@ def test_fog_is_thinner_before_a_subject_than_beside_it(session, identity):
     dark = torch.zeros(1, 3, *row.place.size[::-1], dtype=torch.uint8)
     half = torch.full_like(dark[:, :1], 255)
     half[..., : half.shape[3] // 2] = 0
-    foggy = row.finished(dark, subjects=half).float()
+    foggy = row.behind_weather(dark, subjects=half).float()
     assert foggy[half.expand_as(foggy) > 0].mean() < 0.6 * foggy[half.expand_as(foggy) == 0].mean()
 
 

@@ -92,10 +92,10 @@ def test_an_identity_knows_what_border_cuts_it_off(session, tmp_path, box, is_cu
 def test_the_first_picture_is_kept_large_in_the_frame_that_is_read(
     session, sprite, monkeypatch, side
 ):
-    looked, find = [], identities.found_or_given
+    looked, find = [], identities.subject_in
     monkeypatch.setattr(
         identities,
-        "found_or_given",
+        "subject_in",
         lambda *given, **named: looked.append(given) or find(*given, **named),
     )
     identity = session.encode_identity([sprite.resize((side, side)), sprite])

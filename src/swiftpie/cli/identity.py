@@ -135,7 +135,7 @@ def cutout(
     from swiftpie.masks import load_mask
     from swiftpie.photo.matte import with_own_colours
     from swiftpie.photo.search import search_of
-    from swiftpie.pipelines.identity import crop_subject, found_or_given, frame_of
+    from swiftpie.pipelines.identity import crop_subject, frame_of, subject_in
 
     if every:
         _check_rgba(form)
@@ -160,7 +160,7 @@ def cutout(
         pixels, _, how = frame_of(crop_subject(picture, mask, search, name=image), size_px)
         cut = to_pil(pixels)[0]
     else:
-        found, how = found_or_given(picture, mask, search, name=image)
+        found, how = subject_in(picture, mask, search, name=image)
         is_cut = how.way is CutoutMethod.TRANSPARENCY
         cut = picture.convert("RGBA") if is_cut else with_own_colours(picture, found)
         cut = cut if form is CutoutForm.RGBA else cut.getchannel("A")

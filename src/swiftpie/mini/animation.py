@@ -134,8 +134,8 @@ def _rows(keys: Sequence[SceneRow], shares: Sequence[Share]) -> tuple[SceneRow, 
         if falls:
             noise = _fallen(noise, FALL_CELLS * number)
         place = Image.blend(before.place, after.place, share) if share else before.place
-        then = (after._replace(noise=noise), share) if share else None
-        rows.append(before._replace(place=place, noise=noise, then=then))
+        later = (after._replace(noise=noise), share) if share else None
+        rows.append(before._replace(place=place, noise=noise, later=later))
     return tuple(rows)
 
 

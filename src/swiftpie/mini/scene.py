@@ -52,7 +52,7 @@ AROUND_CELLS = 2  # cells, at half size, between a subject and the end of its pa
 NIGHT_SHARE = 0.87
 # Share of its colours that it loses there, by eye: blue light would make a tongue bright purple.
 NIGHT_GREY = 0.5
-# Colours that a clear sky adds to shades, over the light lost: Cycles draws six places so.
+# Colours that a clear sky adds to shades, over the light lost, as Cycles draws six places.
 SKYLIGHT = (-0.3, -0.05, 0.35)
 EDGES, BEHIND = 48, 0.04  # parts of a far end, and the height over which shadows end behind it
 # Arts that the model's drawings do not show.
@@ -103,7 +103,7 @@ def draw_empty(
     staged: Staged, rows: Sequence[SceneRow], clock: Clock, facts: Mapping[str, str] = NO_FACTS
 ) -> DecodedImages:
     """Return scenes without a subject, a picture a row."""
-    pictures = torch.cat([row.finished(to_bytes(row.place)) for row in rows])
+    pictures = torch.cat([row.behind_weather(to_bytes(row.place)) for row in rows])
     clock.end_stage("scene")
     return DecodedImages(
         pictures,
@@ -190,11 +190,11 @@ def finish_scene(result: DecodedImages, plan: ScenePlan, clock: Clock) -> Decode
     drawings, drawn_masks = result.pixels.float().cpu(), result.subject_mask.float().cpu()
     for index, row in enumerate(plan.rows):
         drawing = drawings[[index]]
-        if night := row.how_far(NIGHT):
+        if night := row.share_at(NIGHT):
             drawing = at_night(drawing, night)
-        picture, alpha = _with_subjects(plan, index, drawing, drawn_masks[[index]], sprites)
+        picture, alpha = _draw_subjects(plan, index, drawing, drawn_masks[[index]], sprites)
         masks.append(alpha)
-        pictures.append(row.finished(picture, subjects=alpha))
+        pictures.append(row.behind_weather(picture, subjects=alpha))
     clock.end_stage("scene")
     return result._replace(
         pixels=torch.cat(pictures) if len(pictures) > 1 else pictures[0],
@@ -208,25 +208,25 @@ def at_night(drawing: Tensor, share: float) -> Tensor:
     return (drawing + 1) * (1 + share * (NIGHT_SHARE - 1)) - 1
 
 
-def _standing(plan: ScenePlan, number: int, row: int, look: str, sprites: Sprites) -> PlacedSprite:
+def _sprite_of(plan: ScenePlan, number: int, row: int, look: str, sprites: Sprites) -> PlacedSprite:
     """Return one subject of one picture; one that stood there before is in `sprites`."""
     rows, light = slice(row, row + 1), plan.start.lights[number]
     assert light is not None, "the layout predictor reads it"
     layout = Layout(*(values[rows].float().cpu() for values in plan.start.layouts[number]))
     own_light, scene = map(Illumination.on_cpu, light.select(rows))
     identity = plan.staged.identities[number]
-    grey = NIGHT_GREY * plan.rows[row].how_far(NIGHT)
+    grey = NIGHT_GREY * plan.rows[row].share_at(NIGHT)
     before = sprites.get((number, look))
     if before is not None and all(map(torch.equal, before.layout, layout)):
         return before.in_light(scene)._replace(grey=grey)
     pixels = own_pixels(plan.start.components, identity, own_light, look=look)
-    standing = pixels.sprite_at(layout, scene, picture_px=max(plan.staged.size))
+    sprite = pixels.sprite_at(layout, scene, picture_px=max(plan.staged.size))
     if len(plan.rows) > 1:
-        standing = sprites[number, look] = standing._replace(cache={})
-    return standing._replace(grey=grey)
+        sprite = sprites[number, look] = sprite._replace(cache={})
+    return sprite._replace(grey=grey)
 
 
-def _with_subjects(
+def _draw_subjects(
     plan: ScenePlan, row: int, drawing: Tensor, drawn_mask: Tensor, sprites: Sprites
 ) -> tuple[Tensor, Tensor]:
     """Return a place with its subjects, (1, 3, H, W), and where they are, (1, 1, H, W), in bytes.
@@ -235,17 +235,17 @@ def _with_subjects(
     (1, 3, h, w) gives its light.
     """
     looks = [_look_of(plan, row, number) for number in range(len(plan.staged.identities))]
-    subjects = [_standing(plan, number, row, look, sprites) for number, look in enumerate(looks)]
+    subjects = [_sprite_of(plan, number, row, look, sprites) for number, look in enumerate(looks)]
     # The prompt of the drawing leaves these looks out.
     in_drawing = [
-        _standing(plan, number, row, "", sprites) if look in OWN_LOOKS else sprite
+        _sprite_of(plan, number, row, "", sprites) if look in OWN_LOOKS else sprite
         for (number, look), sprite in zip(enumerate(looks), subjects, strict=True)
     ]
     all_sprites = drawing.new_zeros(1, 4, *drawing.shape[2:])  # all subjects, premultiplied
     for sprite in in_drawing:
         pixels = sprite.render((drawing.shape[2], drawing.shape[3]))
         all_sprites = pixels + (1 - pixels[:, 3:]) * all_sprites
-    by_day = None if GREY in looks else plan.rows[row].how_far(PLAIN.time)
+    by_day = None if GREY in looks else plan.rows[row].share_at(PLAIN.time)
     light = gains_between(all_sprites, drawing, drawn_mask, by_day=by_day)
     whole = F.pad(to_bytes(plan.rows[row].place), (0, 0, 0, 0, 0, 1))
     picture, alpha = whole.split((3, 1), dim=1)

@@ -44,14 +44,14 @@ logger = logging.getLogger(__name__)
 
 ASSETS = "assets/cutout"
 VIEW_SHARES = (1.0, 0.75, 0.5)  # views around points have these shares of a photo's sides
-POINT_REACH = 0.03  # a point decides this far around it, as a share of a view's smaller side
+POINT_REACH = 0.03  # A point decides so far around it, as a share of a view's smaller side.
 MIDDLE, MOSTLY = (0.125, 0.875), 0.9  # inner part of each side; share of a guess in it
-BORDER, BORDER_GUESS = 0.92, 8.0  # beyond this share of the way out all is background
+BORDER, BORDER_GUESS = 0.92, 8.0  # Beyond this share of the way out all is background, so surely.
 # A second look changes little where the first is so sure and so much of the picture is looked at:
 # of 13 such photographs it changed the overlap with a drawn outline by 0.017 at most.
 CLEAR, WIDE_SHARE = 0.85, 1 / 3
 INNER = (0.1, 0.9)  # The part of each side that is looked at to tell how sure an outline is.
-FAINT = 1e-3
+FAINT = 1e-3  # Shares count as at least so much, and at most as much below 1.
 # Log-odds that an outline is good, by those of what `confidence_of` tells: without hints fitted on
 # 400 composites of `benchmarks.composites` beyond those of its figures; with hints, so that an
 # agreement of 0.8 is even.

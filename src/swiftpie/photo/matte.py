@@ -19,24 +19,25 @@ from swiftpie.imageio.images import (
 from swiftpie.masks import HALF, grow
 from swiftpie.photo.outline import GUIDE_PIXELS, box_mean, colours_apart, matted, pooled
 
+# Numbers of this file that name no other source were chosen by eye.
 SOLID = 0.95  # A mask below it is an edge, which shows some of the ground.
-RIMS = 90  # rims as wide in a longer side: so far an outline may be off
+# Parts of a mask's longer side: how far an outline may be off, and how far within it is an edge.
+RIMS, EDGES = 90, 320
 APART = 0.35  # Distance from which colours in [-1, 1] tell a mixture.
-STEEPER = 1.5  # times, so that noise in plain ground leaves no veil
-TELLING, FOLLOWED = (2.0, 5.0), (0.0, 2.0)  # Spreads apart, for a mixture and for a hard rim.
+STEEPER = 1.5  # A matte is so many times as steep, so that noise in plain ground leaves no veil.
+# How many spreads colours are apart where they tell a mixture, and where the hard rim follows them.
+TELLING, FOLLOWED = (2.0, 5.0), (0.0, 2.0)
 # Squared spreads times the share of a matte far from the outline, and what is added to it: hair.
 FURRED, SOFT = (0.4, 0.8), 0.005
 # Grain of a subject over its ground's: less has no hair, and a matte shows the ground's. In 8 bits.
 SMOOTH, GRAIN = (0.15, 0.25), 2e-5
-EDGE_PX = 1.6  # Width of a hard rim in the photograph.
-# A hard rim has no bumps of so many pixels, but where the outline loses so much of its own form.
-EVEN_PX, LOST = 6.5, (0.08, 0.25)
+# Width of a hard rim, without bumps of `EVEN_PX` but where the outline loses so much of its form.
+EDGE_PX, EVEN_PX, LOST = 1.6, 6.5, (0.08, 0.25)
 # From which mean width of edges that colours tell the others are softer, so many times that, and
 # which share they tell: hard edges are 1.2 to 2.5 wide, of short fur 3 and of long fur 5.
 SHARP_PX, SOFTER, MANY = 2.6, 2.0, 0.25
-UNTOLD = 30.0  # times as much as colours the outline counts where they do not tell
+OUTLINE_WEIGHT = 30.0  # weight of the outline where colours tell nothing, over theirs where they do
 MATTED_PX = 512  # longest side of a matted picture; of a larger one, a smaller copy is
-EDGES = 320  # edges as wide in a longer side: so far within a mask it may show some, too
 FAINT, THIN = 0.02, 0.2  # Opacity that is just seen; weight of the colours so near a rim.
 GAPS = 1.25  # A pixel counts as covered at most so many times what its colour says: hair has gaps.
 
@@ -66,7 +67,7 @@ def unmixed(pixels: Tensor, mask: Tensor) -> Tensor:
     trust = (square / APART**2).clamp(max=1) * _ramp(telling, TELLING)
     unknown = inside + outside < HALF
     guess = torch.where(unknown, torch.lerp(mask, share.clamp(0, 1), trust), inside)
-    lines = matted(pixels, guess, trust + UNTOLD * (1 - trust), unknown=unknown)
+    lines = matted(pixels, guess, trust + OUTLINE_WEIGHT * (1 - trust), unknown=unknown)
     matte = _opacity(lines, pixels)
     stray = (matte - solid).abs() * ((box_mean(mask, 1) - HALF).abs() > 1 / 3)
     grey, weights = pixels.mean(dim=1, keepdim=True), torch.cat([unknown.to(stray), sides])
@@ -97,7 +98,7 @@ def _hard(matte: Tensor, mask: Tensor, edge_px: float) -> Tensor:
 
 
 def _width(matte: Tensor, trust: Tensor, unknown: Tensor, rim: int) -> float:
-    """Return the mean width in pixels of edges that colours have `told`; 0 where they tell few."""
+    """Return the mean width in pixels of edges that colours tell; 0 where they tell few."""
     mixed = (matte * (1 - matte) * trust).sum() / trust.sum().clamp_min(MANY * unknown.sum())
     return 6 * (rim + 4 * rim // 3) * float(mixed)  # of an even slope, a sixth of its width
 

@@ -20,19 +20,18 @@ from swiftpie.photo.search import Search
 from swiftpie.validation import Box
 
 ACROSS = 5  # Points of the grid along each side.
-SIDES = (0.35, 0.6)  # of the boxes around a point, as shares of the picture's
-LOOKED_AT_PX = 1024  # longer side of the picture in which subjects are looked for
-COMPARED_PX = 96  # side at which outlines are compared
+SIDES = (0.35, 0.6)  # sides of the boxes around a point, as shares of the picture's
+LOOKED_AT_PX, COMPARED_PX = 1024, 96  # longer side of what is looked at; side of outlines compared
 # Chosen on 40 scenes of `benchmarks.several` beyond those of its figures. Outlines that agree so
 # far show the same; a look around an outline adds so much of its sides, and confirms it if both
 # agree so far, if the network is so sure, and if no side of its box cuts off more.
 SAME, MARGIN, CONFIRMED = 0.7, 0.12, 0.8
 SUREST, CUT_SHARE, CUT_AT_ALL = 0.8, 0.2, 0.1
-SMALLEST = 0.014  # share of the picture that a subject covers
+SMALLEST = 0.014  # least share of the picture that a subject covers
 ALIKE = 0.5  # intersection over union of outlines that show the same
 WITHIN, APART = 0.65, 0.3  # shares of an outline that lie in another: a part of it, or beside it
-SMALLER = 0.7  # A part has at most this share of the pixels.
-RIM = 2  # pixels inside the side of a box
+SMALLER = 0.7  # A part has at most this share of the pixels of the whole.
+RIM = 2  # pixels inside the side of a box, where an outline is cut
 
 
 @checked

@@ -1,4 +1,4 @@
-"""Pictures of a subject, or of a face, to an `Identity`."""
+"""Returns the `Identity` of the subject that pictures show, or of a face."""
 
 import itertools
 from collections.abc import Sequence
@@ -28,11 +28,11 @@ from swiftpie.types import Cutout, CutoutMethod, Identity
 from swiftpie.validation import MAX_REFERENCES, check_references
 
 LARGE_PX = 512  # longest side of a large frame; a megabyte, where twice the detail would take four
-# A border cuts a subject off if it crosses more than this share of its width, or of its height at
-# a side. A paw crosses about .1, a tail's tip .04.
+# A border cuts a subject off if it crosses more than this share of its width, or of its height at a
+# side, by eye. A paw crosses about .1, a tail's tip .04.
 LOWER_SHARE, UPPER_SHARE, SIDE_SHARE = 0.05, 0.15, 0.03
-BORDERS = ("left", "right", "top")  # The others than the lower one, whose cut is a portrait's.
-OUTLINES = frozenset((CutoutMethod.MASK, CutoutMethod.NETWORK, CutoutMethod.COLOUR))  # no mattes
+BORDERS = ("left", "right", "top")  # all but the lower one, which makes a portrait
+OUTLINES = frozenset((CutoutMethod.MASK, CutoutMethod.NETWORK, CutoutMethod.COLOUR))  # not mattes
 FACE_CROP_PX = 224  # what image encoders see of an aligned face
 
 
@@ -184,7 +184,7 @@ def face_identity(
     return replace(_semantic_identity(components, tokens, pictures_seen, mask), is_face=True)
 
 
-def found_or_given(
+def subject_in(
     image: Image.Image, mask: Tensor | None, search: Search = ANYWHERE, *, name: str = ""
 ) -> CutOut:
     """Return the subject at `mask` (1, 1, H, W), or where `search` finds it if that is None."""
@@ -220,8 +220,8 @@ class SubjectCrop(NamedTuple):
 def crop_subject(
     image: Image.Image, mask: Tensor | None, search: Search = ANYWHERE, *, name: str = ""
 ) -> SubjectCrop:
-    """Find the subject at `mask` (1, 1, H, W) in [0, 1], or as `search` says if that is None."""
-    subject = found_or_given(image, mask, search, name=name)
+    """Return the part of a picture around the subject of `subject_in`, in its own colours."""
+    subject = subject_in(image, mask, search, name=name)
     fill = 1.0 if subject.how.way is CutoutMethod.NONE else SUBJECT_FILL
     pixels, cover = crop_square(image, subject.mask, fill=fill)
     if subject.how.way is CutoutMethod.TRANSPARENCY:  # often cropped to the subject
@@ -245,7 +245,7 @@ def _cut_at(mask: Tensor) -> list[bool]:
 
 
 def frame_of(crop: SubjectCrop, size_px: int) -> Frame:
-    """Cut the subject out; a whole picture fills the frame instead, without any margin."""
+    """Return the subject in a frame of that side; a whole picture fills it without a margin."""
     pixels, mask = fit_square(crop.pixels, crop.mask, size_px=size_px, fill=crop.fill)
     return Frame(pixels * mask, mask, crop.how)
 

@@ -1,4 +1,4 @@
-"""What a change of a photograph stands on: what goes, where a subject comes and how it stands."""
+"""A change of a photograph: what goes, where a subject comes, how it stands, and the result."""
 
 import logging
 import math
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 WORD = re.compile("[a-z]+")
 DEFAULT_PROMPT = "a photo of a subject"  # every model knows these words
-ROOM = (0.3, 0.1, 0.3, 0.25)  # for shadows: left, above, right and below, in its longer side
+ROOM = (0.3, 0.1, 0.3, 0.25)  # for shadows, by eye: left, above, right, below, in its longer side
 THINGS = frozenset((4, 5, 6, 7))  # groups of emojibase: food, vehicles, games and objects
 MIN_EXTENT = 0.05  # A share of the frame, so that a thin mask has a size.
 MARGIN = 0.15  # around the change, in its longer side: context for compositing
@@ -103,7 +103,7 @@ def insertion_of(choice: Choice[RepaintRequest], *, side_px: int | None = None) 
     gone = torch.zeros(1, 1, *size, dtype=torch.uint8)
     if request.mask is not None:
         clock.check()
-        gone, thing_box = _removed(request, original, clock.check)
+        gone, thing_box = _removal_mask(request, original, clock.check)
     subject = _subject_of(choice, original, request.box or thing_box)
     room = gone.clone()
     clock.check()
@@ -257,7 +257,9 @@ def extent_in_frame(identity: Identity, posture: Posture = AS_SHOWN) -> tuple[fl
     return wide, tall
 
 
-def _removed(request: RepaintRequest, original: Image.Image, on_band: OnBand) -> tuple[Tensor, Box]:
+def _removal_mask(
+    request: RepaintRequest, original: Image.Image, on_band: OnBand
+) -> tuple[Tensor, Box]:
     """Return what goes, with edge and shadow if a mask is an outline, and the box of the thing."""
     place = request.mask  # its soft edges count fully
     if isinstance(place, Search):

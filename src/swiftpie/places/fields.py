@@ -13,10 +13,12 @@ from torch.nn import functional as F
 
 from swiftpie.noise import grain
 
-CELLS = 32  # a side, of the four noise fields
+CELLS = 32  # cells a side of the four noise fields
 Colour = tuple[int, int, int]
-RAIN_COLUMNS, RAIN_LEAN, RAIN_FALLS, RAIN_SHIFT = 32, 0.16, 3, 0.37
-RAIN_SHARE = 0.4  # how much of the picture a streak covers
+TimeColours = tuple[tuple[float, float, float], ...]  # a row for each time of day
+# Rain, chosen by eye: columns of streaks, how far they lean, streaks a column, by how much of one
+# columns differ, and the share of the picture that a streak of a drawn place covers.
+RAIN_COLUMNS, RAIN_LEAN, RAIN_FALLS, RAIN_SHIFT, RAIN_SHARE = 32, 0.16, 3, 0.37, 0.4
 
 
 class Precipitation(NamedTuple):
@@ -31,7 +33,7 @@ class Precipitation(NamedTuple):
 
 
 IN_DRAWINGS = {"snowfall": (Precipitation(16, 0, 0.24), Precipitation(8, 2, 0.17))}
-# Most flakes and drops are far away, small and faint; those close by are out of focus.
+# By eye: most flakes and drops are far away, small and faint; those close by are out of focus.
 IN_PHOTOS = {
     "rain": (
         Precipitation(32, 0, 0.10, share=0.26, sharpest=1.5, long=7),
@@ -199,12 +201,7 @@ def _ramp(low: float, high: float, value: Tensor) -> Tensor:
     return ((value - low) / (high - low)).clamp(0, 1)
 
 
-def _over(
-    pixels: Tensor,
-    colours: tuple[tuple[float, float, float], ...],
-    time: int | Tensor,
-    coverage: Tensor,
-) -> Tensor:
+def _over(pixels: Tensor, colours: TimeColours, time: int | Tensor, coverage: Tensor) -> Tensor:
     """Paint the colour of a time of day, in [0, 1], on pixels (1, 3, h, w) in [-1, 1]."""
     paint = 2 * pixels.new_tensor(colours)[time].view(1, 3, 1, 1) - 1
     return torch.lerp(pixels, paint, coverage)

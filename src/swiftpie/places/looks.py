@@ -27,12 +27,12 @@ COLOURS: dict[str, Colour] = {
     "grey": (135, 137, 140),
 }
 
-_LUMINANCE = (0.3, 0.59, 0.11)
-_SAMPLE = 4  # every fourth pixel in x and y tells the statistics of a frame
-_CONTRAST = 0.28  # deviation of luminance that spans a ramp from the body to its end
-_KEPT_SHARE = 0.45  # where a larger share of a subject is black or white, that is its body
-_OWN_CHROMA = 0.12  # share of the old colours kept, so that parts of equal luminance stay apart
-_NEUTRAL = {"black", "white", "grey"}  # on these the old colours would show
+_LUMINANCE = (0.3, 0.59, 0.11)  # weights of red, green and blue, rounded from ITU-R BT.601
+_SAMPLE = 4  # Every fourth pixel in x and y tells the statistics of a frame.
+# Chosen by eye: the deviation of luminance that spans a ramp from the body to its end, the share of
+# a subject that is black or white beyond which that is its body, and the share of the old colours
+# that stays, so that parts of equal luminance stay apart. On neutral colours they would show.
+_CONTRAST, _BODY_SHARE, _OLD_COLOURS, _NEUTRAL = 0.28, 0.45, 0.12, {"black", "white", "grey"}
 
 
 def smoothstep(low: float | Tensor, high: float | Tensor, value: Tensor) -> Tensor:
@@ -147,11 +147,11 @@ def _recolour(frame: Tensor, names: list[str], *, features: bool) -> Tensor:
     plain = smoothstep(0.25, 0.1, (high - low) / alpha.clamp_min(1 / 255))
     feature = plain * smoothstep(0.35, 0.7, tone.abs())
     share = _mean(_sampled(feature), _sampled(alpha))
-    keep = features * feature * smoothstep(_KEPT_SHARE, _KEPT_SHARE / 2, share)
+    keep = features * feature * smoothstep(_BODY_SHARE, _BODY_SHARE / 2, share)
     if "black" in names:
         keep = keep * (1 - is_black * (tone < 0))
     old_colours = frame[:, :3] - alpha * tones.luminance
-    chroma = frame.new_tensor([_OWN_CHROMA / (1 + 3 * (name in _NEUTRAL)) for name in names])
+    chroma = frame.new_tensor([_OLD_COLOURS / (1 + 3 * (name in _NEUTRAL)) for name in names])
     dyed = (dyed + chroma.view(-1, 1, 1, 1) * old_colours).clamp_min(0)
     return torch.cat([torch.lerp(dyed, frame[:, :3], keep).minimum(alpha), alpha], dim=1)
 

@@ -132,7 +132,7 @@ def stage(components: Components, request: PersonalizeRequest) -> Staged:
     by_words = is_free and bool(readings) and not is_art
     size = _picture_size(preset, request, prompts)
     cells = _model_cells(preset, size)
-    drawn = _drawn_cells(preset, readings, cells)
+    coarse_cells = _drawn_cells(preset, readings, cells)
     return Staged(
         request,
         scene if isinstance(scene, Image.Image) else None,
@@ -146,8 +146,8 @@ def stage(components: Components, request: PersonalizeRequest) -> Staged:
         is_empty=not identities and not has_names,
         size=size,
         model_cells=cells,
-        drawn_cells=drawn,
-        drawn_px=(drawn[0] * preset.latent_cell_px, drawn[1] * preset.latent_cell_px),
+        drawn_cells=coarse_cells,
+        drawn_px=(coarse_cells[0] * preset.latent_cell_px, coarse_cells[1] * preset.latent_cell_px),
     )
 
 
@@ -161,16 +161,16 @@ def _prompt_of(
     is_small = bool(heights) and is_small
     is_drawn = bool(identities) and all(identity.named is not None for identity in identities)
     if scene == "":
-        named = reading.place or reading.place_for(0.0, is_small=is_small)
-        named = LISTS["small_at"].get(named, named) if is_small and not is_drawn else named
+        place = reading.place or reading.place_for(0.0, is_small=is_small)
+        place = LISTS["small_at"].get(place, place) if is_small and not is_drawn else place
     else:
         has_name = isinstance(scene, str) and scene != WORDS_ALONE
-        named = library.find(str(scene)) if has_name else ""
-    shown = library.drawing_of(named) if is_drawn and scene == "" else named
+        place = library.find(str(scene)) if has_name else ""
+    shown_place = library.drawing_of(place) if is_drawn and scene == "" else place
     is_open = scene == "" and reading.place is None and reading.shown_setting == PLAIN
-    has_photos, px = library.is_photographed(named), library.size_of(shown)
-    reading = reading.shown_at(shown)
-    return StagedPrompt(reading, heights, is_small, named, shown, is_open, has_photos, px)
+    has_photos, px = library.is_photographed(place), library.size_of(shown_place)
+    reading = reading.shown_at(shown_place)
+    return StagedPrompt(reading, heights, is_small, place, shown_place, is_open, has_photos, px)
 
 
 def picture_size(components: Components, request: PersonalizeRequest) -> tuple[int, int]:
@@ -223,11 +223,11 @@ def _heights_of(
     """Return the usual height of each subject in metres; None for names that no table has."""
     mentioned, heights = heights_in(reading.subject_tokens), list[float | None]()
     for number, (subject, identity) in enumerate(zip(subjects, identities, strict=True)):
-        named = getattr(identity.named, "name", "")
-        name = subject.name or named
+        library_name = getattr(identity.named, "name", "")
+        name = subject.name or library_name
         by_name = heights_in(tokens_in(name)) if name else []
         metres = by_name or mentioned[number : number + 1]
-        group = subject_library().entry(named).group if named else 0
+        group = subject_library().entry(library_name).group if library_name else 0
         heights.append(metres[0] if metres else GROUP_M.get(group))
     return tuple(heights)
 
@@ -312,8 +312,8 @@ def _inserted(spot: Situation) -> Boxes:
 
 def _in_a_row(spot: Situation) -> Boxes:
     """Return boxes in the order that words say, beside what a border cuts off."""
-    members, placed = _members(spot), spot.prompt.reading.placed
-    across = [ACROSS[name] for name in placed if name in ACROSS]
+    members, positions = _members(spot), spot.prompt.reading.placed
+    across = [ACROSS[name] for name in positions if name in ACROSS]
     side = round(1 - sum(spot.floor.span_at(1.0)), 1)  # where busts leave ground free
     is_said = len(across) == len(members)
     order = across if is_said else [side * member.is_bust for member in members]

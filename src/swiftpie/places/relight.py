@@ -25,12 +25,12 @@ NOISE_SHAPE = (32, SIDE_PX // 8, SIDE_PX // 8)
 BAND_PIXELS = 65_000  # so many pixels and their maps fit into a cache
 PATTERN_PX = 384  # least size in a photograph of one repetition of rain or flakes
 MOST_REPEATS = 3
-RADIUS = 6  # pixels around one, of about 256 a side, that share an affine map
-LAMP = 0.08  # how much brighter or warmer than expected, in [-1, 1], begins to be a lamp
-HALO_PX = 4  # around a lamp, of about 256 px a side
-FAINT = (0.04, 0.08)  # change over brightness that is an error, and that is meant
-DARK = 0.05  # brightness of 1 that is added, since a share of nothing says nothing
-FAINT_PX = 2  # around a pixel, of about 256 px a side, over which both are averaged
+# Chosen by eye, in pixels of about 256 a side: how far from one an affine map reaches, how much
+# brighter or warmer than expected, in [-1, 1], begins to be a lamp, and how far its halo reaches.
+RADIUS, LAMP, HALO_PX = 6, 0.08, 4
+# Change over brightness that is an error, and that is meant, by eye; the brightness that is added,
+# since a share of nothing says nothing; pixels around one over which both are averaged.
+FAINT, DARK, FAINT_PX = (0.04, 0.08), 0.05, 2
 ROUNDED = 1e-6  # added to squares of colours: those that differ by rounding tell nothing
 RIDGE = 4e-3  # pulls local maps to the one of the whole picture, in units of colour squared
 DRAWN_WEATHERS = {  # weathers that are drawn over a picture, by their numbers

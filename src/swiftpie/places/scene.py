@@ -37,9 +37,9 @@ from swiftpie.scenes import OWN_PICTURE, WINTRY, cut_to, scene_library
 from swiftpie.types import DecodedImages, EditedImage
 
 CLEARER = 0.6  # share of the fog that is not before subjects, which stand near, but behind them
-# Blur of what is far behind a portrait, and the row of its feet, in heights; rows, discs, gamma.
+# Blur far behind a portrait and row of its feet, in heights, by eye; rows; discs; gamma of bytes.
 FAR_BLUR, FEET_AT, SOFT_PX, NUM_DISCS, GAMMA = 0.045, 1.45, 216, 4, 2.2
-KEPT_SCALES = ("identity_scale", "text_scale", "balance", "energy_cap")  # in scenes
+KEPT_SCALES = ("identity_scale", "text_scale", "balance", "energy_cap")  # those of an insertion
 
 
 class SceneRow(NamedTuple):
@@ -57,7 +57,7 @@ class SceneRow(NamedTuple):
     ground: Ground | None = None  # what they stand on, where a place says so
     cover: Tensor | None = None  # (1, 1, H, W), rows by which what grows is seen before its foot
     # Of a frame: what is in the air in the next state, and how far the frame is on to it.
-    then: "tuple[SceneRow, float] | None" = None
+    later: "tuple[SceneRow, float] | None" = None
 
     @property
     def sun(self) -> Sequence[float] | None:
@@ -69,26 +69,26 @@ class SceneRow(NamedTuple):
             setting = setting.in_photographs._replace(season=PLAIN.season)
         return self.ground.sun if setting == PLAIN else None
 
-    def how_far(self, time: int) -> float:
+    def share_at(self, time: int) -> float:
         """Return how far it is that time of day, in [0, 1]."""
-        share = float(self.reading.shown_setting.time == time)
-        return share + self.then[1] * (self.then[0].how_far(time) - share) if self.then else share
+        now = float(self.reading.shown_setting.time == time)
+        return now + self.later[1] * (self.later[0].share_at(time) - now) if self.later else now
 
-    def finished(self, picture: Tensor, *, subjects: Tensor | None = None) -> Tensor:
+    def behind_weather(self, picture: Tensor, *, subjects: Tensor | None = None) -> Tensor:
         """Return a picture of bytes (1, 3, H, W) behind the weather.
 
         Less of the fog is before `subjects`, bytes (1, 1, H, W).
         """
-        result = self.in_the_air(picture, subjects)
-        if self.then is not None:
-            after, share = self.then
-            next_state = after.in_the_air(picture, subjects)
-            if result is not next_state:
-                result = torch.lerp(from_bytes(result), from_bytes(next_state), share)
+        result = self.in_own_weather(picture, subjects)
+        if self.later is not None:
+            after, share = self.later
+            other = after.in_own_weather(picture, subjects)
+            if result is not other:
+                result = torch.lerp(from_bytes(result), from_bytes(other), share)
         return in_bytes(result)
 
-    def in_the_air(self, picture: Tensor, subjects: Tensor | None) -> Tensor:
-        """Return a picture behind the weather of this state alone, in [-1, 1]; see `finished`."""
+    def in_own_weather(self, picture: Tensor, subjects: Tensor | None) -> Tensor:
+        """Return a picture behind the weather of this state alone, in [-1, 1]; see `later`."""
         setting = self.reading.shown_setting
         if setting.weather not in DRAWN_WEATHERS:
             return picture
@@ -152,9 +152,9 @@ def _insert(
 
 def _behind_weather(rows: Sequence[SceneRow], changes: Sequence[EditedImage]) -> DecodedImages:
     """Return the pictures that were changed last, with rain, flakes and fog before everything."""
-    pictures = (to_bytes(change.image) for change in changes)
+    pairs = zip(rows, changes, strict=True)
     return DecodedImages(
-        torch.cat([row.finished(picture) for row, picture in zip(rows, pictures, strict=True)]),
+        torch.cat([row.behind_weather(to_bytes(change.image)) for row, change in pairs]),
         torch.cat([plane(change.region) for change in changes]),
         regions=torch.cat([change.latent_region for change in changes]),
         branches=changes[0].branches,
@@ -217,13 +217,13 @@ def scene_rows(components: Components, staged: Staged) -> list[SceneRow]:
         row = SceneRow(
             prompt.reading, seed, picture, name, is_photo, is_ground, noise, boxes, postures
         )
-        lit = _lit(components, row, share)
+        place = _relit_place(components, row, share)
         if name and boxes and all((*boxes, *staged.are_cut)):  # a portrait
             horizon = (ground or FLOOR.seen_in(view)).horizon
-            what = sha256(lit.tobytes()).hexdigest()
-            lit = components.keep("portrait", what, partial(_out_of_focus, lit, horizon))
+            digest = sha256(place.tobytes()).hexdigest()
+            place = components.keep("portrait", digest, partial(_out_of_focus, place, horizon))
             row = row._replace(is_ground=False)  # shadows lie beside feet, below the border
-        rows.append(row._replace(place=lit, ground=ground, cover=cover))
+        rows.append(row._replace(place=place, ground=ground, cover=cover))
     return rows
 
 
@@ -253,7 +253,7 @@ def _place_shown(
     return shown, floor, cover
 
 
-def _lit(components: Components, row: SceneRow, share: float) -> Image.Image:
+def _relit_place(components: Components, row: SceneRow, share: float) -> Image.Image:
     """Return the place of a picture, which `share` has dealt, in the light of its prompt.
 
     Photographs look the same by any noise, up to a level or two, so each is lit once.
