@@ -8,7 +8,7 @@ from safetensors.torch import save
 
 from swiftpie.backbones import hub as hub_module
 from swiftpie.backbones.choices import Choices
-from swiftpie.backbones.downloads import DownloadPlan
+from swiftpie.backbones.downloads import DownloadList
 from swiftpie.backbones.sources import FileSelection, WeightFormats, WeightsResolver
 from swiftpie.config import home_folder
 from swiftpie.errors import ConfigError, WeightsError
@@ -33,7 +33,7 @@ def published(hub, machine):
 
 def needed(chosen="an/owner", wanted=None, *, prefers_half=True, **choices):
     finder = WeightsResolver(Choices(**choices), WeightFormats(prefers_half, allow_pickle=False))
-    return DownloadPlan((finder.find("part", "weights", chosen, wanted or FileSelection(("",))),))
+    return DownloadList((finder.find("part", "weights", chosen, wanted or FileSelection(("",))),))
 
 
 def test_the_files_that_are_needed_come_and_no_others(hub):

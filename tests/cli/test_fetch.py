@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from swiftpie.backbones.downloads import DownloadPlan
+from swiftpie.backbones.downloads import DownloadList
 from swiftpie.cli.loading import print_download
 from tests.fixtures.mock_hub import clean_machine
 from tests.fixtures.published_world import TINY
@@ -72,7 +72,7 @@ def test_what_a_transform_needs_is_planned_with_the_rest(call):
 
 
 def test_a_plan_with_nothing_missing_names_no_place(capsys):
-    print_download(DownloadPlan(memory_bytes=2_000_000, largest_bytes=1_500_000))
+    print_download(DownloadList(memory_bytes=2_000_000, largest_bytes=1_500_000))
     text = capsys.readouterr().err
     assert "0 bytes  to fetch" in text
     assert "2.0 MB  of memory" in text
@@ -91,14 +91,14 @@ def test_without_a_terminal_the_line_to_type_is_reported(call, hub, hamster, tmp
 
 ASKED_TWICE = """
 from typer import Abort
-from swiftpie.backbones.downloads import DownloadPlan, ModelPart
+from swiftpie.backbones.downloads import DownloadList, ModelPart
 from swiftpie.backbones.hub import list_files, parse_reference, root_of
 from swiftpie.cli.loading import confirm_download
 place = parse_reference("madebyollin/sdxl-vae-fp16-fix")
 listing = list_files(place)
 root, files = root_of(place, listing), (listing.find("config.json"),)
 part = {"listing": listing, "files": files, "licence": "mit"}
-needs = DownloadPlan((ModelPart("autoencoder", "autoencoder", place, root, root, **part),))
+needs = DownloadList((ModelPart("autoencoder", "autoencoder", place, root, root, **part),))
 try:
     confirm_download(needs, yes=False)
 except Abort:

@@ -419,7 +419,7 @@ def test_a_subject_stands_in_a_region_of_the_users_own(session, identity, side):
     region = Image.new("L", (384, 288))
     region.paste(255, (side, 100, side + 128, 250))
     request = request_of(identity, prompt="a dog in a park", scene="", mask=region)
-    (one,) = request.opened(partial(picture_size, whole)).subjects
+    (one,) = request.with_files_opened(partial(picture_size, whole)).subjects
     assert one.mask.shape[2:] == (576, 768)  # as that place
     (row,) = rows_of(session, replace(request, subjects=(one,), mask="none"))
     assert row.boxes[0] == pytest.approx((side / 384, 100 / 288, (side + 128) / 384, 250 / 288))

@@ -13,7 +13,7 @@ def personalize(components, subjects, prompt, *, mask="none", box=None, seeds=(0
         mask=region_of(mask),
         **{"scene": WORDS_ALONE} | asked,
     )
-    return draw(components, request.opened(components.preset.image_size_px))
+    return draw(components, request.with_files_opened(components.preset.image_size_px))
 
 
 def edit(components, image, prompt, *, seed=0, **asked):

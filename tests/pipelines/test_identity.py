@@ -19,8 +19,8 @@ from swiftpie.pipelines.identity_file import (
     FORMAT,
     MOST_SMALL_BYTES,
     SMALL,
-    fitted,
     identity_bytes,
+    prepare_identity,
     read_identity,
     read_identity_header,
 )
@@ -128,7 +128,7 @@ def test_large_frames_are_for_models_that_place_subjects(sprite):
     one = encode_identity(plain, [sprite])
     frame = torch.zeros(1, 4, one.pixels.shape[-1] + 1, one.pixels.shape[-1] + 1).byte()
     with pytest.raises(InputError, match="large"):
-        fitted(replace(one, large=frame), plain, name="x")
+        prepare_identity(replace(one, large=frame), plain, name="x")
 
 
 def test_files_without_a_large_frame_are_read(session, saved, tensors, identity):
@@ -326,7 +326,7 @@ def test_pictures_and_masks_have_values_of_such(
     refused(session, tmp_path / "x.spid", changed, facts_of(identity), word)
     loaded = session.load_identity(saved)
     with pytest.raises(InputError, match=word):
-        session.fitted(replace(loaded, **{name: changed[name]}), name="it")
+        session.prepare_identity(replace(loaded, **{name: changed[name]}), name="it")
 
 
 def test_no_empty_picture_hides_among_several(session, sprite, tmp_path):

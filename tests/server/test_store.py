@@ -120,7 +120,8 @@ def test_every_kind_comes_back_as_it_was_kept(stores, session, sprite):
     assert again.described(name) == known.described(name)
     assert kept.identities.facts(owner="a") == [known.described(name)]
     assert again.files == known.files
-    assert session.fitted(again.identity, name="it").keys.keys() == known.identity.keys.keys()
+    prepared = session.prepare_identity(again.identity, name="it")
+    assert prepared.keys.keys() == known.identity.keys.keys()
     for mode in ("RGB", "RGBA", "L"):
         image = Image.effect_noise((31, 17), 60).convert(mode)
         back = kept.pictures.find(kept.pictures.put(image, owner="a"), owner="a")

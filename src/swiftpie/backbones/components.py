@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, Unpack, cast
 
 from swiftpie.backbones.choices import Choices, device_of
-from swiftpie.backbones.downloads import ALL_READ, DownloadPlan, Unread
+from swiftpie.backbones.downloads import ALL_READ, DownloadList, Unread
 from swiftpie.backbones.licences import check_commercial
 from swiftpie.backbones.presets import Capability, Preset, check_personalizes
 from swiftpie.errors import CapabilityError, WeightsError
@@ -249,7 +249,7 @@ class Family(ABC):
         """Return how prompts call the subject of a file that is called by these words."""
         return words
 
-    def download_plan(self, preset: Preset, *, device: str, choices: Choices) -> DownloadPlan:
+    def download_plan(self, preset: Preset, *, device: str, choices: Choices) -> DownloadList:
         """Plan the downloads of `load`; at most small files are fetched.
 
         Raises:
@@ -258,7 +258,7 @@ class Family(ABC):
             MissingExtra: A package that reads such weights is not installed.
         """
         del preset, device, choices
-        return DownloadPlan()  # comes with the package
+        return DownloadList()  # comes with the package
 
     def diffusers_reference(self, preset: Preset) -> Callable[..., Any] | None:
         """Return what opens a preset's files by diffusers, to draw the same, if that can."""
@@ -370,7 +370,7 @@ def load_components(
 
 def download_plan(
     preset: Preset, *, device: str = "cpu", **choices: Unpack[Choices]
-) -> DownloadPlan:
+) -> DownloadList:
     """Plan the downloads of `load_components`; at most small files are fetched.
 
     Raises:

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from swiftpie.backbones.components import FAMILIES
-from swiftpie.backbones.downloads import DownloadPlan
+from swiftpie.backbones.downloads import DownloadList
 from swiftpie.backbones.hub import CONFIG, HALF, weight_names
 from swiftpie.backbones.load.ip_adapter import PROCESSOR, SAVED, WHOLE_UNET
 from swiftpie.backbones.load.networks import MOTION_LORA_SCALE, fitting_motion
@@ -115,12 +115,12 @@ def beside(pictures: Tensor) -> Tensor:
     return torch.cat([*pictures], dim=-1)
 
 
-ReferenceMaker: TypeAlias = Callable[[Preset, DownloadPlan, torch.dtype], DiffusersReference]
+ReferenceMaker: TypeAlias = Callable[[Preset, DownloadList, torch.dtype], DiffusersReference]
 """Opens the files of a preset, all of them here, in numbers of one type."""
 
 
 def open_pipeline(
-    files: DownloadPlan,
+    files: DownloadList,
     dtype: torch.dtype,
     *,
     kind: Any = None,  # noqa: ANN401 - a class of diffusers
@@ -164,7 +164,7 @@ def open_pipeline(
 
 
 def open_unet_reference(
-    preset: Preset, files: DownloadPlan, dtype: torch.dtype
+    preset: Preset, files: DownloadList, dtype: torch.dtype
 ) -> DiffusersReference:
     """Return diffusers' pipeline of the parts of a recipe, put together as their publishers say.
 

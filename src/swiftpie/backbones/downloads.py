@@ -104,17 +104,17 @@ class ModelPart:
 
 
 @dataclass(frozen=True)
-class DownloadPlan:
+class DownloadList:
     """The parts of a model, and which of their files are missing on this machine."""
 
     parts: tuple[ModelPart, ...] = ()
     memory_bytes: int | None = None  # All weights in the chosen dtype; None: unknown.
     largest_bytes: int = 0  # The largest network, as far as known.
 
-    def __add__(self, other: "DownloadPlan") -> "DownloadPlan":
+    def __add__(self, other: "DownloadList") -> "DownloadList":
         known = [size for size in (self.memory_bytes, other.memory_bytes) if size is not None]
         largest = max(self.largest_bytes, other.largest_bytes)
-        return DownloadPlan(self.parts + other.parts, sum(known) if known else None, largest)
+        return DownloadList(self.parts + other.parts, sum(known) if known else None, largest)
 
     @property
     def missing(self) -> list[tuple[ModelPart, RemoteFile]]:
@@ -149,7 +149,7 @@ class DownloadPlan:
     def __getitem__(self, name: str) -> ModelPart:
         return next(part for part in self.parts if part.name == name)
 
-    def with_memory(self, item_bytes: int, unread: Unread = ALL_READ) -> "DownloadPlan":
+    def with_memory(self, item_bytes: int, unread: Unread = ALL_READ) -> "DownloadList":
         """Return the plan with the memory of its weights at `item_bytes` per number.
 
         Those that are `unread` do not count. Files that are not here count with their size.

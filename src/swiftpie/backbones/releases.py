@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from swiftpie.backbones.downloads import DownloadPlan, ModelPart, is_published, wrong_sum
+from swiftpie.backbones.downloads import DownloadList, ModelPart, is_published, wrong_sum
 from swiftpie.backbones.hub import (
     ANSWER_S,
     Host,
@@ -107,7 +107,7 @@ class ReleasePart(ModelPart):
         shutil.rmtree(pieces[0].parent)
 
 
-def plan_releases(choices: Mapping[str, Any]) -> DownloadPlan:
+def plan_releases(choices: Mapping[str, Any]) -> DownloadList:
     """Plan the releases that `choices` name and that are not here, or raise WeightsError."""
     parts = dict[Path, ModelPart]()
     for option in PLACES:
@@ -117,7 +117,7 @@ def plan_releases(choices: Mapping[str, Any]) -> DownloadPlan:
             assert root is not None, "a release has a place"
             if not root.exists() and root not in parts and not choices.get("offline"):
                 parts[root] = _plan(option, reference, root)
-    return DownloadPlan(tuple(parts.values()))
+    return DownloadList(tuple(parts.values()))
 
 
 def _plan(option: str, reference: RepoReference, root: Path) -> ReleasePart:

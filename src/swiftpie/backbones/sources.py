@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from swiftpie.arguments import checked
 from swiftpie.backbones.choices import Choices
-from swiftpie.backbones.downloads import DownloadPlan, ModelPart
+from swiftpie.backbones.downloads import DownloadList, ModelPart
 from swiftpie.backbones.hub import (
     COMMIT,
     CONFIG,
@@ -166,7 +166,7 @@ def is_downloaded(recipe: Recipe) -> bool:
         return False
 
 
-def plan_published(recipe: Recipe, *, from_package: bool = True) -> DownloadPlan:
+def plan_published(recipe: Recipe, *, from_package: bool = True) -> DownloadList:
     """Plan all files of a recipe without the network and without loading a tensor library.
 
     What is not on this machine is planned as it stands in the package: with names, and sizes and
@@ -183,7 +183,7 @@ def plan_published(recipe: Recipe, *, from_package: bool = True) -> DownloadPlan
     parts = plan_networks(preset, resolver, texts=texts, denoiser=preset.networks[0])
     if (adapter := plan_adapter(resolver)) is not None:
         parts += [adapter, plan_image_encoder(None, resolver)]
-    return DownloadPlan(tuple(parts))
+    return DownloadList(tuple(parts))
 
 
 def check_within_reach(preset: Preset, choices: Choices) -> None:
@@ -417,7 +417,7 @@ def face_folder() -> Path:
     return home_folder() / "faces"
 
 
-def plan_faces(encoders: Sequence[str], choices: Choices) -> DownloadPlan:
+def plan_faces(encoders: Sequence[str], choices: Choices) -> DownloadList:
     """Plan the public files of these face encoders; files that users must bring are left out."""
     check_commercial(None, choices, encoders=encoders)
     resolver = WeightsResolver(choices)
@@ -428,7 +428,7 @@ def plan_faces(encoders: Sequence[str], choices: Choices) -> DownloadPlan:
             place = RepoReference(file.repository, file.name, PINS.get(file.repository))
             part = resolver.find(file.name, "face_models", str(place), FileSelection())
             parts.append(replace(part, licence=file.licence))
-    return DownloadPlan(tuple(parts))
+    return DownloadList(tuple(parts))
 
 
 def fetch_faces(encoders: Sequence[str], choices: Choices | None = None) -> Path:

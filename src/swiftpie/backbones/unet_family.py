@@ -36,7 +36,7 @@ from swiftpie.backbones.adapters import (
 from swiftpie.backbones.choices import Choices, dtype_of, schedule_of, with_steps
 from swiftpie.backbones.components import Components, Engine, Family
 from swiftpie.backbones.diffusers_reference import ReferenceMaker, open_unet_reference
-from swiftpie.backbones.downloads import DownloadPlan, ModelPart
+from swiftpie.backbones.downloads import DownloadList, ModelPart
 from swiftpie.backbones.load.ip_adapter import Adapter, check_reads_lora, fuse_lora_file
 from swiftpie.backbones.load.networks import (
     MOTION_LORA_SCALE,
@@ -118,7 +118,7 @@ class StableDiffusion(Family):
         if (
             adapter_part is not None and adapter_part.missing
         ):  # it says which image encoder it reads
-            DownloadPlan((adapter_part,)).fetch()
+            DownloadList((adapter_part,)).fetch()
             needs = self.download_plan(preset, device=device, choices=choices)
         needs.fetch()
         preset = _with_detail(preset, choices)
@@ -184,7 +184,7 @@ class StableDiffusion(Family):
             engine=Engine(device=execution_device),
         )
 
-    def download_plan(self, preset: Preset, *, device: str, choices: Choices) -> DownloadPlan:
+    def download_plan(self, preset: Preset, *, device: str, choices: Choices) -> DownloadList:
         """Plan the downloads, and refuse parts that do not fit by their settings; see `Family`.
 
         Of an adapter that is here, the header is read: it holds its layout and family.
@@ -198,14 +198,14 @@ class StableDiffusion(Family):
         projector = None if peeked is None else peeked.projector
         texts = {name: tokenizer for name, tokenizer, _ in self.towers}
         parts = plan_networks(preset, resolver, texts=texts)
-        needs = DownloadPlan((*parts, *([] if part is None else [part])))
+        needs = DownloadList((*parts, *([] if part is None else [part])))
         if part is None or peeked is not None:
             _check_reference(preset, choices, peeked)
         needs.fetch_only(is_settings)
         self._check_folders(preset, needs, adapter=peeked)
         if part is not None:
             encoder = _find_encoder(needs["pipeline"].path, projector, resolver)
-            needs += DownloadPlan((encoder,))
+            needs += DownloadList((encoder,))
             needs.fetch_only(is_settings)
             if projector is not None:
                 tower = read_clip_config(encoder.path, "image_encoder", CLIPVisionConfig)
@@ -341,7 +341,7 @@ class StableDiffusion(Family):
         assert isinstance(text, TextTower), "prompts are read by CLIP"
         return {"text_encoder": text.encoder, "tokenizer": text.tokenizer}
 
-    def _read_unet(self, needs: DownloadPlan, reader: NetworkReader) -> UNet2DConditionModel:
+    def _read_unet(self, needs: DownloadList, reader: NetworkReader) -> UNet2DConditionModel:
         own, lora, motion = map(needs.path, ("denoiser", "lora", "motion"))
         folder = needs["pipeline"].path / "unet"
         if own is not None and own.is_dir():
@@ -363,7 +363,7 @@ class StableDiffusion(Family):
         return unet
 
     def _read_changed(
-        self, needs: DownloadPlan, reader: NetworkReader, *, takes_unet: bool
+        self, needs: DownloadList, reader: NetworkReader, *, takes_unet: bool
     ) -> UNet2DConditionModel:
         """Return the U-Net with what the adapter's file has besides: another one, or a LoRA."""
         unet = self._read_unet(needs, reader)
@@ -373,7 +373,7 @@ class StableDiffusion(Family):
         return unet
 
     def _check_folders(
-        self, preset: Preset, needs: DownloadPlan, *, adapter: Adapter | None
+        self, preset: Preset, needs: DownloadList, *, adapter: Adapter | None
     ) -> None:
         # By their settings alone: weights may be large, or not here yet.
         pipeline, own = needs["pipeline"], needs.part("denoiser")
@@ -567,7 +567,7 @@ def _open_adapter(path: Path | None, reader: NetworkReader) -> Adapter | None:
     return open_adapter(path, allow_pickle=reader.allow_pickle)
 
 
-def _second(reader: NetworkReader, needs: DownloadPlan, name: str) -> UNet2DConditionModel | None:
+def _second(reader: NetworkReader, needs: DownloadList, name: str) -> UNet2DConditionModel | None:
     place, build = needs.path(name), partial(built, UNet2DConditionModel)
     return None if place is None else reader.keep(name, place, build, stays=True)
 

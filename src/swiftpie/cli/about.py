@@ -13,7 +13,7 @@ from rich.filesize import decimal as as_size
 from swiftpie import __version__
 from swiftpie.backbones import licences
 from swiftpie.backbones.choices import Choices, LoadOptions, resolve
-from swiftpie.backbones.downloads import DownloadPlan
+from swiftpie.backbones.downloads import DownloadList
 from swiftpie.backbones.machine import BFLOAT16, free_main_memory, instructions, processor_name
 from swiftpie.backbones.presets import PRESETS, RECIPES, Preset, Recipe, Use, describe
 from swiftpie.backbones.sources import fetch_faces, is_downloaded, plan_faces, plan_published
@@ -420,7 +420,7 @@ def _show_published(name: str, *, dry_run: bool, as_json: bool) -> None:
     print_text("\n".join([*lines, f"{as_size(total)} in all files with a published size", ""]))
 
 
-def _releases_of(name: str, loading: LoadOptions) -> "DownloadPlan":
+def _releases_of(name: str, loading: LoadOptions) -> "DownloadList":
     """Return the releases of GitHub that a recipe or preset needs and that are not here."""
     from swiftpie.backbones.releases import plan_releases
 
@@ -431,14 +431,14 @@ def _releases_of(name: str, loading: LoadOptions) -> "DownloadPlan":
     return plan_releases(choices)
 
 
-def _needs_of(name: str, loading: LoadOptions) -> "tuple[DownloadPlan, DownloadPlan]":
+def _needs_of(name: str, loading: LoadOptions) -> "tuple[DownloadList, DownloadList]":
     recipe = RECIPES.get(name) if name in RECIPES.names() else None
     encoder = name if recipe is None else recipe.face_encoder
-    faces = DownloadPlan()
+    faces = DownloadList()
     if encoder in FACE_ENCODERS.names():
         faces = plan_faces([encoder or ""], {})
         if recipe is None:
-            return faces, DownloadPlan()
+            return faces, DownloadList()
     if recipe is not None:
         return faces, plan_downloads({**loading, "recipe": recipe})
     if name in PRESETS.names():
@@ -446,7 +446,7 @@ def _needs_of(name: str, loading: LoadOptions) -> "tuple[DownloadPlan, DownloadP
     raise _unknown(name)
 
 
-def _finish(name: str, faces: "DownloadPlan", loading: LoadOptions) -> None:
+def _finish(name: str, faces: "DownloadList", loading: LoadOptions) -> None:
     """Put files of face encoders in place, and download what only a pickle names."""
     if faces.parts:
         fetch_faces([RECIPES.get(name).face_encoder or "" if name in RECIPES.names() else name])
@@ -454,7 +454,7 @@ def _finish(name: str, faces: "DownloadPlan", loading: LoadOptions) -> None:
     networks.fetch()
 
 
-def _plan_facts(needs: "DownloadPlan") -> dict[str, Any]:
+def _plan_facts(needs: "DownloadList") -> dict[str, Any]:
     return {
         "files": [
             {

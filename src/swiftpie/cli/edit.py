@@ -22,7 +22,7 @@ from swiftpie.cli.subjects import (
 from swiftpie.cli.writing import FileDrawing, draw_files, plan_targets
 from swiftpie.config import options_of
 from swiftpie.faces import CONSENT
-from swiftpie.pipelines.tasks import TASKS, EditRequest, change_of, for_seeds, opened
+from swiftpie.pipelines.tasks import TASKS, EditRequest, change_of, for_seeds, with_files_opened
 from swiftpie.validation import check_stored
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def edit(
     loaded, identity = open_with(person, loading)
     if identity is not None:
         request = with_changes(request, source=identity)
-    first = opened(request)  # once for all pictures
+    first = with_files_opened(request)  # once for all pictures
     requests = [*for_seeds(first, seeds)]
     _check_seeds(loaded.session, requests, sampling)
     drawings = [
@@ -186,7 +186,7 @@ def _carry_out(
     change = change_of(TASKS[task], words, source=next(iter(sources), None), **common)
     preset_for(loading)
     targets = plan_targets(output, count=len(seeds))
-    loaded, first = open_session(**loading), opened(change)
+    loaded, first = open_session(**loading), with_files_opened(change)
     drawings = [
         FileDrawing(each, [target], picture)
         for each, target in zip(for_seeds(first, seeds), targets, strict=True)

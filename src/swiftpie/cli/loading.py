@@ -18,7 +18,7 @@ from swiftpie.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from swiftpie.backbones.downloads import DownloadPlan
+    from swiftpie.backbones.downloads import DownloadList
     from swiftpie.backbones.presets import Recipe
     from swiftpie.engine.session import Session
 
@@ -26,7 +26,7 @@ NO_LICENCE = "not stated; see its publisher"
 SHOWN = 12  # letters of a commit
 
 
-def confirm_download(needs: "DownloadPlan", *, yes: bool) -> None:
+def confirm_download(needs: "DownloadList", *, yes: bool) -> None:
     """Report what has to be downloaded and return if the user agrees, or if `yes` is set."""
     if not needs.bytes_left:
         return  # at most links have to be made
@@ -42,7 +42,7 @@ def confirm_download(needs: "DownloadPlan", *, yes: bool) -> None:
     typer.confirm("Fetch them?", default=True, abort=True, err=True)
 
 
-def print_download(needs: "DownloadPlan") -> None:
+def print_download(needs: "DownloadList") -> None:
     """Report on standard error what is missing: parts, sizes, licences, folders."""
     from rich.filesize import decimal as as_size
 
@@ -101,7 +101,7 @@ def open_session(
     return LoadedSession(session, (time.perf_counter() - started) * 1000)
 
 
-def plan_downloads(loading: LoadOptions) -> "DownloadPlan":
+def plan_downloads(loading: LoadOptions) -> "DownloadList":
     from swiftpie.engine.load import plan_downloads as plan
 
     return plan(**load_keywords(loading))

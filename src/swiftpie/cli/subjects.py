@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from swiftpie.backbones.choices import Choices, LoadOptions
-from swiftpie.backbones.downloads import DownloadPlan
+from swiftpie.backbones.downloads import DownloadList
 from swiftpie.backbones.presets import RECIPES, Recipe
 from swiftpie.backbones.sources import fetched, plan_faces, with_files
 from swiftpie.cli import console, options
@@ -114,7 +114,7 @@ class Person(NamedTuple):
 
     chosen: "ChosenFace"
     encoder: "FaceEncoder"
-    agreed: "DownloadPlan"  # what the networks need, if the user agreed to it
+    agreed: "DownloadList"  # what the networks need, if the user agreed to it
 
 
 def read_person(
@@ -155,7 +155,7 @@ def open_with(
 
 def with_face_files(
     settings: FaceSettings, loading: LoadOptions
-) -> "tuple[FaceSettings, DownloadPlan]":
+) -> "tuple[FaceSettings, DownloadList]":
     """Return the settings with the recipe's encoder and all files, downloaded if the user agrees.
 
     One question covers the files of encoders and of the networks. The second value is what the
@@ -169,7 +169,7 @@ def with_face_files(
         "offline": loading.get("offline", False),
         "commercial_only": loading.get("commercial_only", False),
     }
-    faces, agreed = plan_faces(fetched(settings), offline), DownloadPlan()
+    faces, agreed = plan_faces(fetched(settings), offline), DownloadList()
     if faces.bytes_left:
         agreed = plan_downloads(loading)
         confirm_download(faces + agreed, yes=loading.get("yes", False))

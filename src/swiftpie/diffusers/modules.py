@@ -30,7 +30,7 @@ from swiftpie.backbones.adapters import open_adapter
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import FAMILIES, Components, Family
 from swiftpie.backbones.diffusers_reference import scheduler_of
-from swiftpie.backbones.downloads import DownloadPlan
+from swiftpie.backbones.downloads import DownloadList
 from swiftpie.backbones.load.ip_adapter import LoraScale, fuse_lora_file
 from swiftpie.backbones.load.networks import read_image_encoder
 from swiftpie.backbones.load.weights import HALVES, NetworkReader, fingerprint_files
@@ -327,7 +327,7 @@ class Source:
                 "code. Pass `weight_name=`, the name of a file that ends in .safetensors."
             )
         part = WeightsResolver(self.choices).find(option, option, chosen, FileSelection())
-        DownloadPlan((part,)).fetch()
+        DownloadList((part,)).fetch()
         return part.path
 
     def read_encoder(self, plain: Components, adapter: Path, folder: str | None) -> object:
@@ -341,7 +341,7 @@ class Source:
         choices: Choices = {**self.choices, "image_encoder": place}
         projector = open_adapter(adapter, by_header=True).projector
         part = plan_image_encoder(projector, WeightsResolver(choices, formats))
-        DownloadPlan((part,)).fetch()
+        DownloadList((part,)).fetch()
         reader = NetworkReader(device=str(plain.device), dtype=network.dtype, allow_pickle=False)
         return read_image_encoder(part.path, reader)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Unpack
 from swiftpie.arguments import checked
 from swiftpie.backbones.choices import Choices, device_of, resolve
 from swiftpie.backbones.components import FAMILIES, download_plan, load_components
-from swiftpie.backbones.downloads import DownloadPlan
+from swiftpie.backbones.downloads import DownloadList
 from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.sources import check_within_reach
 from swiftpie.config import options_of
@@ -114,7 +114,7 @@ def plan_downloads(
     device: str = AUTO,
     engine: str | Sequence[str] = (),
     **choices: Unpack[Choices],
-) -> "DownloadPlan":
+) -> "DownloadList":
     """Return what `load` would fetch for the same arguments; only small files come.
 
     Settings and headers are checked, so networks for which this returns can be loaded.
@@ -128,7 +128,7 @@ def plan_downloads(
     return download_plan(plan.preset, device=plan.device, **plan.choices) + plan.transform_needs()
 
 
-class LoadPlan(NamedTuple):
+class LoadSpec(NamedTuple):
     """What the arguments of `load` come to."""
 
     preset: "Preset"
@@ -138,9 +138,9 @@ class LoadPlan(NamedTuple):
     choices: Choices
     origin: dict[str, str]  # what results say of the loading
 
-    def transform_needs(self) -> "DownloadPlan":
+    def transform_needs(self) -> "DownloadList":
         """Return the weights that the transforms need of their own."""
-        needs = DownloadPlan()
+        needs = DownloadList()
         for transform in self.transforms:
             if transform.needs is not None:
                 needs += transform.needs(self.family, self.choices)
@@ -154,7 +154,7 @@ def plan_load(
     device: str,
     engine: str | Sequence[str],
     choices: Choices,
-) -> LoadPlan:
+) -> LoadSpec:
     """Return what is to be loaded, where, and with which transforms; errors are those of `load`."""
     known, merged = resolve(preset, recipe, choices)
     check_within_reach(known, merged)
@@ -167,4 +167,4 @@ def plan_load(
         # OpenVINO's graphs need their weights to stay on the device.
         stay = any(transform.phase is Phase.CALLS for transform in transforms)
         merged["offloads"] = TRANSFORMS.get("offload") in transforms or (False if stay else "auto")
-    return LoadPlan(known, family, device, transforms, merged, origin)
+    return LoadSpec(known, family, device, transforms, merged, origin)

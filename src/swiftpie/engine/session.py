@@ -45,8 +45,8 @@ from swiftpie.pipelines.identity import aligned_crop, face_identity
 from swiftpie.pipelines.identity_file import (
     LARGE,
     PLAIN,
-    fitted,
     lacks_features,
+    prepare_identity,
     read_identity_file,
     save_identity,
 )
@@ -81,7 +81,7 @@ from swiftpie.pipelines.tasks import (
     Request,
     RequestT,
     change_of,
-    opened,
+    with_files_opened,
 )
 from swiftpie.pipelines.tuning import OnTune, tune
 from swiftpie.pipelines.warnings import add_advice
@@ -287,7 +287,7 @@ class Session:
     @checked
     def load_identity(self, path: str | Path) -> Identity:
         """Return the identity in a file; the same networks must have encoded it."""
-        return self.fitted(read_identity_file(path, self.components), name=str(path))
+        return self.prepare_identity(read_identity_file(path, self.components), name=str(path))
 
     @property
     def library(self) -> Library:
@@ -323,7 +323,7 @@ class Session:
                 return self.load_identity(path)
             case IdentityRef(identity=identity):
                 assert isinstance(identity, Identity)
-                return self.fitted(identity, name="The identity")
+                return self.prepare_identity(identity, name="The identity")
             case _:
                 return source
 
@@ -360,7 +360,7 @@ class Session:
     def _resolved(self, request: RequestT, warnings: list[str]) -> RequestT:
         if isinstance(request, PersonalizeRequest):
             return self._with_subjects(with_sources(request, self.identity_of))
-        change = with_sources(opened(request), self.identity_of)
+        change = with_sources(with_files_opened(request), self.identity_of)
         if isinstance(change, EditRequest):
             return self._with_face_region(change, warnings)
         return self._with_inserted(change)
@@ -382,7 +382,8 @@ class Session:
             assert isinstance(request.prompt, str), "a sentence names subjects"
             named = self.with_named(request.prompt, request.subjects)
             request = replace(request, subjects=named, adds_named_subjects=False)
-        return request.opened(partial(self.components.family.picture_size, self.components))
+        size_of = partial(self.components.family.picture_size, self.components)
+        return request.with_files_opened(size_of)
 
     def _with_face_region(self, request: EditT, warnings: list[str]) -> EditT:
         """Return an edit that changes the picture's face, if it brings one and names no place.
@@ -417,19 +418,19 @@ class Session:
         return replace(request, source=source, adds_named_subjects=False)
 
     @checked
-    def fitted(self, identity: Identity, *, name: str) -> Identity:
+    def prepare_identity(self, identity: Identity, *, name: str) -> Identity:
         """Return an identity from another process, checked and moved to this device.
 
         What a small file lacks is computed once, and then comes from the cache.
         """
         components = self.components
         if not lacks_features(identity, components):
-            return fitted(identity, components, name=name)
+            return prepare_identity(identity, components, name=name)
         tensors = [getattr(identity, name) for name in (*PLAIN, LARGE)]
         notes = (identity.fingerprint, identity.preset, str(identity.cutouts))
         return self._runner.cache.get_or_make(
             _key_of(components, "small", (), tensors, notes=notes),
-            lambda: fitted(identity, components, name=name),
+            lambda: prepare_identity(identity, components, name=name),
         )
 
     @overload

@@ -25,7 +25,7 @@ from swiftpie.backbones.diffusers_reference import (
 )
 from swiftpie.backbones.hub import PUBLISHED, files_unlike
 from swiftpie.backbones.presets import Capability, Recipe
-from swiftpie.engine.load import LoadPlan, plan_load
+from swiftpie.engine.load import LoadSpec, plan_load
 from swiftpie.engine.session import Session
 from swiftpie.errors import CapabilityError
 from swiftpie.imageio.decoding import load_image
@@ -160,7 +160,7 @@ def verify(
 
 
 @torch.no_grad()
-def verify_plan(plan: LoadPlan, *, on_picture: OnPicture = lambda _what: None) -> Verification:
+def verify_plan(plan: LoadSpec, *, on_picture: OnPicture = lambda _what: None) -> Verification:
     """Return what `verify` does of a preset with its choices."""
     known, chosen = plan.preset, plan.choices
     chosen["offloads"] = False

@@ -59,7 +59,7 @@ def identity_bytes(identity: Identity, *, is_small: bool = False) -> bytes:
     """Return what `save_identity` writes.
 
     With `is_small`, the features of pictures are left out, and the rest is compressed, a tenth of
-    the bytes: `fitted` computes them, equal to the bit. Faces and what was tuned keep theirs.
+    the bytes: `prepare_identity` computes them to the bit. Faces and what was tuned keep theirs.
     """
     if is_small and not (identity.is_face or identity.tuned):
         plain = identity_bytes(identity.without_detail())
@@ -111,11 +111,11 @@ def load_identity(path: str | Path, components: Components) -> Identity:
         InputError: The file is missing, no identity file, or damaged.
         WeightsError: Other networks wrote it, so its features would mean nothing here.
     """
-    return fitted(read_identity_file(path, components), components, name=str(path))
+    return prepare_identity(read_identity_file(path, components), components, name=str(path))
 
 
 def read_identity_file(path: str | Path, components: Components) -> Identity:
-    """Read an identity, which `fitted` checks and completes; errors are `load_identity`'s."""
+    """Return an identity, which `prepare_identity` completes; errors are `load_identity`'s."""
     header = read_identity_header(path)
     _check_weights(header, components, name=str(path))
     if small := _small_in(path):
@@ -129,7 +129,7 @@ def read_identity_file(path: str | Path, components: Components) -> Identity:
 def read_identity(data: bytes, name: str) -> Identity:
     """Return the identity in the bytes of a file; errors call the file `name`.
 
-    Only `fitted` checks that networks can use it.
+    Only `prepare_identity` checks that networks can use it.
 
     Raises:
         InputError: It is no identity file, or damaged.
@@ -142,7 +142,7 @@ def read_identity(data: bytes, name: str) -> Identity:
         raise InputError(_damaged(name, error)) from error
 
 
-def fitted(identity: Identity, components: Components, *, name: str) -> Identity:
+def prepare_identity(identity: Identity, components: Components, *, name: str) -> Identity:
     """Return an identity of `read_identity` on the device of the networks that made it.
 
     What a small file lacks is computed.

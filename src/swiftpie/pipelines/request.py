@@ -359,7 +359,7 @@ class PersonalizeRequest(Drawable):
         """The seeds of all pictures that are drawn, of which as many are kept as were asked for."""
         return seeds_of_best(self.seeds, self.best_of)
 
-    def opened(self, size_of: Callable[[Self], tuple[int, int]]) -> Self:
+    def with_files_opened(self, size_of: Callable[[Self], tuple[int, int]]) -> Self:
         """Return the same drawing with its pictures as they are drawn.
 
         A region that is given itself becomes that of each subject without its own. `size_of` says

@@ -357,7 +357,7 @@ def for_seeds(change: ChangingT, seeds: Sequence[int]) -> tuple[ChangingT, ...]:
     return tuple(with_seed(change, seed) for seed in seeds)
 
 
-def opened(request: ChangingT) -> ChangingT:
+def with_files_opened(request: ChangingT) -> ChangingT:
     """Return a change of a picture with its picture and its mask as they are drawn.
 
     A mask that is the picture itself is its hole.

@@ -157,8 +157,7 @@ def _prompt_of(
     """Return what a prompt says; InputError if the request names a place that there is not."""
     scene, library = request.scene, scene_library()
     heights = _heights_of(request.subjects, identities, reading)
-    is_small = all(metres is not None and metres < SMALL_M for metres in heights)
-    is_small = bool(heights) and is_small
+    is_small = bool(heights) and all(metres is not None and metres < SMALL_M for metres in heights)
     is_drawn = bool(identities) and all(identity.named is not None for identity in identities)
     if scene == "":
         place = reading.place or reading.place_for(0.0, is_small=is_small)

@@ -5,7 +5,7 @@ from diffusers import Flux2Transformer2DModel, UNet2DConditionModel
 from benchmarks._models import KLEIN, KLEIN_DENOISER, SDXL_UNET
 from benchmarks._models import PRESETS as MEASURED
 from swiftpie.backbones.choices import Choices
-from swiftpie.backbones.downloads import DownloadPlan
+from swiftpie.backbones.downloads import DownloadList
 from swiftpie.backbones.load import networks
 from swiftpie.backbones.load.networks import lack_of_memory, readers_for
 from swiftpie.backbones.machine import NUMBERS_A_PIXEL, SPARE_BYTES
@@ -22,7 +22,7 @@ def plan_of(family):
     with torch.device("meta"):
         network = LARGEST[family]()
     size = 2 * sum(weight.numel() for weight in network.parameters())
-    return DownloadPlan(memory_bytes=2 * size, largest_bytes=size)
+    return DownloadList(memory_bytes=2 * size, largest_bytes=size)
 
 
 @pytest.mark.parametrize(("family", "fits_gib", "lacks_gib"), [("sdxl", 8, 5), (KLEIN, 12, 8)])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from swiftpie.backbones.choices import Choices, dtype_of, schedule_of, with_steps
 from swiftpie.backbones.components import Components, Engine, Family
-from swiftpie.backbones.downloads import DownloadPlan
+from swiftpie.backbones.downloads import DownloadList
 from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Preset, read_preset, read_presets, read_recipes
 from swiftpie.backbones.sources import WeightFormats, WeightsResolver, is_settings, plan_networks
@@ -102,7 +102,7 @@ class Flux2(Family):
             execution_device=execution_device,
         )
 
-    def download_plan(self, preset: Preset, *, device: str, choices: Choices) -> DownloadPlan:
+    def download_plan(self, preset: Preset, *, device: str, choices: Choices) -> DownloadList:
         from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
         from transformers import Qwen3Config
 
@@ -118,7 +118,7 @@ class Flux2(Family):
             denoiser=DENOISER,
             autoencoder=VAE,
         )
-        needs = DownloadPlan(tuple(parts))
+        needs = DownloadList(tuple(parts))
         needs.fetch_only(is_settings)
         pipeline = needs["pipeline"].path
         vae = needs.path("autoencoder") or pipeline / VAE
@@ -276,7 +276,7 @@ def _check_choices(preset: Preset, choices: Choices) -> None:
 
 
 def _open_reference(
-    preset: Preset, files: DownloadPlan, dtype: "torch.dtype"
+    preset: Preset, files: DownloadList, dtype: "torch.dtype"
 ) -> "DiffusersReference":
     from swiftpie.backbones.diffusers_reference import DiffusersReference, open_pipeline
 

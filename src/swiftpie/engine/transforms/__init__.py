@@ -17,7 +17,7 @@ from swiftpie.registry import Registry
 if TYPE_CHECKING:
     from swiftpie.backbones.choices import Choices
     from swiftpie.backbones.components import Components, Family
-    from swiftpie.backbones.downloads import DownloadPlan
+    from swiftpie.backbones.downloads import DownloadList
 
 
 OPENVINO = "openvino"  # the quickest on processors whose pictures hardly differ
@@ -44,7 +44,7 @@ class Transform:
     extra: str = ""  # SwiftPie's extra that installs an optional package it needs
     packages: tuple[str, ...] = ()  # those of this extra, as they are imported
     phase: Phase = Phase.NETWORKS
-    needs: "Callable[[Family, Choices], DownloadPlan] | None" = None  # weights of its own
+    needs: "Callable[[Family, Choices], DownloadList] | None" = None  # weights of its own
 
     @property
     def is_installed(self) -> bool:

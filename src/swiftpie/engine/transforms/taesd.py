@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swiftpie.backbones.downloads import DownloadPlan
+from swiftpie.backbones.downloads import DownloadList
 from swiftpie.backbones.hub import PINS, RepoReference
 from swiftpie.backbones.sources import FileSelection, WeightsResolver
 from swiftpie.engine.transforms import Transform
@@ -41,14 +41,14 @@ def with_tiny(components: "Components", *, decodes: bool) -> "Components":
     return replace(components, autoencoder=joined)
 
 
-def needs(family: "Family", choices: "Choices") -> "DownloadPlan":
+def needs(family: "Family", choices: "Choices") -> "DownloadList":
     """Return where TAESD for the latents of `family` is or will be, or raise WeightsError."""
     repository = family.tiny_autoencoder
     if repository is None:
-        return DownloadPlan()
+        return DownloadList()
     resolver = WeightsResolver(choices)
     place = RepoReference(repository, None, PINS.get(repository))
-    return DownloadPlan((resolver.find(PART, "weights", str(place), FileSelection(("",))),))
+    return DownloadList((resolver.find(PART, "weights", str(place), FileSelection(("",))),))
 
 
 def _tiny_autoencoder(components: "Components", *, transform: str) -> "LatentAutoencoder":

@@ -22,7 +22,7 @@ from swiftpie.attention.install import BranchPlan, Installation
 from swiftpie.attention.processors import DetailAttention, SemanticAttention
 from swiftpie.backbones.adapters import check_image_encoder, install_adapter, open_adapter
 from swiftpie.backbones.components import FAMILIES, Components, load_components
-from swiftpie.backbones.downloads import DownloadPlan
+from swiftpie.backbones.downloads import DownloadList
 from swiftpie.backbones.load.networks import read_image_encoder
 from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.backbones.presets import PRESETS
@@ -270,7 +270,7 @@ def read_tower(
     reads = projector or new_projector(CLIP_WIDTH, 1, num_tokens=1)
     choices: Choices = {"image_encoder": folder}
     part = plan_image_encoder(reads, WeightsResolver(choices))
-    DownloadPlan((part,)).fetch()
+    DownloadList((part,)).fetch()
     return read_image_encoder(part.path, reader)
 
 
