@@ -22,6 +22,7 @@ function licences(): Plugin {
       copyFileSync("node_modules/svelte/LICENSE.md", `${folder}/svelte.txt`);
       copyFileSync("node_modules/idb-keyval/LICENCE", `${folder}/idb-keyval.txt`);
       copyFileSync("node_modules/@panzoom/panzoom/MIT-License.txt", `${folder}/panzoom.txt`);
+      copyFileSync("node_modules/client-zip/LICENSE.txt", `${folder}/client-zip.txt`);
       copyFileSync(`${SAMPLES}/LICENSE.txt`, `${folder}/samples.txt`);
     },
   };

@@ -282,6 +282,7 @@ def test_a_small_file_is_a_tenth_and_computes_the_rest_once_equal_to_the_bit(
     assert len(small) < saved.stat().st_size / 8
     path = tmp_path / "x.spid"
     path.write_bytes(small)
+    assert is_safetensors(path), "or commands and jobs would take it for a picture"
     assert read_identity_header(path).shapes["pixels"] == tuple(identity.pixels.shape)
     again, misses = session.load_identity(path), session.cache.misses
     assert identity_bytes(again) == saved.read_bytes()

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import time
+import zipfile
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
@@ -19,6 +20,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from swiftpie.batch.lists import read_lines
+from swiftpie.batch.rows import JobDefaults, collect
 from swiftpie.engine.session import Session
 from swiftpie.imageio.writing import read_metadata
 from swiftpie.server import Limits
@@ -410,6 +413,10 @@ def test_a_first_visit_shows_a_picture_and_every_letter_draws_another(fresh):
     assert len(prompts) > 8
     assert prompts[-1] == "a dog in space"
     assert differs(first, fresh.pixels())
+    expect(fresh.page.get_by_label("Identity", exact=True)).to_have_count(
+        0
+    )  # a cut-out has its own
+    fresh.after(fresh.page.get_by_role("button", name="From words alone").click)
     for name in ("Identity", "Detail", "Balance"):
         fresh.after(lambda name=name: fresh.page.get_by_label(name, exact=True).fill("0.5"))
     scales = fresh.newest()["swiftpie"]["scales"]
@@ -622,6 +629,45 @@ def test_the_picture_takes_the_window_and_is_zoomed_and_panels_fold(visit):
     expect(visit.page.locator(".stage:fullscreen")).to_have_count(1)
 
 
+def test_pictures_are_compared_kept_and_saved_with_what_draws_them(visit, tmp_path):
+    visit.strip_drawn()
+    visit.page.get_by_role("button", name="All in a grid", exact=True).click()
+    board = visit.page.get_by_role("region", name="Pictures to compare")
+    for star in (1, 2):
+        board.get_by_role("button", name="Favour").nth(star).click()
+    board.get_by_text("All", exact=True).click()
+    board.get_by_label("Several prompts").fill(
+        "a robot in a library\n\nan oil painting of a dog\na dog on a beach"
+    )
+    board.get_by_role("button", name="Draw all").click()
+    expect(board.locator(".problem")).to_contain_text("oil")
+    expect(board.get_by_role("button", name="Draw all")).to_be_visible()
+    visit.look("grid")
+    for name in ("a robot in a library", "a dog on a beach"):
+        board.get_by_role("button", name=f"Compare {name}").click()
+    expect(board.locator("li")).to_have_count(2)
+    visit.look("pair")
+    board.get_by_role("button", name="All of them").click()
+    board.get_by_label("Name of “a robot in a library”").fill("reader")
+    board.get_by_role("button", name="Delete a dog on a beach").click()
+    expect(board.locator("li")).to_have_count(4)
+    archive, _ = visit.saved("Download 4")
+    with zipfile.ZipFile(io.BytesIO(archive)) as folder:
+        assert sum(name.endswith(".png") for name in folder.namelist()) == 4
+        folder.extractall(tmp_path)
+    jobs = collect(read_lines(tmp_path / "jobs.jsonl"), root=tmp_path, defaults=JobDefaults())
+    assert [job.request.seeds for job in jobs.jobs] == [(1,), (2,), (3,), (1,)], jobs.refused
+    board.get_by_role("button", name="reader, seed 1").click()
+    expect(visit.prompt).to_have_value("a robot in a library")
+    visit.page.evaluate("() => void (navigator.clipboard.writeText = () => Promise.reject())")
+    visit.page.get_by_role("button", name="Copy a link").click()
+    link = visit.page.get_by_label("Link to this draft").input_value()
+    with visiting(visit.page.context.browser, visit.url) as other:
+        other.page.goto(link)
+        expect(other.first_picture().prompt).to_have_value("a robot in a library")
+        other.check_quiet()
+
+
 def test_a_picture_is_edited_by_words_within_a_painted_mask(finer):
     drawn = finer.pixels()
     finer.kept()
@@ -727,7 +773,7 @@ def test_the_keys_come_to_the_prompt_soon_and_a_subject_in_the_wrong_place_is_na
     expect(finer.page.get_by_text("Style picture")).to_have_count(0)
     finer.after(lambda: finer.prompt.fill("a photo of a dog on a beach with a cat, 8k"))
     expect(finer.page.locator(".marks .unknown")).to_have_text(["cat"])
-    expect(finer.page.locator("#words")).to_contain_text("cat is not drawn there")
+    expect(finer.page.locator("#words")).to_contain_text("cat has no effect")
     finer.subject("dog").click()
     finer.after(lambda: finer.prompt.fill("a cat on a beach"))
     expect(finer.page.locator(".chosen")).to_contain_text("The dog that you chose is drawn")
@@ -877,7 +923,7 @@ def test_a_picture_is_animated_and_the_film_is_saved(visit):
 
 def test_the_history_is_walked_and_outlives_a_reload_and_a_download_is_used_again(visit):
     visit.page.get_by_role("button", name="Place dog by a box").click()
-    visit.page.get_by_label("Balance", exact=True).fill("0.3")
+    visit.page.get_by_label("Detail", exact=True).fill("0.3")
     visit.kept()
     first, early = visit.pixels(), visit.page.locator("ol button").count()
     data, name = visit.saved("Download 512 \N{MULTIPLICATION SIGN} 512")
@@ -904,7 +950,7 @@ def test_the_history_is_walked_and_outlives_a_reload_and_a_download_is_used_agai
     visit.page.get_by_role("button", name="Use these settings").click()
     visit.settled()
     again = visit.newest()["swiftpie"]
-    assert again["scales"]["balance"] == pytest.approx(0.3)
+    assert again["scales"]["detail_scale"] == pytest.approx(0.3)
     assert again["subjects"][0]["box"] == [0.25, 0.35, 0.75, 0.85]
     visit.page.get_by_role("button", name=re.compile("Delete what is kept")).click()
     visit.page.get_by_role("button", name="Delete", exact=True).click()

@@ -95,19 +95,16 @@ export function described([left, top, right, bottom]: Box): string {
   );
 }
 
+const ARROWS: Record<string, Point> = {
+  ArrowLeft: [-1, 0],
+  ArrowRight: [1, 0],
+  ArrowUp: [0, -1],
+  ArrowDown: [0, 1],
+};
+
 /** Return how far an arrow key moves, null for any other key. */
 export function arrowOf(event: KeyboardEvent): readonly [number, number] | null {
   const step = event.shiftKey ? 0.1 : 0.02;
-  switch (event.key) {
-    case "ArrowLeft":
-      return [-step, 0];
-    case "ArrowRight":
-      return [step, 0];
-    case "ArrowUp":
-      return [0, -step];
-    case "ArrowDown":
-      return [0, step];
-    default:
-      return null;
-  }
+  const way = ARROWS[event.key];
+  return way ? [way[0] * step, way[1] * step] : null;
 }

@@ -1,5 +1,6 @@
 /** A draft: everything that decides what a picture looks like, as a value, and what it asks for. */
 
+import { arts } from "./ideas.json";
 import { said } from "./naming";
 import type { Sample } from "./samples";
 import type { Box, KeptSource, Model, Sent } from "./server";
@@ -56,64 +57,43 @@ export type Scene = string | SentPicture;
 export type Mode = "draw" | "edit";
 
 /** What is done to a photo: words change it, a subject comes, something goes, or both. */
-export type Task = "edit" | "insert" | "remove" | "replace";
+export const TASKS = ["edit", "insert", "remove", "replace"] as const;
+export type Task = (typeof TASKS)[number];
 
-/** Everything that decides what the picture looks like; never changed, only replaced. */
-export interface Draft {
-  mode: Mode;
-  prompt: string;
-  placed: readonly Placed[];
-  scene: Scene;
-  isOffered: boolean; // the sample that is placed was not chosen
-  seed: number;
-  firstSeed: number; // of the strip
-  identity: number;
-  detail: number;
-  balance: number;
-  flip: boolean; // subjects are mirrored
-  identityGuidance: string; // how prompt and identity share the picture
-  styleReference: SentPicture | null; // in whose style all is drawn
-  photo: Photo | null;
-  change: string; // the prompt of an edit
-  source: string; // what the photo shows now
-  mask: SentPicture | null;
-  task: Task;
-  newcomer: number | null; // key of a subject that is put into the photo
-  box: Box | null; // where it is put; null: a place is proposed
-  yaw: number | null; // degrees by which it is turned; null: as it was pictured
-  pitch: number | null;
-  variation: number;
-  textScale: number;
-  ownLook: number;
-}
+/** A part of a draft that is nothing at first. */
+const none = <T>(): T | null => null;
 
-export const FIRST: Draft = {
-  mode: "draw",
+export const FIRST = {
+  mode: "draw" as Mode,
   prompt: "",
-  placed: [],
-  scene: "",
-  isOffered: false,
+  placed: [] as readonly Placed[],
+  scene: "" as Scene,
+  isOffered: false, // the sample that is placed was not chosen
   seed: 1,
-  firstSeed: 1,
+  firstSeed: 1, // of the strip
   identity: 1,
   detail: 1,
   balance: 0,
-  flip: false,
-  identityGuidance: "plain",
-  styleReference: null,
-  photo: null,
-  change: "",
-  source: "",
-  mask: null,
-  task: "edit",
-  newcomer: null,
-  box: null,
-  yaw: null,
-  pitch: null,
+  flip: false, // subjects are mirrored
+  shape: "", // of the picture: one of `SHAPES`, "640x480", or as the place or the model has it
+  identityGuidance: "plain", // how prompt and identity share the picture
+  styleReference: none<SentPicture>(), // in whose style all is drawn
+  photo: none<Photo>(),
+  change: "", // the prompt of an edit
+  source: "", // what the photo shows now
+  mask: none<SentPicture>(),
+  task: "edit" as Task,
+  newcomer: none<number>(), // key of a subject that is put into the photo
+  box: none<Box>(), // where it is put; null: a place is proposed
+  yaw: none<number>(), // degrees by which it is turned; null: as it was pictured
+  pitch: none<number>(),
   variation: 0,
   textScale: 1,
   ownLook: 0,
 };
+
+/** Everything that decides what the picture looks like; never changed, only replaced. */
+export type Draft = Readonly<typeof FIRST>;
 
 /** What a draft only points to. */
 interface Known {
@@ -156,6 +136,39 @@ export const followsSeed = ({ mode, task, variation }: Draft): boolean =>
 export const varies = ({ mode, task }: Draft, canPlace: boolean): boolean =>
   mode === "draw" || task !== "remove" || !canPlace;
 
+const SHAPES = new Map([
+  ["square", [1, 1]],
+  ["wide", [3, 2]],
+  ["tall", [2, 3]],
+] as const);
+const UNIT_PX = 16; // of sides, for any model
+export const LARGER = 2; // a photographed place has more detail than a model draws
+export const shapes = [...SHAPES.keys()];
+
+/** Return the words for another art that a prompt begins with, "" where it has none. */
+export const artOf = (prompt: string): string =>
+  Object.values(arts).find((phrase) => prompt.toLowerCase().startsWith(`${phrase} `)) ?? "";
+
+/** Whether the network draws all of it, and no part is of a photographed place. */
+export const isDrawnWhole = ({ scene, prompt }: Draft, facts: Model["swiftpie"] | null): boolean =>
+  !can(facts, "layout") || scene === "words" || ![arts.photograph, ""].includes(artOf(prompt));
+
+/** Return width and height of a drawing whose shape was chosen, as it is saved or while one works. */
+export function sizeOfShape(
+  draft: Draft,
+  facts: Model["swiftpie"],
+  isSaved: boolean,
+): number[] | null {
+  const own = draft.shape.split("x").map(Number);
+  const [width = 0, height = 0] = SHAPES.get(draft.shape as "wide") ?? own;
+  if (!width || !height) return null;
+  const isLarger = can(facts, "layout") && (isSaved || !isDrawnWhole(draft, facts));
+  const side = facts.image_size_px * (isLarger ? LARGER : 1);
+  const scale = side / Math.sqrt(width * height);
+  if (own.length > 1 && (isSaved || scale > 1)) return own;
+  return [width, height].map((one) => UNIT_PX * Math.round((one * scale) / UNIT_PX));
+}
+
 /** Return what is asked of the server, null for a draft in which something is still missing. */
 export function requestOf(draft: Draft, known: Known): Record<string, unknown> | null {
   const { model, facts, subjects } = known;
@@ -169,12 +182,14 @@ export function requestOf(draft: Draft, known: Known): Record<string, unknown> |
     const hasSubject = placed.length > 0 || known.drawsNamed;
     if (!(hasSubject || can(facts, "text")) || !draft.prompt.trim()) return null;
     const has = placed.some(({ one }) => one.box);
+    const size = facts && sizeOfShape(draft, facts, false);
     const { identity, detail, balance, scene, styleReference } = draft;
     const { identity_scale = FIRST.identity, detail_scale = FIRST.detail } = facts?.defaults ?? {};
     return {
       ...common,
       type: "draw",
       prompt: draft.prompt,
+      ...(size && { size: size.join("x") }),
       swiftpie: {
         subjects: placed.map(({ one, subject }) => ({
           ...pointer(subject),
@@ -252,12 +267,25 @@ function repaint(draft: Draft, newcomer: Subject | undefined, facts: Known["fact
   };
 }
 
-/** Return boxes and views as a picture's file tells them. */
-export function placesIn(text: string | undefined): Partial<Placed>[] {
+interface PlacedElsewhere {
+  place: Omit<Placed, "key">;
+  name: string;
+}
+
+/** Return boxes and views as a picture's file says; anybody may have written it. */
+export function placesIn(text: string | undefined): PlacedElsewhere[] {
   try {
-    const told = JSON.parse(text ?? "[]") as { box?: Box | null; view?: [number, number] | null }[];
-    return told.map(({ box, view }) => ({ box: box ?? null, yaw: view?.[0] ?? null }));
+    const places = JSON.parse(text ?? "[]") as { box: unknown; view?: unknown[]; name: unknown }[];
+    return places.map(({ box, view, name }) => {
+      const yaw = Number.isFinite(view?.[0]) ? (view![0] as number) : null;
+      return { place: { box: boxOf(box), yaw }, name: `${name}` };
+    });
   } catch {
     return []; // a file of an older version
   }
 }
+
+export const boxOf = (value: unknown): Box | null =>
+  Array.isArray(value) && value.length === 4 && value.every(Number.isFinite)
+    ? (value as unknown as Box)
+    : null;

@@ -1,4 +1,5 @@
 import "./page.css";
+import "./classes.css";
 import { mount } from "svelte";
 import App from "./App.svelte";
 import { at, OWN } from "./home";

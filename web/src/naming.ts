@@ -1,5 +1,7 @@
 /** What subjects are called, and how prompts follow when others take their place. */
 
+import { placesFollow } from "./ideas.json";
+
 const NO_NAME = /^(img|dsc|dscf|pxl|image|photo|picture|screenshot|untitled|pasted?|camera|file)$/;
 const DETERMINED = /^(?:an?|the|my|your|his|her|its|our|their|this|that|some|one) /iu;
 const ORDINALS = ["", "second ", "third ", "fourth ", "fifth ", "sixth ", "seventh ", "eighth "];
@@ -70,12 +72,7 @@ export function without(prompt: string, name: string): string {
 }
 
 const WORD = /[\p{L}\p{N}]+(?:['-][\p{L}\p{N}]+)*/gu;
-const PLACES_FOLLOW = new Set(
-  (
-    "in on at by near beside before behind inside under above among between through over below " +
-    "against with wearing holding made seen while and"
-  ).split(" "),
-);
+const PLACES_FOLLOW = new Set(placesFollow);
 
 export const wordsIn = (text: string): string[] =>
   text.normalize("NFKC").toLowerCase().match(WORD) ?? [];

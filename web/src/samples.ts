@@ -48,23 +48,3 @@ export function remember(id: string, { name }: Sample): void {
 }
 
 export const fileOf = ({ url }: Sample): Promise<Blob> => server.picture(url);
-
-/** How `mini` edits any picture, beside words of a prompt that say what it shows. */
-export const CHANGES = [
-  ...["at night", "at sunset", "in the rain", "in autumn", "in winter"],
-  ...["at dawn", "in fog", "in falling snow", "in spring"],
-];
-
-/** What `mini` has learned to draw; any other model knows it as well. */
-export const SCENES = [
-  ...[
-    "on a frozen lake",
-    "on a beach",
-    "in the snow",
-    "in space",
-    "under water",
-    "in a forest in autumn",
-  ],
-  ...["by a lake at sunset", "on a city street in the rain", "in a library", "on a volcano"],
-  ...["made of gold on a stage", "in a flower meadow", "on a pink background"],
-];

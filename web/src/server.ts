@@ -100,11 +100,6 @@ export interface KeptPicture {
   origin: Origin;
 }
 
-/** What a small model was taught, of which the page reads the names. */
-interface Words {
-  names: string[];
-}
-
 /** What the server says about one live picture; its bytes come with it. */
 export interface Header {
   id: number;
@@ -260,8 +255,11 @@ export const server = {
   models: () => read<Offer>("/v1/models"),
 
   vocabulary: async (model: string) =>
-    (await read<{ vocabulary: Words | null }>(`/v1/models/${encodeURIComponent(model)}/vocabulary`))
-      .vocabulary,
+    (
+      await read<{ vocabulary: { names: string[] } | null }>(
+        `/v1/models/${encodeURIComponent(model)}/vocabulary`,
+      )
+    ).vocabulary,
 
   identities: async () => (await read<{ data: KnownIdentity[] }>("/v1/identities")).data,
 

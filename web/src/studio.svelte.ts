@@ -9,10 +9,12 @@ import { Drafts, type Change } from "./stores/drafts.svelte";
 import { Drawing } from "./stores/drawing.svelte";
 import { Edits } from "./stores/edits.svelte";
 import { Films } from "./stores/films.svelte";
+import { Links } from "./stores/links.svelte";
 import { Models } from "./stores/models.svelte";
 import { Notices } from "./stores/notices.svelte";
 import { Pictures } from "./stores/pictures.svelte";
 import { Placing } from "./stores/placing.svelte";
+import { Queue } from "./stores/queue.svelte";
 import { Shelf } from "./stores/shelf.svelte";
 import { Variations } from "./stores/variations.svelte";
 import { Visits } from "./stores/visits.svelte";
@@ -31,10 +33,12 @@ export class Studio {
   readonly placing: Placing = new Placing(this);
   readonly drawing: Drawing = new Drawing(this);
   readonly variations: Variations = new Variations(this);
+  readonly queue: Queue = new Queue(this);
   readonly downloads: Downloads = new Downloads(this);
   readonly films: Films = new Films(this);
   readonly arrivals: Arrivals = new Arrivals(this);
   readonly edits: Edits = new Edits(this);
+  readonly links: Links = new Links(this);
   readonly visits: Visits = new Visits(this);
   #isOpening = false;
   #isAtWork = false; // the server knows what the last visit left
@@ -111,6 +115,7 @@ export class Studio {
       this.drawing.connect();
       if (this.#isAtWork) return; // a token was asked for meanwhile
       await (isBack ? this.#goOn() : this.#begin());
+      await this.links.open();
       this.#isAtWork = true;
       if (!isBack) this.visits.keepFromNow();
     } catch (error) {

@@ -1,14 +1,19 @@
 /** What of the page is seen: both panels, or on a narrow window one of them over the picture. */
 
 import { Note } from "./note";
+import type { boards } from "./texts.json";
 
 export type Side = "left" | "right";
+
+/** Which pictures stand in a grid in place of the one that is drawn. */
+export type Board = keyof typeof boards;
 
 const folded = new Note("localStorage", "folded"); // panels, one word each
 const narrow = matchMedia("(max-width: 900px)");
 
 class View {
   isNarrow = $state(narrow.matches);
+  board = $state<Board | null>(null);
   #folded = $state.raw<readonly string[]>(folded.text?.split(" ") ?? []);
   #over = $state<Side | null>(null); // the picture of a narrow window
 
@@ -29,9 +34,9 @@ class View {
     }
   }
 
-  /** Show the whole picture of a narrow window. */
-  uncover(): void {
-    this.#over = null;
+  /** Show pictures in a grid, or the one that is drawn; a narrow window shows nothing over them. */
+  show(board: Board | null): void {
+    [this.board, this.#over] = [board, null];
   }
 }
 

@@ -108,6 +108,7 @@ async function answer(url: string, { body }: RequestInit = {}): Promise<Response
 }
 
 vi.stubGlobal("document", { baseURI: BASE });
+vi.stubGlobal("location", { hash: "" });
 vi.stubGlobal("addEventListener", () => undefined);
 vi.stubGlobal("indexedDB", {
   open: () => {

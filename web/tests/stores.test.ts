@@ -2,7 +2,10 @@
 
 import { beforeEach, expect, test, vi } from "vitest";
 import { around } from "../src/box";
+import { placesIn, sizeOfShape } from "../src/draft";
+import { Files, jobOf } from "../src/jobs";
 import { SAMPLES } from "../src/samples";
+import { shownOf } from "../src/stores/pictures.svelte";
 import { Studio } from "../src/studio.svelte";
 import { hold, Socket } from "./browser";
 
@@ -211,3 +214,83 @@ test("a mask that comes late is not shown once all was cleared", async () => {
   await painting;
   expect(draft().mask).toBeNull();
 });
+
+test("a favourite stays however many come, and what is deleted is gone", async () => {
+  for (let step = 0; step < 70; step++) {
+    const drawn = { ...draft(), prompt: `a dog on beach ${step}` };
+    const shown = await shownOf(PICTURE, drawn);
+    studio.pictures.add({ draft: drawn, shown, isFavourite: step === 0, name: `${step}` });
+  }
+  const names = () => studio.pictures.history.map(({ name }) => name);
+  expect(names()).toHaveLength(60);
+  expect(names().slice(0, 2)).toEqual(["0", "11"]);
+  studio.pictures.goTo(5);
+  const [gone, now] = [studio.pictures.history[2]!, studio.pictures.moment];
+  studio.pictures.remove(gone);
+  expect(studio.pictures.moment).toBe(now);
+  expect(names()).not.toContain(gone.name);
+});
+
+test("what is drawn after a return keeps what came later", async () => {
+  for (const place of ["beach", "lake"]) {
+    await draw(`a dog on a ${place}`);
+    studio.pictures.keep();
+  }
+  studio.pictures.undo();
+  await draw("a dog on a hill");
+  studio.pictures.keep();
+  const steps = () => studio.pictures.history.map(({ draft }) => draft.prompt);
+  expect(steps()).toEqual(["a dog on a beach", "a dog on a hill", "a dog on a lake"]);
+  studio.pictures.undo();
+  expect(draft().prompt).toBe("a dog on a beach");
+});
+
+test("prompts of a queue are drawn one a line, as the draft is otherwise, until it is stopped", async () => {
+  studio.drafts.set({ prompt: "a dog on a beach", seed: 7 });
+  await studio.queue.draw("a dog on a hill\n\n  a dog on a lake ");
+  const drawn = studio.pictures.history.map(({ draft: { prompt, seed } }) => [prompt, seed]);
+  expect(drawn).toEqual([
+    ["a dog on a hill", 7],
+    ["a dog on a lake", 7],
+  ]);
+  expect(draft().prompt).toBe("a dog on a beach");
+  const coming = studio.queue.draw("a cat\na fox");
+  studio.queue.stop();
+  await coming;
+  expect(studio.pictures.history).toHaveLength(2);
+});
+
+test.each([
+  ["", null],
+  ["wide", [160, 112]],
+  ["96x64", [96, 64]],
+  ["junkxjunk", null],
+])("the shape %j has its size", (shape, size) => {
+  const { facts } = studio.models;
+  expect(sizeOfShape({ ...draft(), shape }, facts!, false)).toEqual(size);
+  expect(sizeOfShape({ ...draft(), shape: "640x480" }, facts!, true)).toEqual([640, 480]);
+});
+
+test("a line of a job file draws what the page asks for, of files beside it", async () => {
+  studio.drafts.set({ prompt: "a dog on a beach", detail: 0.5, shape: "wide" });
+  studio.placing.use((await studio.shelf.meet(DOG!))!);
+  const files = new Files();
+  const request = studio.drafts.request(draft())!;
+  const job = jobOf(request, draft(), studio.shelf.subjects, files);
+  const [subject] = job["subjects"] as { name: string; pictures: string[] }[];
+  expect(job).toMatchObject({
+    prompt: "a dog on a beach",
+    seed: 1,
+    size: "160x112",
+    detail_scale: 0.5,
+  });
+  expect(subject!.name).toBe("dog");
+  expect([...files.all.values()]).toEqual(subject!.pictures);
+});
+
+test.each(["[]", "{", '[{"box":"1","view":{},"name":{}}]', "[null]", "7"])(
+  "whatever %s says of subjects, no place is invented",
+  (text) => {
+    for (const { place } of placesIn(text)) expect(place).toEqual({ box: null, yaw: null });
+  },
+);

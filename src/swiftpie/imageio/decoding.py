@@ -46,6 +46,9 @@ MAX_SCANNED_PIXELS = 16 * MAX_PIXELS
 MAX_JPEG_SEGMENTS = 10_000
 MAX_HEADER_READS = 10_000  # Pillow joins some blocks of a header one by one, in quadratic time
 MAX_HEADER_BYTES = (MAX_ICC_MIB + 2) << 20
+# Before an identity file that was compressed: it lacks what networks compute from its pictures. Its
+# first byte would make a header of safetensors too large to be one.
+SMALL = b"\xffspid1\x00\xff"
 MAX_TENSOR_HEADER_BYTES = 4 << 20  # a real one is a few hundred KiB; a huge one is an attack
 MAX_READS = 400_000  # limit per file; a run-length encoded BMP is read byte by byte
 LEAST_TILE_PIXELS = 1 << 20  # what a tile of a TIFF may have whatever the picture's size
@@ -542,13 +545,11 @@ def _to_8_bit(values: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
 
 
 def is_safetensors(path: str | Path) -> bool:
-    """Whether `path` holds safetensors and not a picture, by its first bytes."""
-    path = Path(path)
-    try:
-        if not path.is_file():  # a pipe would be waited for
-            return False
-        with path.open("rb") as file:
-            start = file.read(9)
-    except (OSError, ValueError):
-        return False
-    return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= MAX_TENSOR_HEADER_BYTES
+    """Whether `path` holds safetensors, plain or `SMALL`, and not a picture, by its first bytes."""
+    with suppress(OSError, ValueError):
+        if Path(path).is_file():  # a pipe would be waited for
+            with Path(path).open("rb") as file:
+                start = file.read(9)
+            is_plain, size = start[8:] == b"{", int.from_bytes(start[:8], "little")
+            return start.startswith(SMALL) or (is_plain and size <= MAX_TENSOR_HEADER_BYTES)
+    return False

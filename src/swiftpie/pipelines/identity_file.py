@@ -24,6 +24,7 @@ from swiftpie.backbones.load.safe import (
 )
 from swiftpie.errors import InputError, WeightsError, short_reason
 from swiftpie.imageio.atomic import write_file
+from swiftpie.imageio.decoding import SMALL
 from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.pipelines.identity import BORDERS, LARGE_PX, identity_of_frames
 from swiftpie.types import Cutout, Identity
@@ -37,9 +38,6 @@ LARGE = "large"  # the optional field with the first frame as large as its pictu
 MAX_TOKENS = 1024  # Tokens of a picture; the largest public projector makes 257.
 ROUNDING = 1e-2  # Half precision and resizing move values so far.
 MAX_TEXT = 200  # characters of a preset's name or of a fingerprint
-# Before a file that was compressed: it lacks what networks compute from its pictures. Its first
-# byte would make a header of safetensors too large to be one.
-SMALL = b"\xffspid1\x00\xff"
 MOST_SMALL_BYTES = 16 << 20  # unpacked, so that a few bytes cannot fill the memory
 
 T = TypeVar("T")

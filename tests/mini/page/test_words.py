@@ -14,53 +14,16 @@ from swiftpie.places.reading import vocabulary_of
 from tests.processes import printed
 
 NODE = shutil.which("node")
-SUBJECTS = (
-    "a crab",
-    "a photo of a small red cat",
-    "a mountain goat",
-    "two dogs and a cat",
-    "A robot's head",
-)
-PLACES = (
-    *(
-        "",
-        "on a beach",
-        "in a quiet old village",
-        "with a hat in a forest",
-        "by the sea",
-        "under the sea",
-    ),
-    *(
-        "in front of snowy mountains",
-        "in the snow",
-        "on the moon",
-        "on a street of a city",
-        "downtown",
-    ),
-    *("a house with a garden in a park", "in a kitchen, made of glass", "on mountain meadows"),
-    *(", beach", ", castle, 8k", "and a volcano", "in Paris, masterpiece", "riding a bicycle"),
-    *("lying down", "in a hall"),
-)
-MOODS = (
-    *(
-        "",
-        "at golden hour",
-        "in heavy rain at night",
-        "while it is snowing",
-        "in autumn fog",
-        "under clouds",
-    ),
-    *(
-        "as an oil painting",
-        "wearing a top hat",
-        "made of wool",
-        "in early morning mist",
-        "in the blue hour",
-    ),
-)
-PARTS = [
+SUBJECTS, PLACES, MOODS, *PARTS = [
     text.split("|")
     for text in (
+        "a crab|a photo of a small red cat|a mountain goat|two dogs and a cat|A robot's head",
+        "|on a beach|in a quiet old village|with a hat in a forest|by the sea|under the sea|"
+        "in front of snowy mountains|in the snow|on the moon|on a street of a city|downtown|"
+        "a house with a garden in a park|in a kitchen, made of glass|on mountain meadows|, beach|"
+        ", castle, 8k|and a volcano|in Paris, masterpiece|riding a bicycle|lying down|in a hall",
+        "|at golden hour|in heavy rain at night|while it is snowing|in autumn fog|under clouds|"
+        "as an oil painting|wearing a top hat|made of wool|in early morning mist|in the blue hour",
         "|a photo of |a black and white photo of |an oil painting of |Photo: ",
         "a dog|a tiny unicorn|the huge Ärger-Bär|an acorn and a robot|two ½ cats|object",
         "| wearing a crown| riding a bicycle| sleeping| wearing a sombrero",

@@ -165,7 +165,7 @@ export class Arrivals {
     const { known } = this;
     this.closeKnown();
     if (!known) return;
-    if (use === "settings") this.#restore(known.origin);
+    if (use === "settings") this.restore(known.origin);
     else if (use === "photo") {
       this.stores.drafts.set({ mode: "edit" });
       await this.onphoto(known.file);
@@ -180,7 +180,8 @@ export class Arrivals {
     this.known = null;
   }
 
-  #restore(origin: Origin): void {
+  /** Draw what made a picture, with the subjects of now. */
+  restore(origin: Origin): void {
     const number = (name: string, usual: number) => {
       const value = Number(origin[name] ?? Number.NaN);
       return Number.isFinite(value) ? value : usual;
@@ -188,7 +189,7 @@ export class Arrivals {
     const { draft } = this.stores.drafts;
     const saved = Math.max(0, Math.round(number("seed", draft.seed)));
     const seed = Number.isSafeInteger(saved + NUM_SEEDS) ? saved : draft.seed; // larger ones are not exact
-    const boxes = placesIn(origin["subjects"]);
+    const places = placesIn(origin["subjects"]);
     const { prompt = draft.prompt, scene = "" } = origin;
     const isChosen = this.stores.shelf.isPlace(scene) && !names(prompt, scene); // else the words say it
     this.stores.drafts.set({
@@ -200,7 +201,7 @@ export class Arrivals {
       identity: number("identity_scale", draft.identity),
       detail: number("detail_scale", draft.detail),
       balance: number("balance", 0),
-      placed: draft.placed.map((one, i) => ({ ...one, ...boxes[i] })),
+      placed: draft.placed.map((one, i) => ({ ...one, ...places[i]?.place })),
     });
     const { preset } = origin;
     const { all, model } = this.stores.models;

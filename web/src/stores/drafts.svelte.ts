@@ -65,12 +65,17 @@ export class Drafts {
   set(part: Partial<Draft>): void {
     const { draft: before } = this;
     for (const name of Object.keys(part)) this.claim(name as keyof Draft);
-    // A subject that is placed, turned or left out was chosen.
-    const next = { ...before, ...(part.placed && { isOffered: false }), ...part };
-    // Subjects of the prompt come before a sample that was not chosen.
-    this.draft =
-      part.prompt && next.isOffered && this.namesAnother(next) ? { ...next, placed: [] } : next;
+    this.draft = this.changed(part);
     this.onchange({ parts: Object.keys(part), before });
+  }
+
+  /** Return the draft with some parts changed. */
+  changed(part: Partial<Draft>): Draft {
+    // A subject that is placed, turned or left out was chosen.
+    const next = { ...this.draft, ...(part.placed && { isOffered: false }), ...part };
+    // Subjects of the prompt come before a sample that was not chosen.
+    const isOther = part.prompt && next.isOffered && this.namesAnother(next);
+    return isOther ? { ...next, placed: [] } : next;
   }
 
   /** Return to a draft of before; what was begun since changes nothing of it. */

@@ -52,7 +52,7 @@ export class Edits {
 
   async openPhoto(file: Blob): Promise<void> {
     await this.#opening(["source", "change"], async () => {
-      const { photo, origin } = await this.#workOn(file);
+      const { photo, origin } = await this.workOn(file);
       const { prompt = "", task } = origin;
       const source = task ? "" : prompt; // of the subject alone that was put into a photo
       return { photo, source, change: source };
@@ -64,7 +64,7 @@ export class Edits {
     const draft = this.stores.downloads.drawable;
     await this.#opening(["mode", "newcomer", "source", "change"], async () => {
       const file = blobOf((await this.stores.downloads.finished(draft)).b64, "image/png");
-      const { photo } = await this.#workOn(file);
+      const { photo } = await this.workOn(file);
       const { mode, task, prompt, change } = draft;
       const source = mode === "draw" ? prompt : task === "edit" ? change : draft.source;
       return { photo, mode: "edit", newcomer: null, source, change: source };
@@ -86,7 +86,7 @@ export class Edits {
   }
 
   /** Return a picture to edit, of which only a copy is sent until somebody saves it. */
-  async #workOn(picture: Blob): Promise<{ photo: Photo; origin: Origin }> {
+  async workOn(picture: Blob): Promise<{ photo: Photo; origin: Origin }> {
     const file = await fitted(picture, this.stores.models.limits.picture, Infinity);
     const [width, height] = await sizeOf(file);
     const copy = Math.max(width, height) > COPY_PX ? await smaller(file, COPY_PX) : file;

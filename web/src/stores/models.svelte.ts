@@ -32,11 +32,6 @@ export class Models {
     return can(this.facts, "edit");
   }
 
-  /** Whether a prompt alone is drawn. */
-  get drawsWords(): boolean {
-    return can(this.facts, "text");
-  }
-
   /** Whether pictures of subjects are read. */
   get readsPictures(): boolean {
     return can(this.facts, "personalize");

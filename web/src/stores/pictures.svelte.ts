@@ -1,8 +1,9 @@
 /** The picture that is shown, and those that the visitor came to rest on before. */
 
 import type { Draft } from "../draft";
-import { letGo } from "../keeping";
+import { letGo, urlOf } from "../keeping";
 import type { Box, Named } from "../server";
+import { sizeOf } from "../upload";
 import type { Studio } from "../studio.svelte";
 
 const MAX_HISTORY = 60;
@@ -25,6 +26,8 @@ export interface Shown {
 export interface Moment {
   draft: Draft;
   shown: Shown;
+  name?: string; // that the visitor gave it
+  isFavourite?: boolean; // it stays, however many come
 }
 
 export class Pictures {
@@ -68,16 +71,49 @@ export class Pictures {
       return;
     const moment = { draft, shown };
     if (last && this.stores.drafts.areAlike(last.draft, draft)) {
-      this.history = this.history.map((one) => (one === last ? moment : one)); // as it was before
-      if (last.shown !== shown) release(last.shown);
-      return;
-    }
-    const kept = [...this.history.slice(0, this.at + 1), moment];
-    for (const gone of this.history) {
-      if (!kept.slice(-MAX_HISTORY).includes(gone) && gone.shown !== shown) release(gone.shown);
-    }
-    this.history = kept.slice(-MAX_HISTORY);
-    this.at = this.history.length - 1;
+      this.history = this.history.map((one) => (one === last ? { ...one, ...moment } : one)); // as it was before
+      this.#release(last);
+    } else this.#insert(moment, this.at + 1);
+  }
+
+  /** Keep a picture as the last one, without a change of the draft. */
+  add(moment: Moment): void {
+    const { moment: now } = this;
+    this.#insert(moment, this.history.length);
+    if (now && this.history.includes(now)) this.at = this.history.indexOf(now);
+  }
+
+  /** Keep one more as a step, in place of one of the same draft, and forget the first beyond the bound. */
+  #insert(moment: Moment, place: number): void {
+    const twin = this.history.find(({ draft }) => this.stores.drafts.areAlike(draft, moment.draft));
+    const next = { ...twin, ...moment };
+    const isOther = (one: Moment) => one !== twin;
+    const [before, after] = [this.history.slice(0, place), this.history.slice(place)];
+    const kept = [...before.filter(isOther), next, ...after.filter(isOther)];
+    const mayGo = kept.filter((one) => !one.isFavourite && one !== next);
+    const gone = mayGo.slice(0, Math.max(0, kept.length - MAX_HISTORY));
+    this.history = kept.filter((one) => !gone.includes(one));
+    this.at = this.history.indexOf(next);
+    for (const one of twin ? [...gone, twin] : gone) this.#release(one);
+  }
+
+  /** Give a picture a name, or make it a favourite. */
+  change(moment: Moment, part: Partial<Moment>): void {
+    this.history = this.history.map((one) => (one === moment ? { ...one, ...part } : one));
+  }
+
+  /** Delete a picture; the draft that is shown stays. */
+  remove(moment: Moment): void {
+    const index = this.history.indexOf(moment);
+    this.history = this.history.filter((one) => one !== moment);
+    if (index <= this.at) this.at--;
+    this.#release(moment);
+  }
+
+  /** Let the pictures of a step go that neither is shown nor stands in another. */
+  #release({ shown }: Moment): void {
+    const isUsed = shown === this.shown || this.history.some((one) => one.shown === shown);
+    if (!isUsed) release(shown);
   }
 
   undo(): void {
@@ -102,6 +138,14 @@ export class Pictures {
     this.show(moment.shown);
     this.onreturn(draft);
   }
+}
+
+/** Return a drawing of which nothing but its file came. */
+export async function shownOf(file: Blob, draft: Draft): Promise<Shown> {
+  const [width, height] = await sizeOf(file);
+  const photo = draft.mode === "edit" ? (draft.photo?.id ?? null) : null;
+  const facts = { mask: null, box: null, subjectsAt: null, followsSeed: true };
+  return { url: urlOf(file), file, width, height, photo, draft, ...facts, named: [], warnings: [] };
 }
 
 function release(shown: Shown): void {

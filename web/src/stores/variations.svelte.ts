@@ -9,8 +9,14 @@ export const NUM_SEEDS = 6;
 export const BEST_OF = 4; // seeds, of which the best is shown
 const USUAL_VARIATION = 0.5; // of an edit whose noise was all found, once somebody asks for others
 
+export interface Variation {
+  seed: number;
+  url: string;
+  file: Blob;
+}
+
 export class Variations {
-  seeds = $state.raw<readonly { seed: number; url: string }[]>([]);
+  seeds = $state.raw<readonly Variation[]>([]);
   areDue = $state(true); // those that are shown are of another draft
   #strip: AbortController | null = null;
   #stripOf = ""; // what was asked for last
@@ -76,7 +82,10 @@ export class Variations {
       }
       signal.throwIfAborted();
       for (const one of this.seeds) letGo(one.url);
-      this.seeds = drawn.map(({ seed, b64 }) => ({ seed, url: urlOf(blobOf(b64, "image/jpeg")) }));
+      this.seeds = drawn.map(({ seed, b64 }) => {
+        const file = blobOf(b64, "image/jpeg");
+        return { seed, url: urlOf(file), file };
+      });
       this.#stripShown = what;
       this.areDue = false;
     } catch (error) {
@@ -91,6 +100,12 @@ export class Variations {
   /** Draw with another seed; an edit by words takes some of its noise from it. */
   vary(seed: number): void {
     this.stores.drafts.set(this.followsSeed ? { seed } : { seed, variation: USUAL_VARIATION });
+  }
+
+  /** Return the draft of one of them. */
+  draftOf({ seed }: Variation): Draft {
+    const { draft } = this.stores.drafts;
+    return { ...draft, seed, ...(this.followsSeed ? {} : { variation: USUAL_VARIATION }) };
   }
 
   more(): void {

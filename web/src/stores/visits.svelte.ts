@@ -1,7 +1,7 @@
 /** What a visit leaves in this browser, and a reload returns to. */
 
 import { flushSync } from "svelte";
-import type { Draft, Subject } from "../draft";
+import { FIRST, type Draft, type Subject } from "../draft";
 import { OWN } from "../home";
 import { forget, keep, kept } from "../keeping";
 import { SAMPLES } from "../samples";
@@ -51,8 +51,10 @@ export class Visits {
     this.stores.models.learn(offer);
     this.stores.models.model = model;
     this.stores.shelf.restore(subjects.map((one) => ({ ...one, sample: sampleOf(one) ?? null })));
-    [this.stores.pictures.history, this.stores.pictures.at] = [history, at];
-    this.stores.drafts.draft = draft ?? history[at]!.draft;
+    const whole = (draft: Draft) => ({ ...FIRST, ...draft }); // an older page kept less
+    const steps = history.map((one) => ({ ...one, draft: whole(one.draft) }));
+    [this.stores.pictures.history, this.stores.pictures.at] = [steps, at];
+    this.stores.drafts.draft = draft ? whole(draft) : steps[at]!.draft;
     this.stores.pictures.shown = history[at]?.shown ?? null;
     this.#isBack = true;
     this.keepFromNow();

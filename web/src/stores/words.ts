@@ -3,38 +3,45 @@
 import { wordsIn } from "../naming";
 import type { Studio } from "../studio.svelte";
 
-/** A word without effect. */
-export interface LostWord {
-  word: string;
-  near: readonly string[]; // that may be meant
-  isAstray: boolean; // it names a subject where none is drawn
+/** What the server says of words without effect, and words that may be meant by each. */
+export interface Loss {
+  words: readonly (readonly [word: string, near: readonly string[]])[];
+  why: string;
 }
 
-const UNTAUGHT = /was never taught (.*?)\. /;
-const ASTRAY = /^The words (.*) have no effect at their place/;
+const LOST = /was never taught (.*?)\. |^The words (.*) have no effect at their place/;
 const LISTED = /(['"])(.+?)\1(?: \(near: ([^)]*)\))?/g;
 
 export class Words {
   constructor(private readonly stores: Pick<Studio, "drafts" | "pictures">) {}
 
-  /** The words of the prompt that have no effect. */
-  get lost(): LostWord[] {
+  /** What became of words that are still in the prompt. */
+  get lost(): Loss[] {
     const { mode, prompt } = this.stores.drafts.draft;
-    if (mode === "edit") return [];
-    const typed = new Set(wordsIn(prompt));
-    const all = this.stores.pictures.shown?.warnings.flatMap(lostIn) ?? [];
-    return all.filter(({ word }) => wordsIn(word).every((one) => typed.has(one)));
+    const typed = new Set(mode === "edit" ? [] : wordsIn(prompt));
+    const isTyped = ([word]: Loss["words"][number]) => wordsIn(word).every((one) => typed.has(one));
+    const losses = this.stores.pictures.shown?.warnings.map((why) => ({ words: lostIn(why), why }));
+    return (losses ?? []).flatMap(({ words, why }) => {
+      const now = words.filter(isTyped);
+      return now.length ? [{ words: now, why }] : [];
+    });
+  }
+
+  /** Where the picture is, if the words do not say it. */
+  get ofScene(): string {
+    const { scene } = this.stores.drafts.draft;
+    if (scene === "words")
+      return "The model draws the place itself, without the library's pictures.";
+    const own = typeof scene === "string" ? `“${scene}” of the shelf` : "your photograph";
+    return `The place is ${own}, whatever place the words name.`;
   }
 
   /** Whether a warning says of words what is marked where they are typed. */
   isMarked = (warning: string): boolean => lostIn(warning).length > 0;
 }
 
-function lostIn(warning: string): LostWord[] {
-  const [isAstray, found] = [ASTRAY.test(warning), UNTAUGHT.exec(warning) ?? ASTRAY.exec(warning)];
-  return [...(found?.[1] ?? "").matchAll(LISTED)].map(([, , word, near = ""]) => ({
-    word: word!,
-    near: near.split(", ").filter(Boolean),
-    isAstray,
-  }));
+function lostIn(warning: string): Loss["words"] {
+  const [, untaught, astray] = LOST.exec(warning) ?? [];
+  const listed = (untaught ?? astray ?? "").matchAll(LISTED);
+  return [...listed].map(([, , word, near = ""]) => [word!, near.split(", ").filter(Boolean)]);
 }
