@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         Scales,
         TuneSettings,
     )
-    from swiftpie.pipelines.tasks import TASKS, EditRequest, RepaintRequest, change_of
+    from swiftpie.pipelines.tasks import TASKS, EditRequest, RetouchRequest, change_of
     from swiftpie.types import EditResult, GenerationResult, Identity
     from swiftpie.validation import MAX_IMAGES, MAX_SEED, check_box
 
@@ -60,7 +60,7 @@ __all__ += ["AnimateRequest", "CapabilityError", "ConfigError", "EditMode", "Edi
 __all__ += ["EditResult", "EditSettings", "EditStart", "FacePicture", "FaceSettings", "FaceSource"]
 __all__ += ["GenerationResult", "Identity", "IdentityGuidance", "IdentityRef", "InputError"]
 __all__ += ["MaskSource", "MissingExtra", "OutOfMemory", "PersonalizeRequest", "Pictures"]
-__all__ += ["RepaintRequest", "Scales", "Session", "SigningError", "Subject", "SwiftEditPipeline"]
+__all__ += ["RetouchRequest", "Scales", "Session", "SigningError", "Subject", "SwiftEditPipeline"]
 __all__ += ["SwiftPieError", "SwiftPiePipeline", "TuneSettings", "WeightsError"]
 __all__ += ["bounding_box", "change_of", "check_box", "contact_sheet", "cut_out", "drawing_of"]
 __all__ += ["is_downloaded", "load", "load_image", "load_mask", "open_face_encoder", "options_of"]
@@ -87,7 +87,7 @@ _HOMES = {
         "diffusers.personalize": "SwiftPiePipeline",
         "pipelines.request": "FacePicture IdentityRef PersonalizeRequest Pictures Subject "
         "drawing_of",
-        "pipelines.tasks": "EditRequest RepaintRequest TASKS change_of",
+        "pipelines.tasks": "EditRequest RetouchRequest TASKS change_of",
         "pipelines.methods.inversion": "EditStart",
         "pipelines.settings": "EditMode EditSettings MAX_SCALE MaskSource Scales "
         "IdentityGuidance TuneSettings",

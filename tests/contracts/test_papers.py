@@ -34,7 +34,7 @@ from swiftpie.imageio.writing import mark_of, read_metadata
 from swiftpie.pipelines.identity_file import identity_bytes, load_identity, save_identity
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import GUIDANCES, TuneSettings
-from swiftpie.pipelines.tasks import RepaintRequest
+from swiftpie.pipelines.tasks import RetouchRequest
 from tests.backbones.conftest import SDXS
 from tests.backbones.load.test_ip_adapter import KINDS
 from tests.backbones.test_releases import files_below, packed, planned, release, root
@@ -85,14 +85,14 @@ def edits(networks, **request):
 def changes_a_place(comes=False, **request):
     session = mini()
     who = session.encode_identity(picture(0)) if comes else None
-    result = session.draw(RepaintRequest(image=photo(), source=who, seed=3, **request))
+    result = session.draw(RetouchRequest(image=photo(), source=who, seed=3, **request))
     return result.image.tobytes() != photo().tobytes()
 
 
 def keeps_a_pose():
     session = random_networks("sd15")
     shown = session.encode_identity(picture(0))
-    request = RepaintRequest(image=photo(), mask=BOX, seed=3, source=shown, keep_pose=True)
+    request = RetouchRequest(image=photo(), mask=BOX, seed=3, source=shown, keep_pose=True)
     return session.draw(request).image.tobytes() != photo().tobytes()
 
 
@@ -249,7 +249,7 @@ def inserts_in_style():
     who = session.encode_identity(picture(0))
     request = {"image": photo(), "source": who, "box": BOX, "seed": 3}
     plain, styled = (
-        session.draw(RepaintRequest(**request, **style)).image.tobytes()
+        session.draw(RetouchRequest(**request, **style)).image.tobytes()
         for style in ({}, {"style_reference": photo()})
     )
     return plain != styled

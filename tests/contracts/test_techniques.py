@@ -32,7 +32,7 @@ from swiftpie.pipelines.choose import TECHNIQUES, _in_turn, choose
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.request import ConditionPart, _names_of
 from swiftpie.pipelines.settings import METHODS, methods, owners
-from swiftpie.pipelines.tasks import RepaintRequest
+from swiftpie.pipelines.tasks import RetouchRequest
 from swiftpie.types import EditResult
 from tests.golden.cases import BOX, SIDE_PX, photo
 from tests.golden.networks import mini, moving_networks, random_networks, reading_networks
@@ -72,16 +72,16 @@ def edit(**request):
 
 def garment(session):
     shown = session.encode_identity(picture(0))
-    return RepaintRequest(image=photo(), mask=BOX, seed=3, source=shown, keep_pose=True)
+    return RetouchRequest(image=photo(), mask=BOX, seed=3, source=shown, keep_pose=True)
 
 
 def insertion(session):
     newcomer = session.encode_identity(picture(0))
-    return RepaintRequest(image=photo(), source=newcomer, box=(0.1, 0.3, 0.6, 1.0), seed=3)
+    return RetouchRequest(image=photo(), source=newcomer, box=(0.1, 0.3, 0.6, 1.0), seed=3)
 
 
 def removal():
-    return RepaintRequest(image=photo(), mask=BOX, seed=3)
+    return RetouchRequest(image=photo(), mask=BOX, seed=3)
 
 
 def moving(session):

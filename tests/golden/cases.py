@@ -17,7 +17,7 @@ from swiftpie.photo.search import Search
 from swiftpie.pipelines.identity import face_identity
 from swiftpie.pipelines.methods.chord import ChordForm
 from swiftpie.pipelines.settings import IdentityGuidance, steering_of
-from swiftpie.pipelines.tasks import RepaintRequest
+from swiftpie.pipelines.tasks import RetouchRequest
 from tests.golden.networks import SIDE_PX, mini, moving_networks, random_networks, reading_networks
 from tests.parity.faces import no_face, someone
 from tests.parity.tiny import picture
@@ -52,7 +52,7 @@ def edited(session, image, prompt, *, seed=0, scales=None, settings=None, **requ
 
 
 def changed_photograph(session, image, **request):
-    drawn = session.draw(RepaintRequest(image=image, seed=SEED, **request))
+    drawn = session.draw(RetouchRequest(image=image, seed=SEED, **request))
     return [drawn.image, drawn.edited, drawn.region, *planes(drawn.latent_region)]
 
 

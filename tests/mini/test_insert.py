@@ -12,7 +12,7 @@ from swiftpie.photo.search import Search
 from swiftpie.photo.stance import Orientation
 from swiftpie.pipelines.insertion import AS_SHOWN, InsertedSubject, Posture, insertion_of
 from swiftpie.pipelines.settings import Scales
-from swiftpie.pipelines.tasks import RepaintRequest
+from swiftpie.pipelines.tasks import RetouchRequest
 from tests.parity.edit import photograph, values
 
 BOX = (0.25, 0.25, 0.75, 0.75)
@@ -71,7 +71,7 @@ def test_what_is_replaced_is_filled_as_a_removal_fills_it(session, identity):
     photo, place = photograph(300, 200), (0.1, 0.2, 0.3, 0.5)
     empty = values(session.remove(photo, mask=place, seed=1).image)
     who = {"source": identity, "box": (0.6, 0.3, 0.8, 0.9)}
-    request = RepaintRequest(image=photo, mask=place, seed=1, **who)
+    request = RetouchRequest(image=photo, mask=place, seed=1, **who)
     replaced = values(session.draw(request).image)
     assert np.array_equal(replaced[:, :100], empty[:, :100])
     assert not np.array_equal(replaced, empty)
@@ -93,7 +93,7 @@ def test_a_subject_stands_in_its_box_as_large_as_that_lets_it_be(
 ):
     frame = torch.zeros(1, 1, 128, 128)
     frame[..., 20:108, 44:84] = 1
-    request = RepaintRequest(image=photograph(256, 256), source=identity, box=BOX, seed=1)
+    request = RetouchRequest(image=photograph(256, 256), source=identity, box=BOX, seed=1)
     insertion = insertion_of(session.choose(request), side_px=128)
     insertion = insertion._replace(request=replace(request, box=None, mask=mask))
     subject = InsertedSubject(replace(identity, mask=frame), box, posture)

@@ -16,7 +16,7 @@ from swiftpie.errors import InputError
 from swiftpie.pipelines.animation import AnimateRequest
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import EditSettings
-from swiftpie.pipelines.tasks import EditRequest, RepaintRequest
+from swiftpie.pipelines.tasks import EditRequest, RetouchRequest
 from swiftpie.types import Cutout, CutoutMethod
 
 TABLES = tomllib.loads(Path(__file__).with_name("advice.toml").read_text(encoding="utf-8"))
@@ -85,7 +85,7 @@ def test_what_a_prompt_loses_is_quoted_in_its_own_words(session, identity):
 
 @pytest.mark.parametrize("name", ["can", "a red can", "a beagle", "my dog", "a bowl of berries"])
 def test_the_name_of_what_is_inserted_is_explained_by_its_picture(session, identity, name):
-    request = RepaintRequest(image=grey(), seed=1, source=identity, prompt=name)
+    request = RetouchRequest(image=grey(), seed=1, source=identity, prompt=name)
     assert [each for each in session.advice_on(request) if "taught" in each] == []
 
 

@@ -17,7 +17,7 @@ from swiftpie.pipelines.choose import STEP
 from swiftpie.pipelines.denoise import trim_heap
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.request import ConditionPart, Output, cells_of
-from swiftpie.pipelines.tasks import EditRequest, RepaintRequest
+from swiftpie.pipelines.tasks import EditRequest, RetouchRequest
 
 PROMPT, OTHER = "a photo of a subject on a beach", "a photo of a subject in the snow"
 
@@ -186,7 +186,7 @@ def test_requests_drawn_together_give_what_each_gives_alone(session, identity, s
     photo = session.personalize(identity, PROMPT, seed=9, scene="words").images[0]
     drawn = [
         PersonalizeRequest(scene="words", subjects=(Subject(identity),), prompt=PROMPT, seeds=(3,)),
-        RepaintRequest(image=photo, mask=(0.2, 0.2, 0.8, 0.8), seed=1),
+        RetouchRequest(image=photo, mask=(0.2, 0.2, 0.8, 0.8), seed=1),
         PersonalizeRequest(
             scene="words",
             subjects=(Subject(other, box=(0.1, 0.2, 0.6, 0.8)),),
@@ -206,7 +206,7 @@ def test_requests_drawn_together_give_what_each_gives_alone(session, identity, s
         for one, other in zip(images_of(result), images_of(alone), strict=True):
             apart = ImageChops.difference(one, other).getextrema()
             assert max(most for _, most in apart) <= 1
-        if isinstance(request, EditRequest | RepaintRequest):
+        if isinstance(request, EditRequest | RetouchRequest):
             assert result.seed == alone.seed
         else:
             assert result.seeds == alone.seeds

@@ -14,7 +14,7 @@ from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.methods.chord import ChordForm
 from swiftpie.pipelines.request import Output, PersonalizeRequest, cells_of
 from swiftpie.pipelines.settings import EditSettings
-from swiftpie.pipelines.tasks import EditRequest, RepaintRequest
+from swiftpie.pipelines.tasks import EditRequest, RetouchRequest
 from tests.parity.edit import photograph
 from tests.pipelines.pictures import edit
 
@@ -60,8 +60,8 @@ VALUES = [  # that no request, subject or setting takes
     ),
     (lambda _: edit_request(mask=(NAN, 0.2, 0.7, 0.8)), "box"),
     (lambda _: edit_request(mask=torch.full((1, 1, 8, 8), 255.0)), "eeded"),
-    (lambda _: RepaintRequest(image=PHOTO, seed=1), "identity"),
-    (lambda _: RepaintRequest(image=PHOTO, seed=1, mask=WHOLE, keep_pose=True), "subject"),
+    (lambda _: RetouchRequest(image=PHOTO, seed=1), "identity"),
+    (lambda _: RetouchRequest(image=PHOTO, seed=1, mask=WHOLE, keep_pose=True), "subject"),
     (lambda one: garment(one, box=(0.1, 0.1, 0.9, 0.9)), "box"),
     (lambda one: garment(one, view=(30, 0)), "view"),
 ]
@@ -78,7 +78,7 @@ def edit_request(**changes):
 
 def garment(identity, **changes):
     given = {"image": PHOTO, "seed": 0, "source": identity, "keep_pose": True}
-    return RepaintRequest(**given | changes)
+    return RetouchRequest(**given | changes)
 
 
 @pytest.mark.parametrize(("make", "word"), VALUES)

@@ -9,7 +9,7 @@ from PIL import Image, ImageColor
 from swiftpie import InputError
 from swiftpie.pipelines.choose import CHECK
 from swiftpie.pipelines.insertion import insertion_of, pasted, patch_of, proposed_box
-from swiftpie.pipelines.tasks import RepaintRequest
+from swiftpie.pipelines.tasks import RetouchRequest
 from swiftpie.scenes import scene_library
 from tests.parity.edit import changed, photograph, values
 from tests.quick import thorough_but
@@ -29,7 +29,7 @@ def test_a_subject_changes_only_its_region_at_any_size(session, identity, size):
 
 def test_a_region_covers_pixels_whose_blue_alone_differs(session, identity):
     photo = photograph(96, 96)
-    request = RepaintRequest(image=photo, source=identity, box=SPOT, seed=1)
+    request = RetouchRequest(image=photo, source=identity, box=SPOT, seed=1)
     choice = session.choose(request)
     insertion = insertion_of(choice)
     bluer = patch_of(insertion, choice.clock).pixels + torch.tensor([0, 0, 0.2]).view(1, 3, 1, 1)
@@ -51,7 +51,7 @@ def test_a_change_of_a_large_photograph_may_stop_after_each_band_of_it(session, 
             raise KeyboardInterrupt
 
     who = {"source": identity} if inserts else {}
-    request = RepaintRequest(image=photo, mask=(0.3, 0.1, 1.0, 0.9), seed=1, **who)
+    request = RetouchRequest(image=photo, mask=(0.3, 0.1, 1.0, 0.9), seed=1, **who)
     with pytest.raises(KeyboardInterrupt):
         session.draw(request, on_stage=stop)
     most, stages = -1, []

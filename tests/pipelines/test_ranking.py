@@ -15,7 +15,7 @@ from swiftpie.models.vision import ClipIdentityEncoder, Feature
 from swiftpie.pipelines.choose import choose
 from swiftpie.pipelines.ranking import best_change, best_of, place_score, ranked
 from swiftpie.pipelines.request import Output
-from swiftpie.pipelines.tasks import EditRequest, RepaintRequest, for_seeds
+from swiftpie.pipelines.tasks import EditRequest, RetouchRequest, for_seeds
 from tests.golden.networks import mini, random_networks, reading_networks
 from tests.parity.tiny import picture
 from tests.tiny.faces import make_models, photo
@@ -65,7 +65,7 @@ def test_the_best_insertion_is_the_likest_of_its_seeds(networks):
 
 def insertion_of(session, seed):
     source = session.encode_identity(picture(0))
-    return session.resolved(RepaintRequest(image=picture(1), source=source, box=BOX, seed=seed))
+    return session.resolved(RetouchRequest(image=picture(1), source=source, box=BOX, seed=seed))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from swiftpie.imageio.writing import check_film
 from swiftpie.pipelines.animation import AnimateRequest, FilmFormat
 from swiftpie.pipelines.request import FacePicture, PersonalizeRequest, Source, cells_of
 from swiftpie.pipelines.settings import MaskSource
-from swiftpie.pipelines.tasks import EditRequest, RepaintRequest, Request
+from swiftpie.pipelines.tasks import EditRequest, Request, RetouchRequest
 from swiftpie.validation import check_stored, is_of_word, is_portable_name
 
 MAX_JOBS = 200_000
@@ -167,7 +167,7 @@ def check(job: BatchJob, inputs: Inputs) -> None:
                 f"brings none; preset {preset.name!r} compares no picture with words. Leave it out."
             )
         return
-    if isinstance(request, RepaintRequest):
+    if isinstance(request, RetouchRequest):
         check_stored(prompt=request.prompt)
         brings = request.source is not None or not request.adds_named_subjects
         if not brings and not family.named_besides(request.prompt, preset, given=()):

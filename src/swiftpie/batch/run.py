@@ -42,7 +42,7 @@ from swiftpie.imageio.originals import composite, lost_credentials, read_origina
 from swiftpie.imageio.writing import encode_animation, encode_image, frame_files
 from swiftpie.pipelines.animation import AnimateRequest, FilmFormat
 from swiftpie.pipelines.choose import Choice, with_sources
-from swiftpie.pipelines.tasks import EditRequest, RepaintRequest, Request
+from swiftpie.pipelines.tasks import EditRequest, Request, RetouchRequest
 from swiftpie.types import EditResult, GenerationResult, Identity
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class Drawer:
             warnings.append("The seed has no effect: nothing of this edit is random.")
         path = self._work.path_of(job.id, job.spec)
         files = _files_of(job, drawn, path, sign=self._work.sign)
-        if isinstance(job.request, EditRequest | RepaintRequest) and not self._work.sign:
+        if isinstance(job.request, EditRequest | RetouchRequest) and not self._work.sign:
             lost = lost_credentials(job.request.image)
             warnings += [f"The edited picture does not keep {each}." for each in lost]
         self._write(path, files)
@@ -222,7 +222,7 @@ def _files_of(
     """Return the files of a job: its picture, or the animation or the frames of one."""
     facts, source = drawn.record, None
     if isinstance(drawn, EditResult):
-        assert isinstance(job.request, EditRequest | RepaintRequest), "they change a picture"
+        assert isinstance(job.request, EditRequest | RetouchRequest), "they change a picture"
         assert isinstance(job.request.image, Path), "lines name files"
         source = job.request.image
         image: Image.Image | PictureData = composite(

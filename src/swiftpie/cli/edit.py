@@ -27,7 +27,7 @@ from swiftpie.validation import check_stored
 
 if TYPE_CHECKING:
     from swiftpie.engine.session import Session
-    from swiftpie.pipelines.tasks import RepaintRequest
+    from swiftpie.pipelines.tasks import RetouchRequest
 
 LOADED = tuple(name for name in options.DRAWING if name != "steps")
 EDITING = (*LOADED, "inversion")
@@ -196,7 +196,7 @@ def _carry_out(
 
 def _check_seeds(
     session: "Session",
-    requests: "list[EditRequest | RepaintRequest]",
+    requests: "list[EditRequest | RetouchRequest]",
     sampling: options.SeedOptions,
 ) -> None:
     from swiftpie.pipelines.tasks import equal_pictures

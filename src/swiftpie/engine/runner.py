@@ -25,7 +25,7 @@ from swiftpie.models.text import PromptEncoder
 from swiftpie.models.vision import HasNullTokens
 from swiftpie.pipelines.choose import CHECK, Choice, OnStage, Split, in_one_pass
 from swiftpie.pipelines.denoise import free_unused_memory
-from swiftpie.pipelines.tasks import EditRequest, RepaintRequest, Request
+from swiftpie.pipelines.tasks import EditRequest, Request, RetouchRequest
 from swiftpie.types import Autoencoder, Identity, Posterior, TextCondition
 
 logger = logging.getLogger(__name__)
@@ -286,7 +286,7 @@ class Runner:
 
     def networks_for(self, request: Request) -> Components:
         """Return the networks with caches for what a request computes again and again."""
-        return self.editing if isinstance(request, EditRequest | RepaintRequest) else self.cached
+        return self.editing if isinstance(request, EditRequest | RetouchRequest) else self.cached
 
     def ready(self, choices: Sequence[Choice[Any]], *, makes_ready: bool) -> list[Choice[Any]]:
         """Return what was chosen, to draw it by these networks; see `Session.draw_together`."""

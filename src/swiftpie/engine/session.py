@@ -77,9 +77,9 @@ from swiftpie.pipelines.tasks import (
     TASKS,
     EditRequest,
     Removal,
-    RepaintRequest,
     Request,
     RequestT,
+    RetouchRequest,
     change_of,
     with_files_opened,
 )
@@ -91,7 +91,7 @@ logger = logging.getLogger(__name__)
 Given = TypeVar("Given")
 NewT = TypeVar("NewT", bound=PersonalizeRequest)
 EditT = TypeVar("EditT", bound=EditRequest)
-RepaintT = TypeVar("RepaintT", bound=RepaintRequest)
+RetouchT = TypeVar("RetouchT", bound=RetouchRequest)
 
 Outcome = tuple[Choice[Any], Result] | Exception
 Face = Picture | ChosenFace | Tensor | NDArray[np.float32]
@@ -403,7 +403,7 @@ class Session:
             request = replace(request, mask=load_mask(face.mask, request.picture.size))
         return replace(request, finds_face=False)
 
-    def _with_inserted(self, request: RepaintT) -> RepaintT:
+    def _with_inserted(self, request: RetouchT) -> RetouchT:
         """Return a change of a photograph with its subject, or else the one of the prompt.
 
         Raises:
@@ -444,7 +444,7 @@ class Session:
     @overload
     def draw(
         self,
-        request: EditRequest | RepaintRequest,
+        request: EditRequest | RetouchRequest,
         *,
         on_stage: OnStage | None = ...,
         on_step: OnStep | None = ...,
@@ -536,7 +536,7 @@ class Session:
         return choice.warnings
 
     @checked
-    def find_region(self, request: EditRequest | RepaintRequest) -> Image.Image:
+    def find_region(self, request: EditRequest | RetouchRequest) -> Image.Image:
         """Return what a change may change, before anything is drawn: white in mode L.
 
         It is as large as the picture, and a mask for `edit`. The errors are those of `draw`.

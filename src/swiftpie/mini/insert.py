@@ -42,7 +42,7 @@ from swiftpie.pipelines.insertion import (
     patch_of,
 )
 from swiftpie.pipelines.settings import ResolvedScales
-from swiftpie.pipelines.tasks import RepaintRequest
+from swiftpie.pipelines.tasks import RetouchRequest
 from swiftpie.pipelines.techniques.personalize import read_null_text, subject_condition
 from swiftpie.places.own_pixels import PlacedSprite, own_pixels
 from swiftpie.types import DecodedImages, EditedImage, Identity, TextCondition
@@ -78,7 +78,7 @@ class PlacedSubject(NamedTuple):
 
 
 @torch.no_grad()
-def prepare_insert(choice: Choice[RepaintRequest], *, side_px: int = CANVAS_PX) -> Plan:
+def prepare_insert(choice: Choice[RetouchRequest], *, side_px: int = CANVAS_PX) -> Plan:
     """Prepare the drawing of a subject in a window of the photograph, on a canvas of `side_px`.
 
     The networks see the unchanged part as one more subject: they were trained to complete it. They
@@ -109,7 +109,7 @@ def prepare_insert(choice: Choice[RepaintRequest], *, side_px: int = CANVAS_PX) 
 
     def finish(drawing: DecodedImages) -> EditedImage:
         emptied = insertion
-        if insertion.hole is not None and not bool(insertion.gone.all()):
+        if insertion.hole_box is not None and not bool(insertion.hole.all()):
             emptied = insertion._replace(original=removed(insertion, clock).image)
         patch = _composite(components, insertion, emptied, subject, clock, drawing)
         return pasted(emptied, patch, clock, branches=drawing.branches)
@@ -264,7 +264,7 @@ def _composite(
         patch.pixels,
         CanvasDrawing(before, after, alone, changes),
         own.sprite_at(layout, light.scene.on_cpu(), picture_px=picture_px),
-        ground=None if bool(patch.gone.all()) else ground,
+        ground=None if bool(patch.hole.all()) else ground,
         place=patch.place,
         seed=insertion.request.seed,
         on_band=clock.check,
@@ -378,7 +378,7 @@ def _spans_around(alpha: Tensor, place: Box, size: Size) -> tuple[Span, Span] | 
 
 
 INSERT = Technique(
-    RepaintRequest,
+    RetouchRequest,
     prepare_insert,
     lambda _, request: request.identity is not None and not request.keep_pose,
 )

@@ -39,7 +39,7 @@ from swiftpie.models.text import TextTower
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.pipelines.choose import Technique
 from swiftpie.pipelines.request import MAX_SUBJECTS, PersonalizeRequest
-from swiftpie.pipelines.tasks import EditRequest, RepaintRequest
+from swiftpie.pipelines.tasks import EditRequest, RetouchRequest
 from swiftpie.places.placing import ACROSS, Staged, StagedPrompt, stage
 from swiftpie.places.reading import COLOURLESS, ENGLISH, Reading, names_people, read
 from swiftpie.places.vocabulary import GENERIC, Vocabulary
@@ -173,7 +173,7 @@ def techniques() -> Sequence[Technique]:
     return TECHNIQUES
 
 
-def advice(components: Components, staged: Staged | EditRequest | RepaintRequest) -> Iterator[str]:
+def advice(components: Components, staged: Staged | EditRequest | RetouchRequest) -> Iterator[str]:
     """Yield warnings of words that the model was not taught, and of what it leaves out."""
     vocabulary, name = components.own.vocabulary, components.preset.name
     if vocabulary is None:
@@ -181,7 +181,7 @@ def advice(components: Components, staged: Staged | EditRequest | RepaintRequest
     match staged:
         case Staged():
             yield from _advice_on_drawing(name, vocabulary, staged)
-        case RepaintRequest(prompt=prompt):  # edits are drawn as they are read, or refused
+        case RetouchRequest(prompt=prompt):  # edits are drawn as they are read, or refused
             yield from _advice_on_insertion(name, vocabulary, read(prompt, vocabulary))
 
 

@@ -12,7 +12,7 @@ from swiftpie.photo.search import Search
 from swiftpie.pipelines.choose import Choice, Clock, Technique
 from swiftpie.pipelines.denoise import Plan
 from swiftpie.pipelines.insertion import Insertion, insertion_of, pasted, patch_of
-from swiftpie.pipelines.tasks import RepaintRequest
+from swiftpie.pipelines.tasks import RetouchRequest
 from swiftpie.types import EditedImage
 
 logger = logging.getLogger(__name__)
@@ -25,14 +25,14 @@ HOPELESS, DOUBTED = 0.88, 0.76
 
 
 @torch.no_grad()
-def prepare_remove(choice: Choice[RepaintRequest]) -> Plan:
+def prepare_remove(choice: Choice[RetouchRequest]) -> Plan:
     """Prepare to continue a photograph from around what is removed.
 
     Raises:
         InputError: Most of it is to go.
     """
     removal = insertion_of(choice)
-    share = (removal.gone > 0).float().mean().item()
+    share = (removal.hole > 0).float().mean().item()
     if share > MOST_REMOVED:
         raise InputError(
             f"The area to remove covers {share:.0%} of the picture. At most {MOST_REMOVED:.0%} can "
@@ -44,19 +44,19 @@ def prepare_remove(choice: Choice[RepaintRequest]) -> Plan:
 
 def removed(insertion: Insertion, clock: Clock) -> EditedImage:
     """Return the photograph of a change without what goes, and with nothing that comes."""
-    assert insertion.hole is not None, "something goes"
-    removal = insertion._replace(subject=None, room=insertion.gone, patch=insertion.hole)
+    assert insertion.hole_box is not None, "something goes"
+    removal = insertion._replace(subject=None, room=insertion.hole, patch=insertion.hole_box)
     return pasted(removal, _filled(removal, clock), clock)
 
 
 def _filled(removal: Insertion, clock: Clock) -> Tensor:
     """Return the patch with what goes filled from its surroundings."""
     patch, on_doubt = patch_of(removal, clock), partial(check_uncertainty, removal.request)
-    filled = inpaint(patch.pixels, patch.gone, on_band=clock.check, on_doubt=on_doubt)
+    filled = inpaint(patch.pixels, patch.hole, on_band=clock.check, on_doubt=on_doubt)
     return filled.clamp_(0, 1)
 
 
-def check_uncertainty(request: RepaintRequest, uncertainty: float) -> None:
+def check_uncertainty(request: RetouchRequest, uncertainty: float) -> None:
     """Refuse a smear in place of what a click or a box finds, and warn of what is in doubt."""
     if uncertainty > HOPELESS and isinstance(request.mask, Search):
         raise InputError(
@@ -72,7 +72,7 @@ def check_uncertainty(request: RepaintRequest, uncertainty: float) -> None:
 
 
 REMOVE = Technique(
-    RepaintRequest,
+    RetouchRequest,
     prepare_remove,
     lambda _, request: request.identity is None and not request.keep_pose,
     follows_seed=lambda _, __: False,

@@ -25,7 +25,7 @@ from swiftpie.pipelines.settings import (
     owners,
     steering_of,
 )
-from swiftpie.pipelines.tasks import EditRequest, RepaintRequest, Request, RequestT, for_seeds
+from swiftpie.pipelines.tasks import EditRequest, Request, RequestT, RetouchRequest, for_seeds
 from swiftpie.registry import Registry, later
 
 if TYPE_CHECKING:
@@ -308,7 +308,7 @@ def resolved_scales(preset: Preset, request: Request) -> ResolvedScales:
                 preset, mode=dict(settings.own).get("mode"), has_reference=has_reference
             )
             return settings.scales.over(usual)
-        case RepaintRequest():
+        case RetouchRequest():
             return request.scales.over(Scales.for_edit(preset, has_reference=True))
         case _:
             return request.scales.over(Scales.of(preset))

@@ -51,7 +51,7 @@ from swiftpie.pipelines.edit_region import with_transparency
 from swiftpie.pipelines.first_pass import with_regions
 from swiftpie.pipelines.request import Output, PersonalizeRequest, texts_of
 from swiftpie.pipelines.settings import FIRST_PASS, IdentityGuidance
-from swiftpie.pipelines.tasks import EditRequest, RepaintRequest, Request
+from swiftpie.pipelines.tasks import EditRequest, Request, RetouchRequest
 from swiftpie.registry import later
 from swiftpie.types import (
     DecodedImages,
@@ -121,7 +121,7 @@ def draw(
 
 
 @torch.no_grad()
-def find_region(choice: Choice[EditRequest | RepaintRequest]) -> Image.Image:
+def find_region(choice: Choice[EditRequest | RetouchRequest]) -> Image.Image:
     """Return where an edit may change its picture, white in mode L, before anything is drawn.
 
     The errors are those of `draw`.
@@ -188,7 +188,7 @@ def _record_of(preset: Preset, request: Request, result: Result) -> dict[str, st
     if isinstance(request, EditRequest):
         texts |= {"source_prompt": request.source_prompt, "keyword": request.keyword}
         texts |= {name: str(value) for name, value in request.settings.own}
-    scales = {} if isinstance(request, RepaintRequest) else result.scales
+    scales = {} if isinstance(request, RetouchRequest) else result.scales
     seeds = (result.seed,) if isinstance(result, EditResult) else result.seeds
     texts |= {"seed": str(seeds[0])} if seeds else {}  # none of noise that was given
     return {

@@ -27,7 +27,7 @@ from swiftpie.masks import HALF, Box, box_mask, feather, grow, hole_of, resize_m
 from swiftpie.models.text import PromptPair
 from swiftpie.pipelines.choose import Choice, Clock
 from swiftpie.pipelines.request import cells_of
-from swiftpie.pipelines.tasks import ChangingT, EditRequest, RepaintRequest
+from swiftpie.pipelines.tasks import ChangingT, EditRequest, RetouchRequest
 from swiftpie.types import EditedImage
 from swiftpie.validation import PixelBox, Size
 
@@ -255,7 +255,7 @@ def in_hole(request: ChangingT) -> ChangingT:
     """Return a request; the hole of its picture is what changes if nothing else says that."""
     if request.mask is not None:
         return request
-    if isinstance(request, RepaintRequest):
+    if isinstance(request, RetouchRequest):
         is_open = request.identity is None
     else:
         is_open = not (request.keyword or request.source_prompt.strip())
@@ -263,12 +263,12 @@ def in_hole(request: ChangingT) -> ChangingT:
     return request if hole is None else replace(request, mask=hole)
 
 
-def with_transparency(request: EditRequest | RepaintRequest, result: EditedImage) -> EditedImage:
+def with_transparency(request: EditRequest | RetouchRequest, result: EditedImage) -> EditedImage:
     """Return an edit with the original alpha channel; holes that are drawn in become opaque."""
     if alpha_of(request.picture) is None:
         return result
     alpha = request.picture.getchannel("A")
-    if isinstance(request, RepaintRequest) or request.mask is not None:
+    if isinstance(request, RetouchRequest) or request.mask is not None:
         region = result.region.point(lambda value: 255 * (value > 0))
         hole = alpha.point(lambda value: 255 * (value <= 255 * HALF))
         alpha = ImageChops.lighter(alpha, ImageChops.darker(hole, region))

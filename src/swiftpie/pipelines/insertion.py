@@ -34,7 +34,7 @@ from swiftpie.pipelines.edit_region import (
     where_changed,
 )
 from swiftpie.pipelines.request import cells_of
-from swiftpie.pipelines.tasks import RepaintRequest
+from swiftpie.pipelines.tasks import RetouchRequest
 from swiftpie.types import EditedImage, Identity, IdentityBranch
 from swiftpie.validation import PixelBox, Size
 
@@ -69,9 +69,9 @@ class InsertedSubject(NamedTuple):
 class Insertion(NamedTuple):
     """A change of a photograph: what goes, what comes, and what the networks see of it."""
 
-    request: RepaintRequest
+    request: RetouchRequest
     original: Image.Image  # in RGB
-    gone: Tensor  # (1, 1, H, W) of bytes: what is removed
+    hole: Tensor  # (1, 1, H, W) of bytes: what is removed
     subject: InsertedSubject | None
     room: Tensor  # (1, 1, H, W) of bytes where pixels of the original may change
     canvas: Canvas
@@ -79,7 +79,7 @@ class Insertion(NamedTuple):
     changes: Tensor  # (1, 1, h, w) in [0, 1], the room on the canvas
     cells: Size  # rows and columns of the canvas in latents
     patch: PixelBox  # the part of the photograph that is pasted back
-    hole: PixelBox | None  # the part from which what goes is filled; None: nothing goes
+    hole_box: PixelBox | None  # the part from which the hole is filled; None: nothing goes
 
     @property
     def prompt(self) -> str:
@@ -91,7 +91,7 @@ class Insertion(NamedTuple):
         return mask_to_pil(self.room)[0]
 
 
-def insertion_of(choice: Choice[RepaintRequest], *, side_px: int | None = None) -> Insertion:
+def insertion_of(choice: Choice[RetouchRequest], *, side_px: int | None = None) -> Insertion:
     """Return what goes from a photograph and what comes, in a window on a canvas of `side_px`.
 
     None is the side of the pictures that the networks were trained on.
@@ -100,18 +100,18 @@ def insertion_of(choice: Choice[RepaintRequest], *, side_px: int | None = None) 
     components, request, clock = choice.components, choice.request, choice.clock
     original = as_rgb(request.picture)
     size, thing_box = (original.height, original.width), None
-    gone = torch.zeros(1, 1, *size, dtype=torch.uint8)
+    hole = torch.zeros(1, 1, *size, dtype=torch.uint8)
     if request.mask is not None:
         clock.check()
-        gone, thing_box = _removal_mask(request, original, clock.check)
+        hole, thing_box = _removal_mask(request, original, clock.check)
     subject = _subject_of(choice, original, request.box or thing_box)
-    room = gone.clone()
+    room = hole.clone()
     clock.check()
     if subject is not None:
         left, top, right, bottom = _room_for(subject.box, size)
         room[..., top:bottom, left:right] = 255
-    preset_px = components.preset.image_size_px
-    side_px = side_px or preset_px
+    net_px = components.preset.image_size_px
+    side_px = side_px or net_px
     window = square_around(extent_or_whole(room), size, least_px=side_px)
     shown = (window[3] - window[1], window[2] - window[0])
     content = tuple(max(1, round(length * side_px / max(shown))) for length in shown)
@@ -121,17 +121,18 @@ def insertion_of(choice: Choice[RepaintRequest], *, side_px: int | None = None) 
     clock.check()
     changes = canvas.enter_mask(room).to(pixels)
     clock.end_stage("window")
+    # As large whatever comes there, so that what can be removed can be replaced.
+    hole_box = square_around(extent_or_whole(hole), size, least_px=net_px) if hole.any() else None
     return Insertion(
-        *(request, original, gone, subject, room, canvas, pixels, changes),
+        *(request, original, hole, subject, room, canvas, pixels, changes),
         cells=cells_of(components.preset, canvas.padded),
         patch=_around(extent_or_whole(room), window),
-        # As large whatever comes there, so that what can be removed can be replaced.
-        hole=square_around(extent_or_whole(gone), size, least_px=preset_px) if gone.any() else None,
+        hole_box=hole_box,
     )
 
 
 def _subject_of(
-    choice: Choice[RepaintRequest], original: Image.Image, box: Box | None
+    choice: Choice[RetouchRequest], original: Image.Image, box: Box | None
 ) -> InsertedSubject | None:
     """Return the subject that comes, in a box or where it would stand."""
     request = choice.request
@@ -155,14 +156,14 @@ class Patch(NamedTuple):
     """The part of a photograph that is pasted back."""
 
     pixels: Tensor  # (1, 3, H, W) in [0, 1], of the photograph
-    gone: Tensor  # (1, 1, H, W) 0 or 1, what is removed
+    hole: Tensor  # (1, 1, H, W) 0 or 1, what is removed
     place: Box  # on the canvas
 
 
 def patch_of(insertion: Insertion, clock: Clock) -> Patch:
     """Return the part of the photograph that is pasted back, as it is before the change."""
     left, top, right, bottom = patch = insertion.patch
-    gone = (insertion.gone[..., top:bottom, left:right] > 0).float()
+    hole = (insertion.hole[..., top:bottom, left:right] > 0).float()
     clock.check()
     pixels = torch.empty(1, 3, bottom - top, right - left)
     for start in range(top, bottom, BAND_PX):
@@ -170,7 +171,7 @@ def patch_of(insertion: Insertion, clock: Clock) -> Patch:
         band = in_unit(to_tensor(insertion.original.crop((left, start, right, end))))
         pixels[..., start - top : end - top, :] = band
         clock.check()
-    return Patch(pixels, gone, insertion.canvas.shares_of(patch))
+    return Patch(pixels, hole, insertion.canvas.shares_of(patch))
 
 
 def pasted(
@@ -188,8 +189,8 @@ def pasted(
     clock.check()
     edited, blend = original.copy(), blend_mask(insertion.room)
     clock.check()
-    if insertion.gone.any():  # the filling meets its border, and nothing may show through
-        blend = ImageChops.lighter(blend, mask_to_pil(insertion.gone)[0])
+    if insertion.hole.any():  # the filling meets its border, and nothing may show through
+        blend = ImageChops.lighter(blend, mask_to_pil(insertion.hole)[0])
     for start in range(top, bottom, BAND_PX):
         end = min(bottom, start + BAND_PX)
         edited.paste(to_pil(2 * drawing[..., start - top : end - top, :] - 1)[0], (left, start))
@@ -199,9 +200,9 @@ def pasted(
     clock.check()
     changed = where_changed(original.crop(insertion.patch), result.crop(insertion.patch))
     clock.check()
-    room, gone = (mask[..., top:bottom, left:right] for mask in (insertion.room, insertion.gone))
+    room, hole = (mask[..., top:bottom, left:right] for mask in (insertion.room, insertion.hole))
     region = Image.new("L", result.size)
-    region.paste(mask_to_pil(torch.maximum(torch.minimum(changed, room), gone))[0], (left, top))
+    region.paste(mask_to_pil(torch.maximum(torch.minimum(changed, room), hole))[0], (left, top))
     clock.end_stage("join")
     return EditedImage(
         *(result, edited, ImageChops.darker(blend, region), region),
@@ -258,7 +259,7 @@ def extent_in_frame(identity: Identity, posture: Posture = AS_SHOWN) -> tuple[fl
 
 
 def _removal_mask(
-    request: RepaintRequest, original: Image.Image, on_band: OnBand
+    request: RetouchRequest, original: Image.Image, on_band: OnBand
 ) -> tuple[Tensor, Box]:
     """Return what goes, with edge and shadow if a mask is an outline, and the box of the thing."""
     place = request.mask  # its soft edges count fully
@@ -267,17 +268,17 @@ def _removal_mask(
     mask = given_mask(place, (original.height, original.width))
     if not mask.any():
         raise InputError("The mask is nowhere white. Paint what is to be removed in white.")
-    gone = 255 * (mask > 0).to(torch.uint8)
+    hole = 255 * (mask > 0).to(torch.uint8)
     if isinstance(place, tuple):
-        return gone, place
-    if hole_of(request.picture) is not None or not ends_with_thing(original, gone):
-        return gone, bounding_box(gone)
+        return hole, place
+    if hole_of(request.picture) is not None or not ends_with_thing(original, hole):
+        return hole, bounding_box(hole)
     logger.warning(
         "The mask ends where the thing does, so what is around it goes, too: its edge and its "
         "shadow. A mask that is wider all around is taken exactly."
     )
-    surroundings, box = removal_of(original, gone, on_band=on_band)
-    return torch.maximum(gone, surroundings), box
+    surroundings, box = removal_of(original, hole, on_band=on_band)
+    return torch.maximum(hole, surroundings), box
 
 
 def _room_for(box: Box, size: Size) -> PixelBox:

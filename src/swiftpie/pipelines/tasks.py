@@ -116,7 +116,7 @@ class EditRequest(_Changing):
 
 @checked
 @dataclass(frozen=True, eq=False, kw_only=True)
-class RepaintRequest(_Changing):
+class RetouchRequest(_Changing):
     """A photograph with a subject to insert, something to remove, or both."""
 
     prompt: Annotated[str, Option("What the subject is, as in 'a photo of a dog'.")] = ""
@@ -170,9 +170,9 @@ class RepaintRequest(_Changing):
             )
 
 
-Request = PersonalizeRequest | EditRequest | RepaintRequest
+Request = PersonalizeRequest | EditRequest | RetouchRequest
 RequestT = TypeVar("RequestT", bound=Request)
-ChangingT = TypeVar("ChangingT", bound=EditRequest | RepaintRequest)
+ChangingT = TypeVar("ChangingT", bound=EditRequest | RetouchRequest)
 
 
 @dataclass(frozen=True)
@@ -217,14 +217,14 @@ TASKS: Mapping[str, Task] = {
         parts=(Scales, EditSettings),
     ),
     "insert": Task(
-        request=RepaintRequest,
+        request=RetouchRequest,
         about="Put a subject into a photograph, in its light and at its size. Without a box of "
         "the subject, it stands on the ground at its usual height; the answer names the place.",
         without=("mask", "keep_pose"),
         placed=("box", "view"),
     ),
     "remove": Task(
-        request=RepaintRequest,
+        request=RetouchRequest,
         about="Remove from a photograph what a mask or a box covers, or the thing at given points.",
         most_subjects=0,
         without=(
@@ -234,7 +234,7 @@ TASKS: Mapping[str, Task] = {
         parts=(Removal,),
     ),
     "replace": Task(
-        request=RepaintRequest,
+        request=RetouchRequest,
         about="Put a subject into a photograph in place of what a mask or a box covers, or of the "
         "thing at given points.",
         parts=(Scales, Removal),
@@ -252,7 +252,7 @@ def change_of(
     source: Source | None,
     seed: int,
     file: Callable[[Any], Region] = lambda region: region,
-) -> EditRequest | RepaintRequest:
+) -> EditRequest | RetouchRequest:
     """Return the request of a task that changes `image`, of options by their fields.
 
     Args:
@@ -286,7 +286,7 @@ def change_of(
             mask=None if mask is None else file(mask),
             box=fields.pop("box", None),
             points=removal.points,
-            is_needed=task.request is RepaintRequest and not by_words,
+            is_needed=task.request is RetouchRequest and not by_words,
         )
     if EditSettings in task.parts:
         fields["settings"] = settings if scales == USUAL else replace(settings, scales=scales)
@@ -296,7 +296,7 @@ def change_of(
         fields["finds_face"] = True
     else:
         fields.setdefault("adds_named_subjects", task.most_subjects > 0)
-    make: Callable[..., EditRequest | RepaintRequest] = task.request  # type: ignore[assignment]
+    make: Callable[..., EditRequest | RetouchRequest] = task.request  # type: ignore[assignment]
     return make(image=image, source=source, seed=seed, **fields)
 
 

@@ -12,7 +12,7 @@ from swiftpie.pipelines.animation import AnimateRequest
 from swiftpie.pipelines.choose import Choice, identities_in, resolved_scales
 from swiftpie.pipelines.request import PersonalizeRequest, is_tensor, texts_of
 from swiftpie.pipelines.settings import MaskSource, ResolvedScales
-from swiftpie.pipelines.tasks import EditRequest, RepaintRequest, Request
+from swiftpie.pipelines.tasks import EditRequest, Request, RetouchRequest
 from swiftpie.types import REMEDY, Identity
 
 UNTOUCHED = ResolvedScales()
@@ -97,7 +97,7 @@ def _advice(choice: Choice[Any]) -> Iterator[str]:
 def usual_advice(components: Components, request: Request) -> Iterator[str]:
     """Yield warnings of words that a denoiser does not read, and of what has no effect on it."""
     yield from _cut_prompts(components, request)
-    if isinstance(request, RepaintRequest):
+    if isinstance(request, RetouchRequest):
         yield from _idle_insertion(components, request)
     elif isinstance(request, EditRequest):
         if request.mask is not None and request.keyword:
@@ -151,7 +151,7 @@ def _size_of(choice: Choice[Any]) -> tuple[int, int] | None:
     if isinstance(request, EditRequest):
         side = request.settings.size_px
         return None if side is None else (side, side)
-    if isinstance(request, RepaintRequest) or request.size_px is None:
+    if isinstance(request, RetouchRequest) or request.size_px is None:
         return None
     return request.size_px if choice.drawn_size == request.size_px else None
 
@@ -206,7 +206,7 @@ def why_no_detail(components: Components) -> str:
     )
 
 
-def _idle_insertion(components: Components, request: RepaintRequest) -> Iterator[str]:
+def _idle_insertion(components: Components, request: RetouchRequest) -> Iterator[str]:
     identity, options = request.identity, request.scales.given
     if identity is None or "detail_scale" not in options:
         return
@@ -218,7 +218,7 @@ def _idle_insertion(components: Components, request: RepaintRequest) -> Iterator
 
 
 def _idle_steering(
-    components: Components, request: PersonalizeRequest | EditRequest | RepaintRequest
+    components: Components, request: PersonalizeRequest | EditRequest | RetouchRequest
 ) -> Iterator[str]:
     if request.guidance is None and request.negative_prompt == "":
         return

@@ -26,7 +26,7 @@ from swiftpie.pipelines.denoise import Plan
 from swiftpie.pipelines.insertion import Posture
 from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest
 from swiftpie.pipelines.settings import Scales
-from swiftpie.pipelines.tasks import RepaintRequest
+from swiftpie.pipelines.tasks import RetouchRequest
 from swiftpie.pipelines.techniques import insert
 from swiftpie.pipelines.techniques.personalize import check_subjects
 from swiftpie.places.own_pixels import WHOLE
@@ -132,7 +132,7 @@ def _insert(
         return _behind_weather(rows, changes)
 
     insertions = (
-        RepaintRequest(
+        RetouchRequest(
             image=place,
             seed=row.seed,
             source=subject.identity,

@@ -37,7 +37,7 @@ from swiftpie.imageio.writing import encode_image
 from swiftpie.library import subject_library
 from swiftpie.pipelines.request import MAX_SUBJECTS, PersonalizeRequest, Pictures, Subject, Task
 from swiftpie.pipelines.settings import EditSettings, Scales
-from swiftpie.pipelines.tasks import TASKS, RepaintRequest
+from swiftpie.pipelines.tasks import TASKS, RetouchRequest
 from swiftpie.remedies import Tongue
 from swiftpie.server import schemas
 from swiftpie.server.drawing import SUFFIXES, DrawnPicture, warnings_of
@@ -177,7 +177,7 @@ def _tool(name: str, task: Task) -> Tool:
     shared |= set() if task.is_change else {"size"}
     more: dict[str, Any] = {}
     fixed: dict[str, str] = {}
-    if "prompt" in shared and task.request is not RepaintRequest:
+    if "prompt" in shared and task.request is not RetouchRequest:
         shared -= {"prompt"}
         more["prompt"] = (schemas.Prompt, schemas.described(PersonalizeRequest, "prompt"))
     if "to" in known:
@@ -187,7 +187,7 @@ def _tool(name: str, task: Task) -> Tool:
     more |= _pictures_of(task, has_style=known.pop(STYLE, None) is not None)
     if task.most_subjects > 1:
         more["subjects"] = SUBJECTS
-    elif task.request is RepaintRequest and task.most_subjects:
+    elif task.request is RetouchRequest and task.most_subjects:
         more["subject"] = (Annotated[ShownSubject, ONE_SUBJECT], ...)
     elif task.most_subjects:
         more["subject"] = (Annotated[ShownSubject | None, ONE_SUBJECT], None)

@@ -31,8 +31,8 @@ from swiftpie.pipelines.request import (
 from swiftpie.pipelines.tasks import (
     TASKS,
     EditRequest,
-    RepaintRequest,
     Request,
+    RetouchRequest,
     change_of,
     for_seeds,
     with_seed,
@@ -197,7 +197,7 @@ def requests_of(
     name = own.task if changes else "personalize" if own.animate is None else "animate"
     task = TASKS[name]
     _check_names(own, name)
-    if not body.prompt and task.request is not RepaintRequest:
+    if not body.prompt and task.request is not RetouchRequest:
         message = f"prompt: The task {name!r} needs words that describe the picture. Send them."
         raise RequestError(message, code="invalid_value", param="prompt")
     given = {name: getattr(own, name) for name in FIELDS[name]}
@@ -241,7 +241,7 @@ def _change(
     images: Sequence[Image.Image],
     mask: Image.Image | None,
     seed: int,
-) -> EditRequest | RepaintRequest:
+) -> EditRequest | RetouchRequest:
     own, (image, *references) = body.swiftpie, images
     task, shown = TASKS[own.task], (*_pictured(references, None), *subjects)
     if own.task != "edit" and len(shown) > task.most_subjects:
@@ -263,7 +263,7 @@ def _change(
     source = shown[0].source if shown else None
     said = {**given, **strengths, "mask": region}
     made = change_of(task, said, image=image, source=source, seed=seed)
-    if shown and isinstance(made, RepaintRequest):
+    if shown and isinstance(made, RetouchRequest):
         return replace(made, box=shown[0].box or made.box, view=shown[0].view)
     return made
 

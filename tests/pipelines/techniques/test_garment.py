@@ -10,7 +10,7 @@ from swiftpie import Scales, Session
 from swiftpie.imageio.images import to_tensor
 from swiftpie.noise import add_noise, draw_step_noise, scaled_linear_step
 from swiftpie.photo.search import Search
-from swiftpie.pipelines.tasks import RepaintRequest
+from swiftpie.pipelines.tasks import RetouchRequest
 from tests.golden.cases import SIDE_PX, hard_mask, photo
 from tests.golden.networks import random_networks
 from tests.parity.tiny import Spy, difference, picture
@@ -33,7 +33,7 @@ def spied(session):
 def garment(session, **given):
     where = {"image": photo(), "mask": torch.from_numpy(np.array(hard_mask()))[None, None] / 255}
     shown = {"source": session.encode_identity(picture(1)), "keep_pose": True, "seed": 3}
-    return RepaintRequest(**where | shown | given)
+    return RetouchRequest(**where | shown | given)
 
 
 def changed(result):

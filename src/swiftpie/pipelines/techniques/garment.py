@@ -21,7 +21,7 @@ from swiftpie.pipelines.denoise import Plan
 from swiftpie.pipelines.insertion import DEFAULT_PROMPT
 from swiftpie.pipelines.methods.inversion import InversionOptions
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
-from swiftpie.pipelines.tasks import EditRequest, RepaintRequest
+from swiftpie.pipelines.tasks import EditRequest, RetouchRequest
 
 SHARED = (
     *("image", "source", "seed", "negative_prompt"),
@@ -29,7 +29,7 @@ SHARED = (
 )
 
 
-def prepare_garment(choice: Choice[RepaintRequest]) -> Plan:
+def prepare_garment(choice: Choice[RetouchRequest]) -> Plan:
     """Prepare the edit that a garment is; outside of the region the photograph stays bit for bit.
 
     Raises:
@@ -48,7 +48,7 @@ def prepare_garment(choice: Choice[RepaintRequest]) -> Plan:
     return choice.prepared_by(edit.technique, edit.request)
 
 
-def _as_edit(request: RepaintRequest, settings: EditSettings) -> EditRequest:
+def _as_edit(request: RetouchRequest, settings: EditSettings) -> EditRequest:
     """Return the edit in which the subject is all that is new."""
     words, mask = request.prompt or DEFAULT_PROMPT, request.mask
     shared: dict[str, Any] = {name: getattr(request, name) for name in SHARED}
@@ -62,7 +62,7 @@ def _as_edit(request: RepaintRequest, settings: EditSettings) -> EditRequest:
     )
 
 
-def _check(components: Components, request: RepaintRequest, scales: Scales) -> None:
+def _check(components: Components, request: RetouchRequest, scales: Scales) -> None:
     """Refuse what networks or request lack."""
     name, subject = components.preset.name, request.identity
     if not components.family.takes_adapters:
@@ -84,5 +84,5 @@ def _check(components: Components, request: RepaintRequest, scales: Scales) -> N
 
 
 TECHNIQUE = Technique(
-    RepaintRequest, prepare_garment, needs="keep_pose", instead_of="insert", draws_style=True
+    RetouchRequest, prepare_garment, needs="keep_pose", instead_of="insert", draws_style=True
 )

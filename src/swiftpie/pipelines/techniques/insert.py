@@ -14,13 +14,13 @@ from swiftpie.pipelines.denoise import Plan, Prepared
 from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.pipelines.insertion import Insertion, insertion_of, noise_of, pasted, patch_of
 from swiftpie.pipelines.style import with_style
-from swiftpie.pipelines.tasks import RepaintRequest
+from swiftpie.pipelines.tasks import RetouchRequest
 from swiftpie.pipelines.techniques.personalize import appearance_condition, read_null_text
 from swiftpie.types import DecodedImages, EditedImage
 
 
 @torch.no_grad()
-def prepare_insert(choice: Choice[RepaintRequest]) -> Plan:
+def prepare_insert(choice: Choice[RetouchRequest]) -> Plan:
     """Prepare what networks draw in a window of the photograph, of which they see all that stays.
 
     Raises:
@@ -41,7 +41,7 @@ def prepare_insert(choice: Choice[RepaintRequest]) -> Plan:
     insertion = insertion_of(choice)
     start = _start(components, insertion)
     # All of the room is drawn, that of a subject's shadow as well.
-    insertion = insertion._replace(gone=insertion.room, patch=insertion.canvas.window)
+    insertion = insertion._replace(hole=insertion.room, patch=insertion.canvas.window)
     clock = choice.clock
     clock.end_stage("prepare")
 
@@ -54,7 +54,7 @@ def prepare_insert(choice: Choice[RepaintRequest]) -> Plan:
 def _start(components: Components, insertion: Insertion) -> Prepared:
     """Return the noised photograph without what goes, and what shows the networks the subject."""
     request, pixels = insertion.request, insertion.pixels
-    removed = insertion.canvas.enter_mask(insertion.gone).to(pixels)
+    removed = insertion.canvas.enter_mask(insertion.hole).to(pixels)
     filled = extrapolate(pixels, (removed <= 0).to(pixels))
     identity = request.identity or whole_picture_identity(components, to_pil(filled)[0])
     region = resize_mask(insertion.changes, insertion.cells)
@@ -78,11 +78,11 @@ def _drawing(insertion: Insertion, clock: Clock, drawn: DecodedImages) -> Tensor
     drawing = CanvasDrawing(before, after, after, changes)
     return draw_over(
         *(patch.pixels, without_model_error(drawing).alone),
-        hole=patch.gone,
+        hole=patch.hole,
         place=patch.place,
         seed=insertion.request.seed,
         on_band=clock.check,
     ).clamp(0, 1)
 
 
-TECHNIQUE = Technique(RepaintRequest, prepare_insert, draws_style=True)
+TECHNIQUE = Technique(RetouchRequest, prepare_insert, draws_style=True)

@@ -22,7 +22,7 @@ from swiftpie.imageio.images import bounding_box, mask_to_pil, to_pil, to_tensor
 from swiftpie.mini.insert import prepare_insert
 from swiftpie.pipelines.choose import choose
 from swiftpie.pipelines.insertion import insertion_of
-from swiftpie.pipelines.tasks import RepaintRequest
+from swiftpie.pipelines.tasks import RetouchRequest
 from swiftpie.scenes import scene_library
 from swiftpie.types import DecodedImages, EditedImage
 from swiftpie_lab.data.photographs import load_photos
@@ -277,7 +277,7 @@ class InsertionDrawer:
         identity = self.session.encode_identity(
             to_pil(answer.reference)[0], masks=mask_to_pil(answer.reference_mask)[0]
         )
-        request = RepaintRequest(
+        request = RetouchRequest(
             image=to_pil(answer.rendering.background)[0],
             source=identity,
             box=bounding_box(answer.rendering.mask),
@@ -323,7 +323,7 @@ def won(rows: Sequence[Row[InsertionCase]], metric: str, baseline: str) -> Inter
 
 
 @torch.no_grad()
-def exactly_drawn(session: Session, request: RepaintRequest, truth: Rendering) -> Image.Image:
+def exactly_drawn(session: Session, request: RetouchRequest, truth: Rendering) -> Image.Image:
     """Return what `request` would become, did the model draw the truth: what joining makes of it.
 
     `truth` (1, 3, H, W) is as large as the photograph.
