@@ -24,13 +24,16 @@ def frame(corners, degrees):
 
 BAG = ((44, 20), (84, 20), (84, 108), (44, 108))
 SHOE = ((14, 50), (40, 40), (114, 60), (114, 84), (14, 84))
+WRENCH = ((14, 56), (114, 56), (114, 76), (14, 76))
 BALL = [
     (64 + 45 * math.cos(a), 64 + 45 * math.sin(a)) for a in np.linspace(0, 2 * math.pi, 60)[:-1]
 ]
 
 
 @pytest.mark.parametrize("is_flipped", [False, True])
-@pytest.mark.parametrize(("thing", "degrees"), [(BAG, 12), (BAG, -8), (SHOE, 15)])
+@pytest.mark.parametrize(
+    ("thing", "degrees"), [(BAG, 12), (BAG, -8), (SHOE, 15), (SHOE, 35), (WRENCH, -42)]
+)
 def test_a_thing_that_leans_is_turned_onto_its_base_in_its_box(thing, degrees, is_flipped):
     mask = frame(thing, degrees)
     stance = stance_of(mask)
