@@ -216,11 +216,11 @@ def relit(pixels: Tensor, mask: Tensor, lighting: Lighting, layout: Layout) -> T
     return 2 * lit(subject, lighting.scene, layout) - mask
 
 
-def without_light(pixels: Tensor, mask: Tensor, own: Illumination | None) -> Albedo:
-    """Return reference frames without their `own` light; None leaves it on. Others as `relit`."""
+def without_light(pixels: Tensor, mask: Tensor, light: Illumination | None) -> Albedo:
+    """Return reference frames without their own `light`; None leaves it on. Others as `relit`."""
     normal, colours = soften(normals(height(mask))), (pixels + mask) / 2
-    if own is not None:
-        received = torch.maximum(brightness(normal, own), _least_received(colours, mask, normal))
+    if light is not None:
+        received = torch.maximum(brightness(normal, light), _least_received(colours, mask, normal))
         factor, lift = _enlarged(gains(received), colours)
         colours = (colours - mask * lift) / factor.clamp_min(_DARKEST)
         colours = torch.minimum(colours.clamp_min(0), mask)

@@ -207,12 +207,12 @@ def insertion_condition(
     text = components.text.encode([""]) if has_detail else None
     square, stays = unchanged_frame(components, pixels, changes).split((3, 1), dim=1)
     networks = components.denoiser, components.image_encoder, components.autoencoder
-    read = read_references(*networks, pixels=square, mask=stays, empty_text=text)
+    features = read_references(*networks, pixels=square, mask=stays, empty_text=text)
     by = {"preset": components.preset.name, "fingerprint": components.fingerprint}
     rows = region.new_tensor(shows).view(-1, 1, 1, 1)
     return subject_condition(
         components,
-        [*(subject.identity for subject in subjects), read.as_identity(square, stays, **by)],
+        [*(subject.identity for subject in subjects), features.as_identity(square, stays, **by)],
         [*(subject.layout for subject in subjects), whole_frame(rows)],
         regions=[*(region * rows for _ in subjects), (1 - region).expand(len(rows), -1, -1, -1)],
         lights=[*(subject.lighting for subject in subjects), None],
@@ -258,12 +258,12 @@ def _composite(
     layout = Layout(*(value[:1].float().cpu() for value in subject.layout))
     light, (left, top, right, bottom) = lighting.select(slice(1)), patch.place
     height, width = patch.pixels.shape[2:]
-    own = own_pixels(components, subject.identity, light.own)
+    frame = own_pixels(components, subject.identity, light.own)
     picture_px = round(max(height / (bottom - top), width / (right - left)))
     composite = composite_patch(
         patch.pixels,
         CanvasDrawing(before, after, alone, changes),
-        own.sprite_at(layout, light.scene.on_cpu(), picture_px=picture_px),
+        frame.sprite_at(layout, light.scene.on_cpu(), picture_px=picture_px),
         ground=None if bool(patch.hole.all()) else ground,
         place=patch.place,
         seed=insertion.request.seed,

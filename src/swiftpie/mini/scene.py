@@ -48,20 +48,17 @@ from swiftpie.validation import PixelBox
 
 UNSHADED = 1 - 1 / 1024  # share of its light that a picture of 8 bits shows as all of it
 AROUND_CELLS = 2  # cells, at half size, between a subject and the end of its patch
-# Light that a drawn subject keeps by night; at 1 it has 15 % more than its place.
-NIGHT_SHARE = 0.87
-# Share of its colours that it loses there, by eye: blue light would make a tongue bright purple.
-NIGHT_GREY = 0.5
+# Light that a drawn subject keeps by night, as at 1 it has 15 % more than its place, and share of
+# its colours that it loses, by eye: blue light would make a tongue bright purple.
+NIGHT_SHARE, NIGHT_GREY = 0.87, 0.5
 # Colours that a clear sky adds to shades, over the light lost, as Cycles draws six places.
 SKYLIGHT = (-0.3, -0.05, 0.35)
 EDGES, BEHIND = 48, 0.04  # parts of a far end, and the height over which shadows end behind it
-# Arts that the model's drawings do not show.
-UNSEEN_ARTS = frozenset(("oil", "pixel art", "paper cut"))
+UNSEEN_ARTS = frozenset(("oil", "pixel art", "paper cut"))  # those that drawings do not show
 MOST_COVER = 63 / 576  # share of its height by which what grows is seen before its foot at most
 # Chosen by eye on 14 pictures: how steeply the ground behind a foot rises in a picture, and over
 # what part of its height what is as far away as the foot fades.
 RISES, SOFT = 0.4, 8 / 576
-
 
 Sprites = dict[tuple[int, str], PlacedSprite]
 """Subjects of the last picture, by number and look."""
@@ -245,34 +242,31 @@ def _draw_subjects(
     for sprite in in_drawing:
         pixels = sprite.render((drawing.shape[2], drawing.shape[3]))
         all_sprites = pixels + (1 - pixels[:, 3:]) * all_sprites
-    by_day = None if GREY in looks else plan.rows[row].share_at(PLAIN.time)
-    light = gains_between(all_sprites, drawing, drawn_mask, by_day=by_day)
-    whole = F.pad(to_bytes(plan.rows[row].place), (0, 0, 0, 0, 0, 1))
+    scene, (height, width) = plan.rows[row], plan.staged.size
+    by_day = None if GREY in looks else scene.share_at(PLAIN.time)
+    gains = gains_between(all_sprites, drawing, drawn_mask, by_day=by_day)
+    gains *= torch.tensor(scene.ground.light if scene.ground else 1.0).view(-1, 1, 1)
+    outlines = [sprite.outline_in(((height + 1) // 2, (width + 1) // 2)) for sprite in subjects]
+    whole = F.pad(to_bytes(scene.place), (0, 0, 0, 0, 0, 1))
     picture, alpha = whole.split((3, 1), dim=1)
-    outlines = [
-        sprite.outline_in(((plan.staged.size[0] + 1) // 2, (plan.staged.size[1] + 1) // 2))
-        for sprite in subjects
-    ]
-    ground, cover = plan.rows[row].ground, plan.rows[row].cover
-    light *= torch.tensor(ground.light if ground else 1.0).view(-1, 1, 1)
-    if plan.rows[row].is_ground:
+    if scene.is_ground:
         clear = 1 - usual_shadow(subjects[0].scene).softness
-        _darken(picture, _light_on_ground(outlines, subjects, ground), cover, clear)
+        _darken(picture, _light_on_ground(outlines, subjects, scene.ground), scene.cover, clear)
     for sprite, (opacity, extent) in zip(subjects, outlines, strict=True):
-        if extent is not None:
-            patch = _patch_around(extent, plan.staged.size)
-            (height, width), (_, rows, columns) = plan.staged.size, patch
-            start = (columns.start / width, rows.start / height)
-            place = (*start, columns.stop / width, rows.stop / height)
-            size = (rows.stop - rows.start, columns.stop - columns.start)
-            subject = sprite.render(size, place, gains=light).mul_(255)
-            if cover is not None and 2 * extent[3] < height:  # the border does not cut it off
-                blades = _grown_before(opacity, patch, cover)  # show the place, no subject behind
-                subject *= 1 - blades * (1 - alpha[patch] / 255)
-            shows = 1 - subject[:, 3:] / 255
-            if plan.rows[row].is_ground:
-                contact_shadow(subject[:, :3], picture[patch], 1 - shows, sprite.layout, width)
-            whole[patch] = torch.addcmul(subject, whole[patch].contiguous(), shows).round_()
+        if extent is None:
+            continue
+        _, rows, columns = patch = _patch_around(extent, plan.staged.size)
+        size = (rows.stop - rows.start, columns.stop - columns.start)
+        start = (columns.start / width, rows.start / height)
+        place = (*start, columns.stop / width, rows.stop / height)
+        subject = sprite.render(size, place, gains=gains).mul_(255)
+        if scene.cover is not None and 2 * extent[3] < height:  # the border does not cut it off
+            blades = _grown_before(opacity, patch, scene.cover)  # show the place, no subject behind
+            subject *= 1 - blades * (1 - alpha[patch] / 255)
+        shows = 1 - subject[:, 3:] / 255
+        if scene.is_ground:
+            contact_shadow(subject[:, :3], picture[patch], 1 - shows, sprite.layout, width)
+        whole[patch] = torch.addcmul(subject, whole[patch].contiguous(), shows).round_()
     return picture, alpha
 
 
@@ -303,8 +297,8 @@ def _darken(picture: Tensor, light: Tensor, cover: Tensor | None, clear: Tensor)
     part = picture[where]
     share = share[..., : part.shape[2], : part.shape[3]]
     if cover is not None:
-        lit = torch.arange(part.shape[2])[:, None] + cover[where]
-        share = share.gather(2, lit.long().clamp_max(part.shape[2] - 1))
+        root_rows = torch.arange(part.shape[2])[:, None] + cover[where]
+        share = share.gather(2, root_rows.long().clamp_max(part.shape[2] - 1))
     if clear > 0:
         blue = clear * torch.tensor(SKYLIGHT).view(3, 1, 1)
         share = torch.addcmul(share, blue, share * (1 - share))

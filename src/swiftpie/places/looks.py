@@ -139,10 +139,10 @@ def _recolour(frame: Tensor, names: list[str], *, features: bool) -> Tensor:
     alpha, tone = tones.alpha, tones.tone
     ramps = frame.new_tensor([_ramp_of(name) for name in names]) / 255
     is_black = frame.new_tensor([name == "black" for name in names]).view(-1, 1, 1, 1)
-    shown = tone
+    dyed_tone = tone
     if "black" in names:  # on it, what was darker could not be seen; there it turns lighter
-        shown = torch.lerp(tone, tone.clamp_min(0) + 0.6 * (-tone).clamp_min(0), is_black)
-    dyed = dye(alpha, shown, ramps)
+        dyed_tone = torch.lerp(tone, tone.clamp_min(0) + 0.6 * (-tone).clamp_min(0), is_black)
+    dyed = dye(alpha, dyed_tone, ramps)
     low, high = frame[:, :3].amin(dim=1, keepdim=True), frame[:, :3].amax(dim=1, keepdim=True)
     plain = smoothstep(0.25, 0.1, (high - low) / alpha.clamp_min(1 / 255))
     feature = plain * smoothstep(0.35, 0.7, tone.abs())

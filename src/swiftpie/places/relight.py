@@ -82,12 +82,12 @@ def relight(
     return _carried_over(picture, changes if meant is None else within(changes, meant), on_band)
 
 
-def _in_colours_of(setting: SceneSetting, reference: Tensor, drawn: Tensor) -> Tensor:
+def _in_colours_of(setting: SceneSetting, reference: Tensor, relit: Tensor) -> Tensor:
     """Return what is drawn of a reference, (1, 3, h, w), without colours that no season brings.
 
     Snow and bare wood are not lilac, and autumn makes nothing greener.
     """
-    red, green, blue = drawn.split(1, dim=1)
+    red, green, blue = relit.split(1, dim=1)
     if setting.season == WINTER:
         green = torch.maximum(green, torch.minimum(red, blue))
     elif setting.season == AUTUMN:
@@ -109,12 +109,12 @@ def _carried_over(picture: Image.Image, changes: Tensor, on_band: OnBand) -> Ima
         places = (torch.arange(top, bottom) + 0.5) * count / picture.height - 0.5
         places = places.clamp(0, count - 1)
         first, last = int(places[0]), int(places[-1]) + 2
-        near = torch.arange(first, last).clamp(max=count - 1)
+        cells = torch.arange(first, last).clamp(max=count - 1)
         weights = (1 - (places[:, None] - torch.arange(first, last)).abs()).clamp_min(0)
-        here = (weights @ maps[near]).view(bottom - top, 12, picture.width).movedim(0, 1)[None]
+        local = (weights @ maps[cells]).view(bottom - top, 12, picture.width).movedim(0, 1)[None]
         rows = np.array(picture.crop((0, top, picture.width, bottom)))
         pixels = torch.from_numpy(rows).permute(2, 0, 1)[None].float()
-        pixels = apply_maps(here, pixels).clamp_(0, 255).round_().to(torch.uint8)
+        pixels = apply_maps(local, pixels).clamp_(0, 255).round_().to(torch.uint8)
         planes = [Image.fromarray(plane) for plane in pixels[0].numpy()]
         result.paste(Image.merge("RGB", planes), (0, top))
         on_band()

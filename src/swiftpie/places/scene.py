@@ -241,20 +241,20 @@ def _place_shown(
         _, top, _, bottom = drawn_part
         down = top / (1 - bottom + top) if bottom - top < 1 else 0.5
         picture = library.pick_variant(name, share, size, down=down)
-        grown = library.cover(name, share)
+        plants = library.cover(name, share)
         box = tuple(map(operator.mul, view, 2 * picture.size))
-        shown = picture.resize(size, Image.Resampling.BICUBIC, box=box)
-        if grown is None:
-            return shown, None
-        rows = np.array(grown.resize(size, Image.Resampling.BILINEAR, box=box))
-        return shown, size[1] / (box[3] - box[1]) * torch.from_numpy(rows)[None, None]
+        image = picture.resize(size, Image.Resampling.BICUBIC, box=box)
+        if plants is None:
+            return image, None
+        rows = np.array(plants.resize(size, Image.Resampling.BILINEAR, box=box))
+        return image, size[1] / (box[3] - box[1]) * torch.from_numpy(rows)[None, None]
 
-    shown, cover = components.keep("place", key, part)
-    return shown, floor, cover
+    image, cover = components.keep("place", key, part)
+    return image, floor, cover
 
 
 def _relit_place(components: Components, row: SceneRow, share: float) -> Image.Image:
-    """Return the place of a picture, which `share` has dealt, in the light of its prompt.
+    """Return the place of a picture, which `share` chose, in the light of its prompt.
 
     Photographs look the same by any noise, up to a level or two, so each is lit once.
     """
@@ -269,9 +269,9 @@ def _relit_place(components: Components, row: SceneRow, share: float) -> Image.I
     if setting.in_photographs == PLAIN:
         return picture
     key = f"{name} {scene_library().variant_number(name, share)}" if name else ""
-    what = key or sha256(picture.tobytes()).hexdigest()
-    lit = partial(relight, picture, setting, noise=draw_noise([0], NOISE_SHAPE), run=run)
-    return components.keep("lit place", f"{what} {picture.size} {tuple(setting)}", lit)
+    source = key or sha256(picture.tobytes()).hexdigest()
+    make = partial(relight, picture, setting, noise=draw_noise([0], NOISE_SHAPE), run=run)
+    return components.keep("lit place", f"{source} {picture.size} {tuple(setting)}", make)
 
 
 def _out_of_focus(place: Image.Image, horizon: float) -> Image.Image:
