@@ -88,6 +88,11 @@ def test_mini_draws_and_edits_without_the_libraries_of_large_models(tmp_path):
     assert loaded_by(statement, tmp_path) == ["numpy", "torch"]
 
 
+def test_openvino_loads_them_for_networks_of_theirs_alone(tmp_path):
+    statement = 'import swiftpie; swiftpie.load("mini", engine="openvino")'
+    assert loaded_by(statement, tmp_path) == ["numpy", "torch"]
+
+
 OF_OTHERS = """
 import json, sys
 sys.path.insert(0, {root!r})

@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers.models.activations import GEGLU
-from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,6 +14,10 @@ from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import module_of
 from swiftpie.models.inversion import UNetInversion
 from swiftpie.models.unet import GatedLinear, Upsampling
+
+if TYPE_CHECKING:
+    from diffusers.models.activations import GEGLU
+    from diffusers.models.upsampling import Upsample2D
 
 TOKEN_STRIDE = 2  # quarters the keys; coarser grids have few tokens and stay whole
 # Taps of the convolution (columns) that fall on each of the small pixels which reach a large one,
@@ -76,7 +78,7 @@ class FoldedUpsampling(nn.Module):
     `can_fold` says which layers allow it.
     """
 
-    def __init__(self, inner: Upsample2D | Upsampling) -> None:
+    def __init__(self, inner: "Upsample2D | Upsampling") -> None:
         super().__init__()
         self.inner = inner  # the layer for sizes that are not doubled
         self.weight: Tensor
@@ -95,7 +97,7 @@ def can_fold(part: nn.Module) -> bool:
     """Whether `part` doubles and convolves and does nothing else."""
     if type(part) is Upsampling:
         return True
-    if type(part) is not Upsample2D or not part.use_conv or part.use_conv_transpose:
+    if type(part).__name__ != "Upsample2D" or not part.use_conv or part.use_conv_transpose:
         return False
     conv: Any = part.conv
     is_plain = conv.kernel_size == (3, 3) and conv.stride == (1, 1) and conv.padding == (1, 1)
@@ -111,7 +113,7 @@ def folded(weight: Tensor) -> Tensor:
 class HalvedGate(nn.Module):
     """`GEGLU` from two linear layers over its weights: OpenVINO copies what is cut in two."""
 
-    def __init__(self, inner: GEGLU | GatedLinear) -> None:
+    def __init__(self, inner: "GEGLU | GatedLinear") -> None:
         super().__init__()
         self.value, self.gate = _halves(inner.proj)
 
@@ -170,7 +172,8 @@ def with_openvino_layers(network: object) -> Any:  # noqa: ANN401 - the same kin
     """Return a shared copy of a network with the layers that OpenVINO is quicker with."""
     made: nn.Module = shared_copy(module_of(network))
     for name, part in list(made.named_modules()):
-        if type(part) in {GEGLU, GatedLinear} and type(part.proj) is nn.Linear:
+        # By its name: the import of diffusers takes 150 MiB, and `mini` needs none of it.
+        if type(part).__name__ in {"GEGLU", "GatedLinear"} and type(part.proj) is nn.Linear:
             made.set_submodule(name, HalvedGate(part))
         elif type(part) is nn.GroupNorm:
             made.set_submodule(name, ChannelwiseNorm(part))

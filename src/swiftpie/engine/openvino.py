@@ -2,19 +2,17 @@
 
 import copy
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTextModelWithProjection
-from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.models.clip.modeling_clip import CLIPTextModelOutput, CLIPVisionModelOutput
 
 from swiftpie.attention.condition import Notes
 from swiftpie.backbones.components import Components, Engine
-from swiftpie.engine.graphs.cache import GraphCache, GraphStore, default_folder
+from swiftpie.engine.graphs.cache import GraphCache, GraphStore
 from swiftpie.engine.graphs.int8 import Quantizer
 from swiftpie.engine.graphs.runtime import (
     DECODER,
@@ -36,6 +34,8 @@ from swiftpie.models.inversion import finds_noise_alone
 from swiftpie.models.text import PromptEncoder
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.types import Autoencoder, Posterior, TextCondition
+
+CLIP = "clip_text_model"  # how settings of transformers name its text encoders
 
 
 def to_openvino(
@@ -69,7 +69,7 @@ def to_openvino(
         )
     quantizer = Quantizer(components) if quantizes else None
     graphs = GraphCache(
-        GraphStore(folder or default_folder()),
+        GraphStore(folder) if folder else GraphStore(),
         settings=components.fingerprint,
         quantizer=quantizer,
         precision=precision,
@@ -80,6 +80,11 @@ def to_openvino(
         encoder.tower = tower  # type: ignore[assignment]  # stands for it
         if quantizer is not None:
             quantizer.components = replace(components, image_encoder=encoder)  # sees sooner
+
+    @cache
+    def computed(network: nn.Module) -> OpenvinoNetwork:
+        return OpenvinoNetwork(network, graphs, type(network).__name__.lower())
+
     return replace(
         components,
         text=openvino_text(components.text, graphs),
@@ -90,7 +95,9 @@ def to_openvino(
         if finds_noise_alone(inversion)
         else inversion,
         engine=Engine(
-            run=OpenvinoCalls(graphs), scope=graphs.threads.for_openvino, has_fixed_sizes=True
+            run=lambda network, *tensors: computed(network)(*tensors),
+            scope=graphs.threads.for_openvino,
+            has_fixed_sizes=True,
         ),
     )
 
@@ -149,7 +156,7 @@ class OpenvinoNetwork:
 
 
 class _OpenvinoClip(nn.Module):
-    """A network of CLIP that computes in OpenVINO, called as transformers' own."""
+    """A network of CLIP in OpenVINO, called as transformers' own, whose import takes 150 MiB."""
 
     device = torch.device("cpu")  # where its inputs shall be
 
@@ -175,16 +182,16 @@ class OpenvinoEncoder(_OpenvinoClip):
         attention_mask: Tensor | None = None,
         *,
         output_hidden_states: bool = False,
-    ) -> BaseModelOutputWithPooling | CLIPTextModelOutput:
+    ) -> SimpleNamespace:
         """Return the last states (B, T, D) of tokens (B, T), or those of the last two layers.
 
         Most models read the former, Stable Diffusion XL the latter, and the first output.
         """
         if not output_hidden_states:
             last, pooled = self._call(self._last, input_ids, attention_mask)
-            return BaseModelOutputWithPooling(last_hidden_state=last, pooler_output=pooled)
+            return SimpleNamespace(last_hidden_state=last, pooler_output=pooled)
         first, *states = self._call(self._all, input_ids)
-        return CLIPTextModelOutput(text_embeds=first, hidden_states=tuple(states))
+        return SimpleNamespace(text_embeds=first, hidden_states=tuple(states))
 
 
 def openvino_text(text: PromptEncoder, graphs: GraphCache) -> PromptEncoder:
@@ -196,7 +203,7 @@ def openvino_text(text: PromptEncoder, graphs: GraphCache) -> PromptEncoder:
         return replace(text, scope=graphs.threads.for_torch)
 
     def changed(encoder: nn.Module) -> nn.Module:
-        is_clip = isinstance(encoder, CLIPTextModel | CLIPTextModelWithProjection)
+        is_clip = getattr(getattr(encoder, "config", None), "model_type", None) == CLIP
         return OpenvinoEncoder(encoder, graphs) if is_clip else encoder
 
     return with_text_encoders(text, changed)
@@ -213,26 +220,12 @@ class OpenvinoTower(_OpenvinoClip):
     def dtype(self) -> torch.dtype:
         return next(self.inner.parameters()).dtype
 
-    def forward(self, pixel_values: Tensor, *, output_hidden_states: bool) -> CLIPVisionModelOutput:
+    def forward(self, pixel_values: Tensor, *, output_hidden_states: bool) -> SimpleNamespace:
         """Return embeddings (R, D) and the last two layers' states of pictures (R, 3, H, W)."""
         assert output_hidden_states, "encoders of identity need them"
         outputs = self._call(self._function, pixel_values)
         embeds, *states = (output.to(self.dtype) for output in outputs)
-        return CLIPVisionModelOutput(image_embeds=embeds, hidden_states=tuple(states))
-
-
-class OpenvinoCalls:
-    """Calls further networks in OpenVINO; see `Engine.run`."""
-
-    def __init__(self, graphs: GraphCache) -> None:
-        self._graphs = graphs
-        self._made: dict[nn.Module, OpenvinoNetwork] = {}
-
-    def __call__(self, network: nn.Module, *tensors: Tensor) -> Tensor:
-        if network not in self._made:
-            name = type(network).__name__.lower()
-            self._made[network] = OpenvinoNetwork(network, self._graphs, name)
-        return self._made[network](*tensors)
+        return SimpleNamespace(image_embeds=embeds, hidden_states=tuple(states))
 
 
 def _read_noted(denoiser: Any, encoded: Tensor, text: TextCondition) -> tuple[Tensor, ...]:  # noqa: ANN401 - see `predict`

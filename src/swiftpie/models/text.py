@@ -163,14 +163,12 @@ class TwoTextTowers:
 
     def read(self, ids: Tensor, second_ids: Tensor, mask: Tensor) -> TextCondition:
         states = []
-        pooled = torch.empty(0)
         for encoder, own in ((self.first.encoder, ids), (self.second, second_ids)):
             output = encoder(input_ids=own.to(encoder.device), output_hidden_states=True)
             states.append(output.hidden_states[-2 - self.skip])
-            pooled = output[0]
         joined = torch.cat(states, dim=-1)
         # SDXL attends to padding too: it was trained so.
-        return TextCondition(joined, torch.ones_like(mask).to(joined.device), pooled)
+        return TextCondition(joined, torch.ones_like(mask).to(joined.device), output.text_embeds)
 
     def dropped(self, prompt: str) -> str:
         return self.first.dropped(prompt)

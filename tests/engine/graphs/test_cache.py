@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from swiftpie.engine.graphs.cache import GRAPH, SUMS, GraphStore, default_folder
+from swiftpie.engine.graphs.cache import GRAPH, SUMS, GraphStore
 from swiftpie.engine.graphs.runtime import load
 from swiftpie.imageio.atomic import TEMPORARY
 
@@ -43,6 +43,23 @@ def test_what_was_written_is_read_and_a_second_writer_changes_nothing(tmp_path, 
     store.write("one", graph)
     assert (store.folder / "one" / GRAPH).stat().st_ino == before
     assert names_in(store.folder) == ["one"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux tells what is held")
+def test_pages_of_weights_go_back_to_the_system_and_come_again(tmp_path, openvino, graph):
+    def held():
+        parts = Path("/proc/self/smaps").read_text().split(str(tmp_path))[1:]
+        return sum(int(part.split("Rss:")[1].split()[0]) for part in parts)
+
+    store, core = GraphStore(tmp_path), openvino.Core()
+    store.write("one", graph)
+    read = store.read("one", core)
+    constant = next(node for node in read.get_ops() if node.get_type_name() == "Constant")
+    before = constant.get_data().sum()
+    assert held() > 0
+    store.release_pages()
+    assert held() == 0
+    assert constant.get_data().sum() == before
 
 
 def test_those_used_longest_ago_go_first(tmp_path, graph):
@@ -111,9 +128,9 @@ def test_nothing_half_written_is_ever_read(tmp_path, openvino, graph):
 
 def test_the_folder_follows_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("SWIFTPIE_HOME", str(tmp_path))
-    assert default_folder() == tmp_path / "openvino"
+    assert GraphStore().folder == tmp_path / "openvino"
     monkeypatch.delenv("SWIFTPIE_HOME")
-    assert default_folder().parts[-3:] == (".cache", "swiftpie", "openvino")
+    assert GraphStore().folder.parts[-3:] == (".cache", "swiftpie", "openvino")
 
 
 def flip(place):

@@ -1,16 +1,19 @@
 """Graphs ready to be called: from memory, from disk, or by exporting the network."""
 
+import ctypes
 import hashlib
 import json
 import logging
+import mmap
 import os
+import re
 import shutil
 import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -36,6 +39,7 @@ from swiftpie.engine.graphs.runtime import (
 )
 from swiftpie.errors import short_reason
 from swiftpie.imageio.atomic import TEMPORARY, atomic_folder
+from swiftpie.pipelines.denoise import trim_heap
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +111,8 @@ class GraphCache:
             "NUM_STREAMS": 1,
         }
         ready = CompiledGraph(self._core.compile_model(graph, DEVICE, hints), function.num_bytes)
+        self._store.release_pages()
+        trim_heap()  # compiling leaves what it needed meanwhile
         spent = time.perf_counter() - started
         if spent > LOGGED_S:
             logger.info("The %s is ready for OpenVINO after %.0f s.", function.name, spent)
@@ -187,16 +193,12 @@ class _Request:
         )
 
 
-def default_folder() -> Path:
-    """Return $SWIFTPIE_HOME/openvino, or ~/.cache/swiftpie/openvino."""
-    return home_folder() / "openvino"
-
-
 @dataclass(frozen=True)
 class GraphStore:
     """A folder of graphs, a folder a graph, named by the sha256 of what they depend on."""
 
-    folder: Path
+    # By default $SWIFTPIE_HOME/openvino, or ~/.cache/swiftpie/openvino.
+    folder: Path = field(default_factory=lambda: home_folder() / "openvino")
     max_bytes: int = MAX_BYTES
 
     def read(self, key: str, core: Untyped) -> Untyped:
@@ -231,16 +233,23 @@ class GraphStore:
         except (OSError, RuntimeError) as error:
             logger.warning("'%s' cannot keep an exported network (%s).", self.folder, error)
 
+    def release_pages(self) -> None:
+        """Let the system have the pages of weights, of which compiled graphs hold their own form.
+
+        They are mapped from files, so where one is needed again the system reads it again.
+        """
+        mapped = rf"(?m)^(\w+)-(\w+) .*{re.escape(str(self.folder))}/.*\.bin$"
+        with suppress(AttributeError, OSError):  # no Linux
+            for ends in re.findall(mapped, Path("/proc/self/maps").read_text(encoding="utf-8")):
+                start, end = (int(place, 16) for place in ends)
+                pages = ctypes.c_void_p(start), ctypes.c_size_t(end - start)
+                ctypes.CDLL(None).madvise(*pages, mmap.MADV_DONTNEED)
+
     def _shrink(self, *, keep: str) -> None:
-        graphs = [
-            path.parent
-            for path in self.folder.glob(f"*/{GRAPH}")
-            if not path.parent.match(TEMPORARY)
-        ]
+        graphs = [path.parent for path in self.folder.glob(f"*/{GRAPH}")]
         newest = sorted(
-            graphs,
-            key=lambda folder: (folder.name == keep, (folder / GRAPH).stat().st_mtime),
-            reverse=True,
+            (folder for folder in graphs if not folder.match(TEMPORARY)),
+            key=lambda folder: (folder.name != keep, -(folder / GRAPH).stat().st_mtime),
         )
         total = 0
         for place, folder in enumerate(newest):

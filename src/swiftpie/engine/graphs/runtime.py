@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from enum import Enum, StrEnum
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from swiftpie.errors import CapabilityError, require
 
@@ -208,12 +209,47 @@ def export(function: Function, form: Nested) -> Untyped:
     _mapped(slots.append, form, Slot)
     filled = (slot for slot in slots if 0 not in slot.shape)
     samples = tuple(plain(torch.zeros(slot.shape, dtype=slot.dtype)) for slot in filled)
-    with warnings.catch_warnings(), quietly():
-        warnings.simplefilter("ignore")  # torch and OpenVINO warn of each other
-        program = torch.export.export(_Flat(function, form), samples, strict=False)
-        graph = openvino.convert_model(program)
-    graph.reshape({place: list(samples[number_of(place)].shape) for place in graph.inputs})
+    with warnings.catch_warnings(), quietly(), Composing():
+        warnings.simplefilter("ignore")  # tracing warns of fixed shapes, which are meant
+        # OpenVINO reads a trace in half of the time of what `torch.export` returns.
+        traced = torch.jit.trace(_Flat(function, form), samples, strict=False, check_trace=False)
+    with quietly():
+        graph = openvino.convert_model(traced, example_input=samples)
+    for number, (place, sample) in enumerate(zip(graph.inputs, samples, strict=True)):
+        place.get_tensor().set_names({f"{INPUT}{number}"})
+        place.get_node().set_partial_shape(openvino.PartialShape(list(sample.shape)))
+    graph.validate_nodes_and_infer_types()
     return graph
+
+
+class Composing(TorchFunctionMode):
+    """Composes what graphs have no operator for of what they have, inside of the block."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - as all functions of PyTorch
+        """Call one of them."""
+        composed: Any = COMPOSED.get(func, func)
+        return composed(*args, **(kwargs or {}))
+
+
+def _quantile(values: Tensor, levels: Tensor, *, dim: int) -> Tensor:
+    """Return quantiles (Q, B) of values (B, N), linear between neighbours."""
+    assert dim == 1, "of rows"
+    rising, rank = values.sort(dim=1).values, levels * (values.shape[1] - 1)
+    below, above = (rising[:, place.long()] for place in (rank.floor(), rank.ceil()))
+    return (below + (above - below) * (rank - rank.floor())).T
+
+
+COMPOSED: Mapping[Callable[..., Any], Callable[..., Tensor]] = {
+    torch.special.ndtr: lambda values: 0.5 * (1 + torch.erf(values * 0.5**0.5)),
+    torch.hypot: lambda a, b: (a.square() + b.square()).sqrt(),
+    torch.quantile: _quantile,
+}
 
 
 class _Flat(nn.Module):
@@ -232,7 +268,7 @@ class _Flat(nn.Module):
 
 
 def number_of(place: Untyped) -> int:
-    """Return which tensor an input of a graph takes; inputs have other names besides."""
+    """Return which tensor an input of a graph takes."""
     names = [name for name in place.get_names() if name.startswith(INPUT)]
     assert len(names) == 1, names
     return int(names[0].removeprefix(INPUT))

@@ -16,15 +16,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from swiftpie.backbones.load.safe import check_safetensors
-from swiftpie.engine.graphs.runtime import Untyped, load
+from swiftpie.engine.graphs.runtime import Composing, Untyped, load
 from swiftpie.errors import CapabilityError, InputError, short_reason
 
 OPSET = 18  # the first with resizing that is smooth where it shrinks
-FLOAT, INT64, DOUBLE = 1, 7, 11  # ONNX's numbers of these types
-DTYPES = {"F16": 10, "F32": FLOAT, "BF16": 16, "I64": INT64}
+FLOAT, DOUBLE = 1, 11  # ONNX's numbers of these types
+DTYPES = {"F16": 10, "F32": FLOAT, "BF16": 16, "I64": 7}
 WEIGHTS = "weights.safetensors"
 EXTRA = "export"
 
@@ -208,21 +207,15 @@ def _attach(model: Untyped, places: Mapping[str, TensorRange], *, kept: set[str]
     model.producer_version = graph.doc_string = ""
 
 
-class _Constants(TorchFunctionMode):
-    """Keep sizes of tensors, and noise that a module draws by a seed of its own, as numbers.
+class _Constants(Composing):
+    """Also keep sizes of tensors, and noise that a module draws by a seed of its own, as numbers.
 
     Some operators take no size that the graph asks for, and the graph draws no noise.
     """
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401 - as all functions of PyTorch
+    def __torch_function__(self, func: Callable[..., Any], *rest: Any) -> Any:  # noqa: ANN401 - as all functions of PyTorch
         """Call one of them."""
-        made = func(*args, **(kwargs or {}))
+        made = super().__torch_function__(func, *rest)
         if func is torch.randn:
             return torch.from_numpy(made.numpy())
         if func is Tensor.size or func == Tensor.shape.__get__:  # type: ignore[attr-defined]  # a descriptor
@@ -234,9 +227,6 @@ class _Constants(TorchFunctionMode):
 def _symbolics() -> Iterator[None]:
     """Let the exporter know operators that it lacks, inside of the block."""
     made = {
-        "special_ndtr": _normal_cdf,
-        "quantile": _quantile,
-        "hypot": _hypot,
         "_upsample_bicubic2d_aa": _smooth("cubic"),
         "_upsample_bilinear2d_aa": _smooth("linear"),
         "upsample_bilinear2d": _linear,
@@ -251,40 +241,11 @@ def _symbolics() -> Iterator[None]:
             exporter.unregister_custom_op_symbolic(f"aten::{name}", OPSET)
 
 
-def _constant(graph: Untyped, value: object) -> Untyped:
-    return graph.op("Constant", value_t=torch.tensor(value))
-
-
-def _normal_cdf(graph: Untyped, values: Untyped) -> Untyped:
-    """Return the distribution function of the standard normal, by the error function."""
-    error = graph.op("Erf", graph.op("Mul", values, _constant(graph, 0.5**0.5)))
-    half = _constant(graph, 0.5)
-    return graph.op("Mul", half, graph.op("Add", _constant(graph, 1.0), error))
-
-
-def _hypot(graph: Untyped, a: Untyped, b: Untyped) -> Untyped:
-    squares = (graph.op("Mul", values, values) for values in (a, b))
-    return graph.op("Sqrt", graph.op("Add", *squares))
-
-
-def _quantile(graph: Untyped, values: Untyped, levels: Untyped, *_rest: Untyped) -> Untyped:
-    """Return quantiles (Q, B) of values (B, N), linear between neighbours."""
-    count = graph.op("Shape", values, start_i=1, end_i=2)
-    rising, _ = graph.op("TopK", values, count, axis_i=1, largest_i=0, outputs=2)
-    last = graph.op("Cast", graph.op("Sub", count, _constant(graph, [1])), to_i=FLOAT)
-    rank = graph.op("Mul", levels, last)
-    below, above = (
-        graph.op("Gather", rising, graph.op("Cast", graph.op(way, rank), to_i=INT64), axis_i=1)
-        for way in ("Floor", "Ceil")
-    )
-    share = graph.op("Sub", rank, graph.op("Floor", rank))
-    step = graph.op("Mul", graph.op("Sub", above, below), share)
-    return graph.op("Transpose", graph.op("Add", below, step), perm_i=[1, 0])
-
-
 def _resize(graph: Untyped, values: Untyped, size: Sequence[int], **how: object) -> Untyped:
     kept = graph.op("Shape", values, start_i=0, end_i=2)
-    sizes = graph.op("Concat", kept, _constant(graph, list(size)), axis_i=0)
+    sizes = graph.op(
+        "Concat", kept, graph.op("Constant", value_t=torch.tensor(list(size))), axis_i=0
+    )
     nothing = graph.op("Constant", value_t=torch.empty(0))
     return graph.op("Resize", values, nothing, nothing, sizes, **how)
 
