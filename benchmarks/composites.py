@@ -145,9 +145,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100, help="composites of each kind")
     parser.add_argument("--hint", choices=HINTS, help="say where the subject is, as users may")
     options = parser.parse_args()
-    network = (
-        cutout_network() if options.weights is None else CutoutNet.from_pretrained(options.weights)
-    )
+    network = CutoutNet.from_pretrained(options.weights) if options.weights else cutout_network()
     torch.set_num_threads(1)
     subjects = read_subjects(options.subjects)
     places = photographs()

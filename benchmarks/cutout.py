@@ -151,9 +151,7 @@ def main() -> None:
     if options.save_boxes is not None:
         write_file(options.save_boxes, json.dumps(boxes_of_subjects(), indent=1).encode())
         return
-    network = (
-        cutout_network() if options.weights is None else CutoutNet.from_pretrained(options.weights)
-    )
+    network = CutoutNet.from_pretrained(options.weights) if options.weights else cutout_network()
     torch.set_num_threads(1)
     scores, confidences, times_ms = {}, {}, []
     for outline in read_outlines().values():

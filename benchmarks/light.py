@@ -36,9 +36,8 @@ class LightOfToday(nn.Module):
 
     def forward(self, maps: Tensor, numbers: Tensor) -> Tensor:
         """Return what `LightNetwork` returns, (B, 7, S, S), for what it takes."""
-        return torch.cat(
-            [_drawn(*rows) for rows in zip(maps.split(1), numbers.split(1), strict=True)]
-        )
+        rows = zip(maps.split(1), numbers.split(1), strict=True)
+        return torch.cat([_drawn(*row) for row in rows])
 
 
 def _drawn(maps: Tensor, numbers: Tensor) -> Tensor:
@@ -83,9 +82,8 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=64, help="at most so many")
     parser.add_argument("-o", "--out", type=Path, help="where sheets are written")
     given = parser.parse_args()
-    stage = LightPairsStage(
-        LightPairsConfig(str(given.pairs), validation_scenes=given.scenes), "cpu"
-    )
+    config = LightPairsConfig(str(given.pairs), validation_scenes=given.scenes)
+    stage = LightPairsStage(config, "cpu")
     ways: dict[str, nn.Module] = {"now": LightOfToday()}
     if given.network:
         ways["network"] = LightNetwork.from_pretrained(given.network).eval()
@@ -95,18 +93,16 @@ def main() -> None:
         out.mkdir(parents=True, exist_ok=True)
         for name, network in ways.items():
             errors = stage.sample(cast("LightNetwork", network), out / f"{name}.png")
-            rows |= {
-                "none": {kind: errors[f"none{kind}"] for kind in KINDS if f"none{kind}" in errors}
-            }
+            known = [kind for kind in KINDS if f"none{kind}" in errors]
+            rows["none"] = {kind: errors[f"none{kind}"] for kind in known}
             rows[name] = {kind: errors[f"drawn{kind}"] for kind in rows["none"]}
             if name == "network":
                 rows["blind"] = {kind: errors[f"blind{kind}"] for kind in rows["none"]}
     titles = [kind.removeprefix("_") or "ground" for kind in rows["none"]]
     sys.stdout.write(f"{'':8}" + "".join(f"{title:>10}" for title in titles) + "\n")
     for name, errors in rows.items():
-        sys.stdout.write(
-            f"{name:8}" + "".join(f"{error:10.3f}" for error in errors.values()) + "\n"
-        )
+        cells = "".join(f"{error:10.3f}" for error in errors.values())
+        sys.stdout.write(f"{name:8}{cells}\n")
 
 
 if __name__ == "__main__":

@@ -93,3 +93,17 @@ def test_photographs_are_not_mirrored():
     known = scene_library()
     dealt = {known.pick_variant("park", share / 20, PHOTOGRAPH_PX).tobytes() for share in range(21)}
     assert len(dealt) == known.count("park")
+
+
+def test_a_photograph_knows_the_light_at_its_ground():
+    scenes = scene_library()
+    views = [(name, row) for name in PHOTOGRAPHED for row in range(scenes.count(name))]
+    lights = [scenes.probe(name, (row + 0.5) / scenes.count(name)) for name, row in views]
+    # Others are no part of a panorama, and no scene of ours.
+    unknown = {name for (name, _), light in zip(views, lights, strict=True) if not light}
+    assert unknown == {"meadow", "mountains", "castle", "pyramids", "temple", "ruins", "underwater"}
+    for light in filter(None, lights):
+        right, away, up, *strength = light[384:]
+        assert min(*light[:384], *strength) >= 0
+        assert sum(light[:192]) > 1, "the sky or the ceiling gives some"
+        assert not any(strength) or (up > 0 and 0.99 < right**2 + away**2 + up**2 < 1.01)

@@ -3,9 +3,11 @@
 It loads no tensor library.
 """
 
+import base64
 import difflib
 import io
 import json
+import struct
 import zipfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -31,7 +33,7 @@ from swiftpie.library import subject_library
 
 ASSETS = Path(__file__).with_name("assets") / "scene"
 PACK, INDEX = "scenes.zip", "scenes.json"
-PLACES, PLACES_INDEX = "places.zip", "places.json"  # photographs, and what is known of them
+PLACES, PLACES_INDEX, PROBES = "places.zip", "places.json", "probes.json"  # photos, facts, light
 PHOTOGRAPH_PX = (768, 576)  # width and height
 DRAWING_PX = (512, 512)
 MOST_ENLARGED = 2.0  # times at which a picture of a place still looks sharp
@@ -276,6 +278,16 @@ class Scenes:
         if not self.is_photographed(name) or file not in self._photographs.NameToInfo:
             return None
         return Image.open(io.BytesIO(self._photographs.read(file))).convert("L")
+
+    def probe(self, name: str, share: float) -> tuple[float, ...]:
+        """Return the light at the ground of a photograph of a place, () where it is not known.
+
+        It is a panorama (8, 16, 3) from the zenith down, its middle ahead, in linear light,
+        then the way to a sun (right, away, up), and its irradiance.
+        """
+        probes = json.loads((ASSETS / PROBES).read_text(encoding="utf-8"))
+        light = base64.b85decode(probes.get(f"{name}-{self.variant_number(name, share)}", ""))
+        return struct.unpack(f"<{len(light) // 2}e", light)
 
     def image(self, name: str, number: int = 0) -> "Image.Image":
         """Return what `picture` does, decoded."""

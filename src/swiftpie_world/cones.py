@@ -74,6 +74,18 @@ def cells(*, like: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(ways, -1).flatten(0, 1), (facing + 0 * around).flatten()
 
 
+def lit(maps: Tensor, gains: Tensor) -> Tensor:
+    """Return places with things in their light, (B, 3, S, S) in [0, 1], not hidden by grass.
+
+    Args:
+        maps: What `light_maps` of the network of light returned.
+        gains: What the network returned.
+    """
+    place, own, alpha = maps[:, :3] ** 2.2, maps[:, 3:6] ** 2.2, maps[:, 6:7]
+    light = own * gains[:, 3:6].exp() + (1 - alpha) * place * gains[:, :3].exp()
+    return light.clamp(0, 1) ** (1 / 2.2)
+
+
 def _hidden(outlines: Tensor, ground: Tensor, ways: Tensor, radius: float) -> Tensor:
     """Return how much of cones fills an outline that is turned to them, (B, M, H, W).
 

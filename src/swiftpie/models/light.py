@@ -112,15 +112,3 @@ def light_numbers(panorama: Tensor, sun: Tensor) -> Tensor:
     upper = F.avg_pool2d(panorama[:, :, :4], (1, 2)).flatten(1)
     light = torch.cat([upper, panorama[:, :, 4:].mean((2, 3)), sun[:, 3:]], 1)
     return torch.cat([(light + 0.02).log() / 2, sun[:, :3], torch.ones_like(sun[:, :1])], 1)
-
-
-def lit(maps: Tensor, gains: Tensor) -> Tensor:
-    """Return places with things in their light, (B, 3, S, S) in [0, 1], not hidden by grass.
-
-    Args:
-        maps: What `light_maps` returned.
-        gains: What the network returned.
-    """
-    place, own, alpha = maps[:, :3] ** 2.2, maps[:, 3:6] ** 2.2, maps[:, 6:7]
-    light = own * gains[:, 3:6].exp() + (1 - alpha) * place * gains[:, :3].exp()
-    return light.clamp(0, 1) ** (1 / 2.2)

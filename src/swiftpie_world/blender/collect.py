@@ -40,6 +40,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,33 +68,8 @@ QUALITY = 80  # of WebP
 MOST_COVER = 63  # rows; see `Scenes.cover`
 STREAK, AROUND = (3, 1), 41  # rows and columns of pixels, of a blade and of what it stands out of
 SHOULDER = 0.7  # of full light; brighter parts of a brightened picture are compressed
-# What is taken of each package, by the stem of the file or its folder: what is a photograph.
-CHOSEN = {
-    "enlightenment": "Bamboo Foggy-Trees God-Rays Green-Maple Lichen-Branches Mountain Peaks "
-    "Red-Maple Sea-of-Lanterns Snow-Trees Spruce-Needles Sunset-Clouds White-Flower Yellow-Flower",
-    "lomiri": "Bridge_by_Sander_Klootwijk Dragonfly_by_Bolly Kleiber_by_Lukas_Baubkus "
-    "Picture_0B_by_freespace Picture_1A_by_freespace Wine_by_Jakkub_Mede "
-    "aitzgorri_by_Aitzol_Berasategi free_by_Peter_Nerlich friends_by_Aitzol_Berasategi "
-    "greentock_by_Peter_Nerlich life_by_Aitzol_Berasategi picosdeeuropa_by_Aitzol_Berasategi "
-    "seeding_by_Clements_Engelhardt sunset_by_Aitzol_Berasategi",
-    "lxqt": "Butterfly-Kenneth-Wimer Valendas after-the-rain appleflower beam butterfly cloud drop "
-    "flowers fog this-is-not-windows",
-    "mate": "Aqua Blinds Dune FreshFlower Garden GreenMeadow LadyBird RainDrops Storm TwoWings "
-    "Wood YellowFlower",
-    "plasma": "BytheWater ColdRipple DarkestHour EveningGlow FallenLeaf Kite OneStandsOut Path "
-    "Volna summer_1am",
-    "stellarium": "garching-gl1 garching-gl3 garching-ground3 guereins1 guereins3 guereins8 "
-    "guereinsb hurricane1 hurricane2 hurricane4 hurricane6 hurricane8 hurricaneb ocean2 ocean9",
-    "skimage": "astronaut brick camera chelsea coffee grass gravel rocket",
-}
+CHOICE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 VIEWS = "views"  # a folder of views of panoramas that no place shows
-# The degrees to which the camera turns in each.
-TURNS = {
-    "kiara_1_dawn_1k": (120, 210, 300),
-    "lebombo_1k": (210,),
-    "potsdamer_platz_1k": (30, 120, 210),
-    "venice_sunset_1k": (120, 210, 300),
-}
 TURNED_PX, TURNED_ANGLE, TURNED_PITCH = (384, 288), 90, -15  # no more pixels than a panorama has
 SUFFIXES = {".jpg", ".jpeg", ".png", ".edj"}
 LONGEST_PX = 2560  # of pictures that are written anew
@@ -339,7 +315,7 @@ def find(folder: Path) -> Iterator[tuple[str, str, Path]]:
         if package == "plasma":  # wallpapers/NAME/contents/images/WIDTHxHEIGHT.jpg
             width, height = (int(side) for side in re.findall(r"\d+", path.stem)[:2] or (0, 0))
             names = {inside.parts[-4]} if width > height and inside.parts[-2] == "images" else set()
-        for name in names & {*CHOSEN.get(package, "").split()}:
+        for name in names & {*CHOICE["chosen"].get(package, "").split()}:
             yield package, name, path
 
 
@@ -396,12 +372,12 @@ def collect_backgrounds(folder: Path, out: Path) -> str:
         else:
             shutil.copy(path, target)
     (out / VIEWS).mkdir()
-    for name, turns in TURNS.items():
+    for name, turns in CHOICE["turns"].items():
         whole = panorama(file_of(folder, "viser", f"**/{name}.jpg"), 1.0)
         for yaw in turns:
             view = view_of(whole, yaw, pitch=TURNED_PITCH, angle=TURNED_ANGLE, size=TURNED_PX)
             view.save(out / VIEWS / f"{name}-{yaw}.png")
-    wanted = sum(len(names.split()) for names in CHOSEN.values())
+    wanted = sum(len(names.split()) for names in CHOICE["chosen"].values())
     found, views = len([*out.glob("*.*")]), len([*(out / VIEWS).iterdir()])
     return f"wrote {found} of {wanted} photographs and {views} views to {out}\n"
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from swiftpie.errors import ConfigError
 from swiftpie.imageio.images import contact_sheet, to_pil
-from swiftpie.models.light import LightNetwork, light_maps, light_numbers, lit
+from swiftpie.models.light import LightNetwork, light_maps, light_numbers
 from swiftpie_lab.data.light_pairs import THINGS_A_SCENE, Pair, mix, read_scene
 from swiftpie_lab.training.context import VALIDATION_SEED, Context
 from swiftpie_world import cones
@@ -138,7 +138,7 @@ class LightPairsStage:
                     squares[f"{name}_{kind}"].append(ground)
                     squares[f"{name}_thing"].append((thing - thing.mean()).square().flatten())
             if len(rows) < 3:
-                rows = [lit(batch.maps, gains)[:12] for gains in (nothing, batch.truth, drawn)]
+                rows = [cones.lit(batch.maps, gain)[:12] for gain in (nothing, batch.truth, drawn)]
         contact_sheet([to_pil(2 * row.clamp(0, 1) - 1) for row in rows], cell_px=128).save(path)
         return {name: float(torch.cat(parts).mean().sqrt()) for name, parts in squares.items()}
 
