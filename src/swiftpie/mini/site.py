@@ -84,6 +84,7 @@ def write_page(folder: Path, runtime: Mapping[str, bytes]) -> int:
     for name in SUBJECTS:
         (folder / "subjects" / f"{known.entry(name).code}.webp").write_bytes(known.picture(name))
     shutil.copy(library.ASSETS / library.LICENCE, folder / "licences" / "subjects.txt")
+    shutil.copy(library.ASSETS.with_name("photos") / "dog.jpg", folder / "subjects")
     _fill(folder / CARD, "@SWIFTPIE@", swiftpie.__version__)
     names = sorted(
         path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()

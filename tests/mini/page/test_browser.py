@@ -145,6 +145,15 @@ def test_the_page_draws_what_python_draws(visit):
         assert likeness_db(drawn, known) > LEAST_DB, prompt
 
 
+def test_a_visit_begins_with_a_photograph_and_draws_as_one_types(visit):
+    expect(visit.page.locator("#picture[aria-label='Drawn: a dog on a beach']")).to_be_visible()
+    assert visit.page.locator(".frame img").evaluate("one => one.naturalWidth") == 768
+    visit.page.press("#prompt", "End")
+    visit.page.locator("#prompt").press_sequentially(" at night", delay=30)
+    expect(visit.page.locator("#picture[aria-label$='at night']")).to_be_visible()
+    expect(visit.page.locator("#history button")).to_have_count(2)  # and none of those between
+
+
 def test_an_own_photograph_is_cut_out_as_python_does(visit):
     visit.page.set_input_files("#file", PHOTO)
     expect(visit.page.locator("#subject-note")).to_contain_text("Cut out in")

@@ -12,8 +12,10 @@ const SPOTS = {
   small: [0.36, 0.58, 0.64, 0.9],
   large: [0.06, 0.08, 0.94, 0.96],
 };
+const PHOTO = { name: "dog", photo: "subjects/dog.jpg" }; // what a visit begins with
 const [LEAST_BOX, MOST_KEPT, LARGEST_SEED] = [0.08, 24, 2 ** 32];
-const state = { key: null, name: "", box: null, isBusy: false, isWanted: false, drawn: null, mood: "" };
+const [TYPED_MS, SETTLED_MS] = [120, 900]; // after the last letter, a picture is drawn, and kept
+const state = { key: null, name: "", box: null, isBusy: false, isWanted: false, isTyped: false, drawn: null, mood: "" };
 
 /** Reload once under the service worker, whose headers give WebAssembly threads. */
 async function underItsWorker() {
@@ -80,12 +82,38 @@ async function busy(text, work) {
 async function draw() {
   state.isWanted = state.isBusy;
   if (state.isBusy || state.key === null || !found("form").reportValidity()) return;
-  await busy("Drawing", async () => {
+  await busy(state.isTyped ? "" : "Drawing", async () => {
     const [prompt, seed, { key, box }] = [found("prompt").value.trim(), Number(found("seed").value), state];
-    if (!prompt) throw new Error("Say what the picture shows, as “a crab on a beach”.");
+    if (!prompt) throw new Error("Say what the picture shows, as “a dog on a beach”.");
     const answer = await call("draw", { key, prompt, seed, box });
     show({ ...answer, prompt, seed });
   });
+}
+
+/** Draw what is typed while it is typed; what somebody comes to rest on is kept. */
+function typed() {
+  follow();
+  clearTimeout(state.timer);
+  state.isTyped = true;
+  state.timer = setTimeout(async () => {
+    await draw();
+    state.timer = setTimeout(settle, SETTLED_MS);
+  }, TYPED_MS);
+}
+
+function settle() {
+  if (state.isBusy) state.timer = setTimeout(settle, SETTLED_MS);
+  const isNow = !state.isBusy && state.drawn?.prompt === found("prompt").value.trim();
+  if (state.isTyped && isNow) keep(found("picture"), state.drawn);
+  if (isNow) state.isTyped = false;
+}
+
+/** Draw once more, as somebody asked for it. */
+function redraw() {
+  clearTimeout(state.timer);
+  state.isTyped = false;
+  if (state.isBusy) veil("Drawing");
+  return draw();
 }
 
 function show(drawn) {
@@ -98,7 +126,7 @@ function show(drawn) {
   }
   state.drawn = drawn;
   found("save").disabled = false;
-  keep(canvas, drawn);
+  if (!state.isTyped) keep(canvas, drawn);
 }
 
 /** Put a picture on the shelf of earlier ones. */
@@ -132,8 +160,10 @@ function pressed(group, chosen) {
 }
 
 /** Read another subject, and draw it. */
-async function choose({ name, file, source, box }) {
+async function choose({ name, file, photo, source, box }) {
+  state.isTyped = false;
   await busy("Reading the subject", async () => {
+    if (photo) file = await (await fetch(photo)).blob();
     const bytes = source ? await (await fetch(source)).arrayBuffer() : undefined;
     const key = source ?? `photograph ${worker.last}`;
     const read = await call("read", { key, file, bytes, box }, bytes ? [bytes] : []);
@@ -190,7 +220,7 @@ function reword(part, words) {
   const parts = part === "place" ? [subjectOf(text), words, state.mood] : [text, words];
   prompt.value = parts.filter(Boolean).join(" ");
   if (part === "mood") state.mood = words;
-  draw();
+  redraw();
 }
 
 const subjectOf = (prompt) => prompt.split(/\s(?:on|in|at|under|before|near|by)\s/)[0];
@@ -261,22 +291,22 @@ async function save(canvas, name, texts) {
 function listen(sheet) {
   found("form").onsubmit = (event) => {
     event.preventDefault();
-    draw();
+    redraw();
   };
-  found("prompt").oninput = follow;
+  found("prompt").oninput = typed;
   found("prompt").onkeydown = (event) => {
     if (event.key !== "Enter" || event.shiftKey) return;
     event.preventDefault();
-    draw();
+    redraw();
   };
   found("another").onclick = () => {
     found("seed").value = Math.floor(Math.random() * LARGEST_SEED);
-    draw();
+    redraw();
   };
   found("clear-box").onclick = () => {
     place(null);
     pressed(found("spots"), found("spots").firstChild);
-    draw();
+    redraw();
   };
   found("save").onclick = () => {
     const { prompt, seed, scene, isPhoto } = state.drawn;
@@ -301,7 +331,7 @@ function listen(sheet) {
   found("keep-outline").onclick = () => found("mending").close();
   listenForBoxes(found("frame"), place, () => {
     pressed(found("spots"), null);
-    draw();
+    redraw();
   });
 }
 
@@ -340,15 +370,15 @@ async function main() {
   chips(found("moods"), MOODS.map((words) => [words || "by day", words]), (words) => reword("mood", words));
   chips(found("spots"), Object.entries(SPOTS), (box) => {
     place(box);
-    draw();
+    redraw();
   });
   pressed(found("places"), found("places").firstChild);
   pressed(found("moods"), found("moods").firstChild);
   pressed(found("spots"), found("spots").firstChild);
-  for (const { name, file } of sheet.subjects) {
-    const button = thumbnail(file, name, () => {
+  for (const { name, file, photo } of [PHOTO, ...sheet.subjects]) {
+    const button = thumbnail(photo ?? file, name, () => {
       pressed(found("subjects"), button);
-      choose({ name, source: file });
+      choose({ name, photo, source: file });
     });
     found("subjects").append(button);
   }
@@ -357,9 +387,9 @@ async function main() {
   found("facts").textContent = `Drawing ${runs}; mini was ready after ${Math.round(performance.now() - begun)} ms.`;
   listen(sheet);
   found("draw").disabled = false;
-  state.name = sheet.subjects[0].name;
+  state.name = PHOTO.name;
   pressed(found("subjects"), found("subjects").firstChild);
-  await choose({ name: state.name, source: sheet.subjects[0].file });
+  await choose(PHOTO);
   document.body.dataset.firstMs = String(Math.round(performance.now()));
   await keepAll();
 }
