@@ -29,7 +29,7 @@ ORIGIN_FIRST = ("prompt", "source_prompt", "keyword", "recipe", "preset", "seed"
 PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "pillow", "numpy")
 OPTIONAL_PACKAGES = {  # what they are for, as extras of SwiftPie are called
     "openvino": "openvino",
-    "nncf": "openvino",
+    "nncf": "int8",
     "onnxruntime": "faces",
     "peft": "lora",
     "fastapi": "serve",

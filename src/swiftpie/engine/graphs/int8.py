@@ -81,7 +81,7 @@ class Quantizer:
     """
 
     def __init__(self, components: Components) -> None:
-        self._nncf = load("nncf")
+        self._nncf = load("nncf", extra="int8")
         self._nncf.set_log_level(logging.ERROR)  # else it prints what it does
         self.components = components  # exact networks, which calibration draws with
         self.settings = json.dumps([RECIPE, versions("nncf")])

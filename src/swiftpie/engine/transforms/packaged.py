@@ -32,7 +32,7 @@ TRANSFORMS = {
         summary="OpenVINO on the CPU, the large networks in whole numbers of 8 bits",
         apply=partial(TO_OPENVINO, quantizes=True),
         phase=Phase.CALLS,
-        extra="openvino",
+        extra="int8",
         packages=("nncf", "openvino", "threadpoolctl"),
     ),
 }
