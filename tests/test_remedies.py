@@ -5,6 +5,7 @@ import re
 import pytest
 
 from swiftpie.mini.word_edits import LARGER, NotDrawn
+from swiftpie.places.reading import MESSAGES
 from swiftpie.remedies import PHRASES, REMEDIES, Tongue, said_of, spelled
 from swiftpie.types import REMEDY
 from tests.policy.project import ROOT
@@ -39,7 +40,7 @@ def test_an_error_has_the_remedy_of_its_surface():
         assert said_of(error, Tongue.COMMANDS) == "It is so. Do --x."
 
 
-@pytest.mark.parametrize("message", [*NotDrawn, REMEDY])
+@pytest.mark.parametrize("message", [*(why.remedy for why in NotDrawn), REMEDY])
 def test_no_advice_names_what_a_caller_cannot_do(message):
     for tongue in (Tongue.HTTP, Tongue.TOOLS):
         said = spelled(str(message), tongue)
@@ -50,5 +51,6 @@ def test_no_advice_names_what_a_caller_cannot_do(message):
 def test_each_phrase_is_one_that_a_message_has():
     files = (path for path in (ROOT / "src").rglob("*.py") if path.name != "remedies.py")
     sources = " ".join(re.sub(r'"\s*\n\s*f?"', "", path.read_text()) for path in files)
+    sources += " ".join(text for table in MESSAGES.values() for text in table.values())
     sources = sources.replace("{LARGER}", LARGER)
     assert [written for written, *_ in PHRASES if not re.search(written, sources)] == []

@@ -49,6 +49,8 @@ WORD_OR_NUMBER = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")  # such as "8-bit"
 LOOKS_END = re.compile(rf"\b(?:{'|'.join(LISTS['looks_end'])})\b|,", re.IGNORECASE)
 IN_THE_AIR = re.compile(rf"\b(?:{'|'.join(LISTS['in_the_air'])})\b", re.IGNORECASE)
 WITHOUT_IT = str(LISTS["without_it"])
+FUNCTIONS, PARTS, ATTRIBUTES, SCENIC = map(listed, ("functions", "parts", "attributes", "scenic"))
+COMPOUNDING = listed("compounding")
 SAID_AS = re.compile(rf"\b(?:{'|'.join(LISTS['said_as'])})\b")
 
 
@@ -130,6 +132,37 @@ WORN_PHRASE = re.compile(
 )
 
 
+NAMES = frozenset(
+    phrase
+    for first, nouns in LISTS["names"].items()
+    for phrase in (f"{first} {noun}" for noun in nouns.split())
+) | listed("unset")
+"""Phrases that name a thing, although their first word alone asks for a look or a setting."""
+SAID_OF = {
+    name: tuple(f"{verb} {word}" for verb in LISTS["said_of"] for word in words)
+    for name, words in COLOUR_WORDS.items()
+}
+"""How colours are said behind a noun, as "painted red"."""
+A_WORD = rf"(?!(?:{'|'.join(sorted(ENDS | listed('stops')))})\b){WORD.pattern}"
+A_PHRASE = (
+    r"(?:(?:any|an?|the|some|more|too|so|very|of)\s+)*"
+    rf"(?:(?:{'|'.join(sorted(PREPOSITIONS))})\s+(?:(?:an?|the|any|front\s+of)\s+)*)?"
+    rf"(?:(?:wearing|holding|having|being)\s+(?:an?\s+|the\s+)?)?{A_WORD}(?:\s+{A_WORD}){{0,3}}"
+)
+NEGATED = re.compile(
+    r"(?:[,;]\s*)?(?:\b(?:but|and|yet|though)\s+)?(?:\b(?:it|that|which|who|there|he|she|they)\s+)?"
+    r"(?:\b(?:is|are|was|were|does|do|should|must|has|have|with)\s+)?"
+    rf"(?:\b(?:{_one_of(LISTS['negators'])}|[a-z]+n't)\s+(?!(?:{'|'.join(LISTS['not_negated'])})\b)"
+    rf"(?P<what>{A_PHRASE}(?:(?:\s*,)?\s+(?:or|nor)\s+{A_PHRASE}"
+    r"|\s+and\s+(?!(?:an?|the|two|three|four|one|my|at|in|on|by)\b)(?!\w+(?:y|ing|ed)\b)"
+    rf"{A_WORD})*)"
+    rf"|\b(?:{'|'.join(LISTS['over'])})\s+(?:the\s+|a\s+)?(?P<past>{_one_of(LISTS['falls'])})\b"
+    rf"|\b(?P<less>{_one_of(LISTS['falls'])}|cloud)(?:[ -]free|less)\b)",
+    re.IGNORECASE,
+)
+"""What a prompt takes off, as "without rain", "not at night or in fog" and "fog-free"."""
+
+
 class Look(NamedTuple):
     """An entry of a table of words in a prompt, such as the colour or material of a subject."""
 
@@ -153,6 +186,7 @@ def look_in(before: str, behind: str) -> Look | None:
         *phrases_in(before, COLOUR_WORDS),
         *phrases_in(before, NAMED_MATERIALS),
         *phrases_in(behind, MATERIAL_PHRASES),
+        *phrases_in(behind, SAID_OF),
     ]
     return max(found, key=lambda look: len(look.phrase), default=None)
 
@@ -163,14 +197,13 @@ def texture_in(text: str) -> str | None:
     return found[0].name if found else None
 
 
-def worn_in(text: str) -> str | None:
-    """Return what the first subject of a text wears or holds, as "top hat"; None for nothing."""
-    found = WORN_PHRASE.search(text)
-    return None if found is None else " ".join(found["noun"].lower().split())
+def blank(match: re.Match[str]) -> str:
+    """Return as many blanks as a match has characters, so that all behind it stays in its place."""
+    return " " * len(match[0])
 
 
 def without_art(text: str) -> tuple[str, str | None]:
-    """Return a text without its words for an art, and the art, one of `RENDITIONS`.
+    """Return a text with blanks for its words for an art, and the art, one of `RENDITIONS`.
 
     They stand before the subject, as in "an oil painting of", at the end, as in ", oil painting",
     or alone.
@@ -178,27 +211,54 @@ def without_art(text: str) -> tuple[str, str | None]:
     phrases = ART_PHRASE.findall(text)
     if phrases:
         art = ARTS[" ".join(max(phrases, key=len).lower().split())]
-        return ART_AT_END.sub("", ART_PHRASE.sub("", text)), art
+        return ART_AT_END.sub(blank, ART_PHRASE.sub(blank, text)), art
     if (end := ART_AT_END.search(text)) is not None:
-        return ART_AT_END.sub("", text), ENDING_ARTS[end["art"].lower()]
+        return ART_AT_END.sub(blank, text), ENDING_ARTS[end["art"].lower()]
     alone = ART_AT_END.search(f", {text}")
-    return (text, None) if alone is None else ("", ENDING_ARTS[alone["art"].lower()])
+    return (text, None) if alone is None else (" " * len(text), ENDING_ARTS[alone["art"].lower()])
 
 
-def setting_in(tokens: Sequence[str]) -> tuple[SceneSetting, list[str]]:
-    """Return the setting that tokens ask for, and the others; what is not mentioned stays plain."""
-    text, numbers = f" {' '.join(tokens)} ", []
-    for values in (TIMES, WEATHERS, SEASONS):
-        phrases = [(phrase, index) for index, name in enumerate(values) for phrase in values[name]]
-        found = list[int]()
-        for phrase, index in sorted(phrases, key=lambda pair: -len(pair[0])):
-            found += [index] if f" {phrase} " in text else []
-            text = text.replace(f" {phrase} ", " ")
-        numbers.append(found)
-    times, weathers, seasons = numbers
-    time, season = (next(filter(None, each), 0) for each in (times, seasons))
-    # Rain and snow fall from clouds, which prompts may name as well.
-    weather = next((index for index in weathers if index > CLOUDY), max(weathers, default=0))
+def setting_in(tokens: Sequence[str]) -> tuple[SceneSetting, list[str], list[str]]:
+    """Return the setting that tokens ask for, the other tokens, and those of a second one.
+
+    What is not mentioned stays plain.
+    """
+    left, numbers, second = [*tokens], list[int](), list[str]()
+    for values, phrases in zip((TIMES, WEATHERS, SEASONS), PHRASES_BY_LENGTH, strict=True):
+        named = list[tuple[int, list[str]]]()
+        said = {*left}
+        for phrase, index in phrases:
+            while said.issuperset(phrase) and (at := _start_in(left, phrase)) is not None:
+                end = at + len(phrase)
+                named.append((index, left[at:end]))
+                left = left[:at] + left[end:]
+        indices = [index for index, _ in named]
+        number = next(filter(None, indices), 0)
+        if values is WEATHERS:  # rain and snow fall from clouds, which prompts may name as well
+            number = next((index for index in indices if index > CLOUDY), max(indices, default=0))
+        same = {number, CLOUDY} if values is WEATHERS and number > CLOUDY else {number}
+        second += [word for index, words in named if index not in same for word in words]
+        numbers.append(number)
+    time, weather, season = numbers
     if weather == SNOWFALL and not season:
         season = WINTER  # snow that falls lies on the ground as well
-    return SceneSetting(time, weather, season), text.split()
+    return SceneSetting(time, weather, season), left, second
+
+
+def _start_in(tokens: Sequence[str], phrase: Sequence[str]) -> int | None:
+    """Return where the words of a phrase stand first among tokens; None where they do not."""
+    starts = (at for at, token in enumerate(tokens) if token == phrase[0])
+    return next((at for at in starts if [*tokens[at : at + len(phrase)]] == phrase), None)
+
+
+PHRASES_BY_LENGTH = tuple(
+    [
+        (phrase.split(), index)
+        for phrase, index in sorted(
+            ((phrase, index) for index, name in enumerate(values) for phrase in values[name]),
+            key=lambda pair: -len(pair[0]),
+        )
+    ]
+    for values in (TIMES, WEATHERS, SEASONS)
+)
+"""The phrases of times, of weathers and of seasons with their numbers, the longest first."""

@@ -11,8 +11,8 @@ import struct
 import zipfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import cache
-from itertools import dropwhile
+from functools import cache, cached_property
+from itertools import chain, dropwhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +43,9 @@ OF_A_THING, INDOORS, WINTRY, PHOTOS, ADVERBS, BY_PREPOSITION = map(
     listed, ("of_a_thing", "indoors", "wintry", "photos", "adverbs", "by_preposition")
 )
 OUTDOORS, NEARBY, MOST_BETWEEN = (LISTS[name] for name in ("outdoors", "nearby", "most_between"))
+NEIGHBOURS: Mapping[str, str] = LISTS["neighbours"]
+USUAL = ("beach", "park", "living room")  # near to words that are like no place
+ALIKE = 0.75  # least likeness of two spellings
 BACKDROPS = tuple(LISTS["backdrops"])  # or before which
 DRAWN = "drawn "  # before the name of a photographed place: its drawing
 
@@ -196,11 +199,14 @@ class Scenes:
             )
         return found
 
-    def near(self, word: str) -> list[str]:
-        """Return phrases for the three places that are called most like a word."""
+    def near(self, words: str) -> list[str]:
+        """Return phrases for the three places that are nearest to what words call a place."""
+        said = {*words_in(words)}
+        like = [name for name, others in NEIGHBOURS.items() if not said.isdisjoint(others.split())]
         names = {" ".join(head): name for name in self.names() for head in self._heads[name]}
-        ranked = difflib.get_close_matches(word, names, n=len(names), cutoff=0)
-        return [self.phrase(name) for name in dict.fromkeys(names[head] for head in ranked)][:3]
+        ranked = difflib.get_close_matches(words, names, n=3, cutoff=ALIKE)
+        near = dict.fromkeys((*like, *(names[head] for head in ranked), *USUAL))
+        return [self.phrase(name) for name in near][:3]
 
     def in_known_words(self, prompt: str) -> str:
         """Return a prompt with a place like the named one in words that captions of training have.
@@ -218,6 +224,12 @@ class Scenes:
         """Return the last words of what prompts call a place."""
         return frozenset(head[-1] for head in self._heads[name])
 
+    @cached_property
+    def words_of_all(self) -> frozenset[str]:
+        """The words that prompts call places by."""
+        heads = chain.from_iterable(self._heads.values())
+        return frozenset(chain.from_iterable(heads)) - PREPOSITIONS
+
     def phrase(self, name: str) -> str:
         """Return how captions of training name a place, as "on a beach"."""
         return str(self._rows[name]["phrases"][0])
@@ -227,9 +239,9 @@ class Scenes:
 
         A place stands behind a preposition, with some words between them at most: "in a quiet
         village", not "a village cat". It may stand alone, as in "dog, beach", unless it is the name
-        of a subject. Behind "of" or "with" it may be part of a thing, so others win: "a house with
-        a garden in a park". Then the longest name wins, and snow is a place only if there is no
-        other.
+        of a subject. Behind "of" or "with" it may be part of a thing, so others win: "a beach with
+        trees", "a house with a garden in a park". Then the longest name wins, and snow is a place
+        only if there is no other.
         """
         found = []
         starting = (
@@ -240,9 +252,10 @@ class Scenes:
             if tuple(words[start:end]) != head:
                 continue
             first = _start_of_phrase(words, start)
-            is_clear = first is not None and words[first] not in OF_A_THING
-            rank = (not SETTING_WORDS.issuperset(head), is_clear, len(" ".join(head)))
             is_bare = first is None or (len(head) == 1 and words[first] == "of")
+            is_clear = first is not None and words[first] not in OF_A_THING
+            clear = 2 if is_clear else int(first is None)
+            rank = (not SETTING_WORDS.issuperset(head), clear, len(" ".join(head)))
             begin = _alone_from(words, start, end) if is_bare else first
             if begin is None and len(head) > 1 and not _names_subject(head):
                 begin = start

@@ -352,7 +352,7 @@ def test_a_large_picture_is_the_small_one_with_the_detail_of_the_reference(sessi
         ("a dog facing the viewer", {"scene": "park"}, "'facing the viewer' has no effect", True),
         ("a robot on the right in a park", {"scene": "", "cut_at": "left"}, "'right'", True),
         ("a robot on the right", {"scene": "park", "cut_at": "left", "flip": True}, "'r", False),
-        ("a dog on the right", {"scene": "park", "box": (0.1, 0.5, 0.4, 0.9)}, "'right'", True),
+        ("a dog on the right", {"scene": "park", "box": (0.1, 0.5, 0.4, 0.9)}, "right'", True),
     ],
 )
 def test_a_warning_says_what_has_no_effect_in_a_scene(

@@ -754,7 +754,7 @@ def test_advice_is_in_words_of_the_page(finer):
     change.fill("a dog jumping")
     check(
         "jumping",
-        "A larger model makes other edits, as that of a server with the recipe swiftedit.",
+        "colours and materials need a larger model, as that of a server with the recipe swiftedit.",
     )
     change.fill("remove the dog")
     check("remove", "Subjects come and go by Insert, Remove and Replace.")

@@ -1,7 +1,7 @@
 """The bundle of loaded networks, the family that they are of, and the one call that loads them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -199,6 +199,8 @@ class Family(ABC):
     unread: Unread = ALL_READ  # weights that stay in their files: nothing computes with them
     # Yields warnings of what a request has that these networks do not draw.
     advice: "Callable[[Components, Any], Iterator[str]] | None" = None
+    # Returns what becomes of each word of the prompts of what a request stands on.
+    accounts: "Callable[[Any], Iterable[tuple[str, str, str]]] | None" = None
     # Returns where the subjects of a request go in pictures of noise (B, C, h, w) with as many rows
     # of text; None: in their boxes, and those without one in all of the picture.
     place: "Callable[[Components, Any, Tensor, TextCondition], Placement] | None" = None

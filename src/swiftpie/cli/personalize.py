@@ -49,6 +49,7 @@ class DrawnOutput(options.OutputOptions):
     save_subject_mask: Annotated[
         Path | None, Option("Also write where the subject was drawn.", "FILE")
     ] = None
+    explain: Annotated[bool, Option("Also say what becomes of each word of the prompt.")] = False
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,11 @@ def personalize(
     def known_by(source: Source) -> Source:
         return identity if isinstance(source, FacePicture) and identity is not None else source
 
-    drawing = FileDrawing(with_sources(made, known_by), targets)
+    asked = with_sources(made, known_by)
+    drawing = FileDrawing(asked, targets)
     draw_files(loaded, [drawing], output, metadata=metadata, prompt=prompt, **facts)
+    for word, outcome, why in loaded.session.explain(asked) if output.explain else ():
+        console.say(f"{word}: {outcome}{f' ({why})' if why else ''}")
     if person is not None:
         console.say(CONSENT)
 

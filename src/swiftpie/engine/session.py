@@ -536,6 +536,16 @@ class Session:
         return choice.warnings
 
     @checked
+    def explain(self, request: PersonalizeRequest) -> list[tuple[str, str, str]]:
+        """Return each word of the prompts, what becomes of it, and what it sets or why not.
+
+        A model that reads any word accounts for none.
+        """
+        choice = self.choose(request)
+        accounts = choice.components.family.accounts
+        return [] if accounts is None else list(accounts(choice.staged))
+
+    @checked
     def find_region(self, request: EditRequest | RetouchRequest) -> Image.Image:
         """Return what a change may change, before anything is drawn: white in mode L.
 

@@ -27,6 +27,7 @@ class Tiny(Family):
     name_of_file = staticmethod(later("swiftpie.lexicon:name_of_file"))
     picture_size = staticmethod(later("swiftpie.places.placing:picture_size"))
     taught = staticmethod(later("swiftpie.places.reading:taught"))
+    accounts = staticmethod(later("swiftpie.places.placing:all_accounts"))
     graph_inputs = staticmethod(later("swiftpie.mini.graphs:inputs"))
     graph_place = staticmethod(later("swiftpie.mini.graphs:place"))
     graph_outputs = staticmethod(later("swiftpie.mini.graphs:outputs"))

@@ -2,9 +2,10 @@
 
 import importlib.resources
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from swiftpie.backbones.load.weights import (
 from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Preset, read_preset
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
-from swiftpie.lexicon import FILLERS, HEADS, HOLDERS, OF_PLACES, words_in
+from swiftpie.lexicon import FILLERS, HEADS, HOLDERS
 from swiftpie.library import subject_library
 from swiftpie.mini import word_edits
 from swiftpie.mini.animation import ANIMATE
@@ -40,14 +41,16 @@ from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.pipelines.choose import Technique
 from swiftpie.pipelines.request import MAX_SUBJECTS, PersonalizeRequest
 from swiftpie.pipelines.tasks import EditRequest, RetouchRequest
-from swiftpie.places.placing import ACROSS, Staged, StagedPrompt, stage
-from swiftpie.places.reading import COLOURLESS, ENGLISH, Reading, names_people, read
+from swiftpie.places.placing import ACROSS, Staged, StagedPrompt, accounts_of, stage
+from swiftpie.places.reading import ENGLISH, MESSAGES, Outcome, Reading, names_people, read
 from swiftpie.places.vocabulary import GENERIC, Vocabulary
 from swiftpie.scenes import MOST_ENLARGED, scene_library
 from swiftpie.types import TextCondition
 
 CHOICES = {"steps", "weights", "inversion"}
 IDLE_CHOICES = {"allow_pickle", "offline"}  # nothing is downloaded or unpickled anyway
+# Why words have no effect that stand together in one phrase.
+PHRASED = frozenset(("kept", "both", "colourless", "part", "pose", "position", "place", "worn"))
 INVERSION_FOLDER = "inversion"  # identities do not depend on it, so no fingerprint does
 
 NETWORKS: Mapping[str, Callable[[Path], nn.Module]] = {
@@ -114,7 +117,9 @@ class VocabularyTextEncoder(TextTower):
 
     def readable(self, prompt: str) -> str:
         """Return a prompt in words that captions had."""
-        return prompt if self.vocabulary is None else self.vocabulary.as_taught(prompt)
+        if self.vocabulary is None:
+            return prompt
+        return self.vocabulary.as_taught(read(prompt, self.vocabulary).spoken)
 
     def tokenize(self, prompts: list[str]) -> tuple[Tensor, ...]:
         return super().tokenize([*map(self.readable, prompts)])
@@ -247,153 +252,71 @@ def _components(
 
 def _advice_on_insertion(name: str, vocabulary: Vocabulary, reading: Reading) -> Iterator[str]:
     """Yield a warning of unknown words; the picture of what is inserted explains its name."""
-    if not reading.unknown:
-        return
-    mentioned = words_in(" ".join(mention.words for mention in reading.mentions))
-    explained, means = {*FILLERS, *HOLDERS, *mentioned}, subject_library().meant_by
-    unknown = [word for word in reading.unknown if word not in explained and not means(word)]
-    if unknown:
-        yield vocabulary.advice_on([*dict.fromkeys(unknown)], preset=name)
+    explained = FILLERS.union(HOLDERS, *(one.keys for one in reading.mentions if reading.unknown))
+    means = subject_library().meant_by
+    if unknown := [word for word in reading.unknown if word not in explained and not means(word)]:
+        words = vocabulary.quoted([*dict.fromkeys(unknown)])
+        yield MESSAGES["words"]["unknown"].format(preset=name, words=words)
 
 
 def _advice_on_drawing(name: str, vocabulary: Vocabulary, staged: Staged) -> Iterator[str]:
-    photograph, size = staged.photograph, staged.request.size_px or (0, 0)
-    prompts = staged.prompts if staged.is_scene else ()
+    said, (high, wide) = MESSAGES["drawings"], staged.request.size_px or (0, 0)
     yield from _advice_on_words(name, vocabulary, staged)
-    for reading, prompt in zip(staged.readings, prompts, strict=False):
-        if photograph is None:
-            yield from _advice_on_place(reading, prompt, size)
-    if photograph is not None:
-        yield from _advice_on_size(photograph.size, size[::-1])
-    for prompt in prompts:
-        if photograph is not None or prompt.is_photo:
-            yield from _advice_on_poses(prompt.reading, staged)
+    for prompt in staged.prompts if staged.is_scene else ():
+        scene = prompt.px if staged.photograph is None else staged.photograph.size
+        times = max(new / old for new, old in zip((wide, high), scene, strict=True))
+        if times > MOST_ENLARGED and max(wide, high) <= MAX_SIDE_PX:
+            most = "x".join(str(int(MOST_ENLARGED * side)) for side in scene)
+            yield said["soft"].format(scene=scene, wide=wide, high=high, most=most)
+        is_place = staged.photograph is None and wide > 0
+        if is_place and scene_library().is_cut(prompt.shown, (wide, high)):
+            yield said["cut"].format(wide=wide, high=high, place=prompt.shown)
+        if staged.photograph is not None or prompt.is_photo:
+            yield from _advice_on_borders(prompt.reading, staged)
         yield from _advice_on_drawings(staged, prompt)
-    for reading in staged.readings:
-        yield from _missing_subjects(reading, staged)
     library = [identity.named for identity in staged.identities]
     if any(named is not None and names_people(named.name) for named in library):
-        yield (
-            f"Preset {name!r} draws animals, plants and things. Its people are small figures "
-            "of the library. For a person, give a photograph that shows the whole of them."
-        )
+        yield said["people"].format(preset=name)
 
 
 def _advice_on_words(name: str, vocabulary: Vocabulary, staged: Staged) -> Iterator[str]:
-    """Yield warnings of what preset `name` leaves out of the prompts of a drawing."""
-    lost, is_scene, readings = dict[str, None](), staged.is_scene, staged.readings
-    is_own = is_scene and any(identity.named is None for identity in staged.identities)
-    for reading in readings:
-        lost |= dict.fromkeys(
-            word  # others that are unknown are a name, which a picture explains
-            for word in (reading.lost if is_scene else reading.unknown)
-            if not is_own
-            or vocabulary.knows(word)
-            or not {*words_in(word)}.isdisjoint({*reading.unknown} - HOLDERS)
-        )
-    left_out = [*lost]
-    if lost:  # what is named again is shown
-        names = [subject.name for subject in staged.request.subjects]
-        names += [name for one in staged.identities for name in (one.named or ())[:2]]
-        shown = {*words_in(" ".join(names))}
-        left_out = [word for word in lost if word not in shown]
-    means = subject_library().meant_by  # a noun of the library was taught, wherever it stands
-    taught = [w for w in left_out if w not in OF_PLACES and (vocabulary.knows(w) or means(w))]
-    if unknown := [word for word in left_out if word not in taught]:
-        yield vocabulary.advice_on(unknown, preset=name)
-    if apart := [repr(word) for word in taught]:
-        yield (
-            f"The words {', '.join(apart)} have no effect at their place in the prompt. Write "
-            "subjects first or after 'and', and places after a preposition, as in 'a dog and a cat "
-            "on a beach'."
-        )
-    worn = dict.fromkeys(filter(None, (reading.worn for reading in readings)))
-    if worn and is_scene:
-        yield (
-            f"Preset {name!r} leaves out {', '.join(map(repr, worn))}: it draws nothing that a "
-            "subject wears or holds. Use a larger model for that."
-        )
-    foreign = [ENGLISH for reading in readings if reading.is_foreign]
-    yield from foreign[:1]
-    is_open = is_scene and staged.request.scene == "" and bool(left_out or foreign)
-    for prompt in staged.prompts if is_open else ():
-        if prompt.reading.place is None:
-            alike = scene_library().near(left_out[-1]) if left_out else ["on a beach"]
-            near = " or ".join(map(repr, alike))
-            yield (
-                "The prompt names no place of the library, so the picture shows a "
-                f"{prompt.shown.split()[-1]}. Name one, as {near}, or give a picture of "
-                "the place by `scene=`."
+    """Yield warnings of the words of a drawing's prompts that preset `name` does not obey."""
+    for prompt in staged.prompts:
+        runs = groupby(accounts_of(staged, prompt), key=lambda account: account[1:])
+        lost = [(why, [*run]) for (outcome, why), run in runs if outcome is Outcome.WARNED]
+        for why in dict.fromkeys(why for why, _ in lost):
+            words = [[account.word for account in run] for each, run in lost if each == why]
+            phrases = [" ".join(run) for run in words] if why in PHRASED else [*chain(*words)]
+            quote = vocabulary.quoted if why == "unknown" else quoted
+            yield MESSAGES["words"][why].format(
+                preset=name,
+                shown=prompt.shown.split()[-1] if prompt.shown else "",
+                near=quoted(scene_library().near(phrases[-1]), " or "),
+                words=quote([*dict.fromkeys(phrases)]),
+                most=MAX_SUBJECTS,
             )
-    if any(reading.art == COLOURLESS for reading in readings):
-        yield f"Preset {name!r} draws in colour, so {COLOURLESS!r} is left out."
+    yield from [ENGLISH for reading in staged.readings if reading.is_foreign][:1]
 
 
-def _advice_on_place(
-    reading: Reading, prompt: StagedPrompt, size: tuple[int, int]
-) -> Iterator[str]:
-    """Yield warnings of weather and sizes that a place does not show; of height and width."""
-    place, (high, wide) = prompt.shown, size
-    if prompt.reading != reading:
-        yield (
-            f"Weather and season do not enter a {place}: it shows at most the light of a cloudy "
-            "day. Name a place outdoors for rain or snow."
-        )
-    yield from _advice_on_size(prompt.px, (wide, high))
-    if wide and scene_library().is_cut(place, (wide, high)):
-        yield (
-            f"A picture of {wide}x{high} px is too wide for all of a {place}, so its top is cut "
-            "off. Ask for a narrower picture, as 1024x768, or give a wider picture of a place."
-        )
-
-
-def _advice_on_size(scene: tuple[int, int], size: tuple[int, int]) -> Iterator[str]:
-    """Yield a warning of a picture of a place that is enlarged until it is soft, by their sizes."""
-    times = max(new / old for new, old in zip(size, scene, strict=True))
-    if times > MOST_ENLARGED and max(size) <= MAX_SIDE_PX:
-        most = [int(MOST_ENLARGED * side) for side in scene]
-        yield (
-            f"The picture of the place is {scene[0]}x{scene[1]} px, so it is soft at "
-            f"{size[0]}x{size[1]} px. Ask for at most {most[0]}x{most[1]} px, or give a larger "
-            "picture of a place as the scene."
-        )
+def quoted(words: Iterable[str], between: str = ", ") -> str:
+    return between.join(map(repr, words))
 
 
 def _advice_on_drawings(staged: Staged, prompt: StagedPrompt) -> Iterator[str]:
     """Yield warnings of subjects of the library, which are drawings, some of them without legs."""
-    place, shown = prompt.named, prompt.shown
+    place, shown, said = prompt.named, prompt.shown, MESSAGES["drawings"]
     library = [identity.named for identity in staged.identities if identity.named is not None]
-    names = dict.fromkeys(repr(named.word) for named in library)
-    heads = dict.fromkeys(repr(named.word) for named in library if named.name in HEADS)
-    wholes = f" The library has only the head or bust of {', '.join(heads)}." if heads else ""
-    if not names:
+    heads = dict.fromkeys(named.word for named in library if named.name in HEADS)
+    if not library or (place and not heads and not prompt.has_photos):
         return
-    if place and not heads and not prompt.has_photos:
-        return
-    is_drawn = place != shown
-    too = f", and so the place ({shown})" if is_drawn else ""
-    how = f", or `scene={place!r}` for the place alone" if is_drawn else ""
     views = max(len(identity.pixels) for identity in staged.identities)
-    part = f" as another subject (--also): the {views} given show one" if views > 1 else ""
-    drawn = f"Drawn: {', '.join(names)}{too}.{wholes}"
-    yield f"{drawn} For photographs give a picture of it{part}{how}."
-
-
-def _advice_on_poses(reading: Reading, staged: Staged) -> Iterator[str]:
-    """Yield warnings of poses, views and places that a photographed place does not follow."""
-    request = staged.request
-    if kept := reading.pose_phrases["kept"]:
-        yield (
-            f"{kept[0]!r} has no effect in a photographed place: the subject keeps the pose of its "
-            "picture. Turn it by `view`, or give another picture."
-        )
-    yield from _advice_on_borders(reading, staged)
-    is_own = not isinstance(request.scene, str)
-    if reading.placed and (is_own or any(subject.box for subject in request.subjects)):
-        yield (
-            f"Words that place a subject, here {reading.placed[0]!r}, have no effect with a box or "
-            "in a picture of your own. Give the box that you want."
-        )
+    yield said["drawn"].format(
+        names=quoted(dict.fromkeys(named.word for named in library)),
+        too=said["too"].format(shown=shown) if place != shown else "",
+        wholes=said["wholes"].format(heads=quoted(heads)) if heads else "",
+        part=said["part"].format(views=views) if views > 1 else "",
+        how=said["how"].format(place=place) if place != shown else "",
+    )
 
 
 def _advice_on_borders(reading: Reading, staged: Staged) -> Iterator[str]:
@@ -404,49 +327,8 @@ def _advice_on_borders(reading: Reading, staged: Staged) -> Iterator[str]:
         if request.flip:
             cut = {"right" if border == "left" else "left" for border in cut}
         if cut and subject.box is None and sides != cut:
-            yield (
-                f"Words that place a subject, here {min(sides)!r}, have no effect: its photograph "
-                f"cuts it off, so it stands at that border ({' '.join(sorted(cut))}). "
-                "Give a photograph that shows all of it, or a box."
-            )
-
-
-def _missing_subjects(reading: Reading, staged: Staged) -> Iterator[str]:
-    """Yield warnings of subjects that a prompt names without a picture."""
-    library, subjects = subject_library(), staged.request.subjects
-    words = [getattr(identity.named, "word", "") for identity in staged.identities]
-    names = [subject.name or word for subject, word in zip(subjects, words, strict=True)]
-    missing = reading.unmatched_subjects([words_in(name) if name else [] for name in names])
-    unknown = [mention.words for mention in missing if not mention.subject]
-    near = {words: ", ".join(library.near(words)) for words in unknown}
-    if near:
-        strange = (
-            f"{word!r} (spelled like {alike})" if alike else repr(word)
-            for word, alike in near.items()
-        )
-        yield (
-            f"There is no picture of {', '.join(strange)}, and the library has no such name. Words "
-            "alone mostly draw a blur. Choose a name of the library, or give a picture."
-        )
-    listed = ", ".join(repr(mention.words) for mention in missing if mention.subject)
-    if listed and len(names) >= MAX_SUBJECTS:
-        yield f"A picture holds {MAX_SUBJECTS} subjects, and {listed} is left out."
-    elif listed:
-        yield (
-            f"There is no picture of {listed}. Words alone mostly draw a blur. "
-            "`session.generate` takes the picture from the library, or give one."
-        )
-    if not missing and 0 < len(names) < reading.num_subjects:
-        yield (
-            f"The prompt asks for {reading.num_subjects} subjects, and {len(names)} is drawn. Give "
-            "a picture of each."
-        )
-    for mention in reading.lone_plurals if HOLDERS.isdisjoint(reading.loose) else ():
-        if mention not in missing:
-            yield (
-                f"{mention.words!r} is drawn once. Say how many there are, up to {MAX_SUBJECTS}, "
-                f"as in 'two {mention.words}'."
-            )
+            border = " ".join(sorted(cut))
+            yield MESSAGES["drawings"]["border"].format(side=min(sides), border=border)
 
 
 def _own_folder(weights: str | Path) -> Path:

@@ -150,7 +150,7 @@ def subjects_alone(staged: Staged, noise: Tensor | None = None) -> PersonalizeRe
     prompts = []
     for reading in staged.readings:
         text = reading.sentence if request.scene else reading.placed_sentence
-        for look in filter(None, reading.looks):  # their own pixels show it
+        for look in filter(None, reading.all_looks):  # their own pixels show it
             if look.name in OWN_LOOKS:
                 text = re.sub(rf"\b{look.phrase}\b ?", "", text, count=1, flags=re.IGNORECASE)
         for word, name in names.items():  # a "golden retriever" is a dog, and not of gold

@@ -185,6 +185,7 @@ def words_of_prompts() -> dict[str, Any]:
         "patterns": {
             "inTheAir": _spelled(lexicon.IN_THE_AIR),
             "art": _spelled(lexicon.ART_PHRASE),
+            "negated": _spelled(lexicon.NEGATED),
             "artAtEnd": _spelled(lexicon.ART_AT_END),
             "worn": _spelled(lexicon.WORN_PHRASE),
             "looksEnd": _spelled(lexicon.LOOKS_END),

@@ -4,7 +4,6 @@ The subject is dyed or remade in its outline, and then the whole picture is show
 A season alone leaves the subject as it is.
 """
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -35,12 +34,15 @@ from swiftpie.lexicon import (
     ARTICLES,
     COLOUR_WORDS,
     FILLERS,
+    FUNCTIONS,
     LOOK_WORDS,
     MATERIAL_PHRASES,
-    MATERIAL_WORDS,
+    NAMED_MATERIALS,
     NO_SUBJECT,
+    PARTS,
     PLAIN,
     PREPOSITIONS,
+    SAID_OF,
     SETTING_WORDS,
     SceneSetting,
     listed,
@@ -57,10 +59,9 @@ from swiftpie.pipelines.edit_region import UNCHANGED, blend_mask, given_mask, in
 from swiftpie.pipelines.settings import owners
 from swiftpie.pipelines.tasks import EditRequest
 from swiftpie.places.looks import COLOURS, MATERIALS, recolour, remake
-from swiftpie.places.reading import Reading, read
+from swiftpie.places.reading import HOLDS, MESSAGES, Reading, read
 from swiftpie.places.relight import NOISE_SHAPE, add_weather, relight
-from swiftpie.places.vocabulary import Vocabulary, subjects_in
-from swiftpie.scenes import scene_library
+from swiftpie.places.vocabulary import BEFORE_NOUNS, SHADES, Vocabulary, subjects_in
 from swiftpie.types import EditedImage
 
 # Masks of other shares of the picture are no outlines of subjects.
@@ -70,24 +71,21 @@ AGREED = 0.66  # least agreement of two outlines; of 20 photographs, 10 bad and 
 SOLID = 0.95  # opacity from which a colour is the subject's alone
 VISIBLE_LEVELS = 5  # a smaller change, in levels of 255, is not seen
 LARGE_PX = 1024  # longer side of what is dyed
-BRINGS, TURNS, SCENERY, COMPOUNDING = map(listed, ("brings", "turns", "scenery", "compounding"))
+BRINGS, TURNS, PAINTS, SCENERY, ARTWORKS, OF_AIR, APPAREL = map(
+    listed, ("brings", "turns", "paints", "scenery", "artworks", "of_air", "apparel")
+)
 INTO = frozenset(("into", "to"))  # before what comes of a turn
 COMES = ("add", "let")  # before weather
-BEFORE_NOUNS = frozenset(("a", "an", "the", "and", "of", "with"))
-# Materials behind the noun: "a chocolate cake" and "a golden retriever" name things.
 LOOKS = {
-    name: tuple(" ".join(word for word in each.split() if word not in FILLERS) for each in phrases)
-    for name, phrases in {**COLOUR_WORDS, **MATERIAL_PHRASES}.items()
-    if name in COLOUR_WORDS or name in MATERIALS
+    name: tuple(
+        " ".join(word for word in each.split() if word not in FILLERS | FUNCTIONS)
+        for each in phrases
+    )
+    for name, phrases in {
+        **{name: (*words, *SAID_OF[name]) for name, words in COLOUR_WORDS.items()},
+        **{name: (*MATERIAL_PHRASES[name], *NAMED_MATERIALS[name]) for name in MATERIALS},
+    }.items()
 }
-NAMES_OF_MATERIALS = frozenset(word for name in MATERIALS for word in MATERIAL_WORDS[name])
-# "Turn the dog into gold", "make it golden", "make the cat out of marble".
-REMADE = re.compile(
-    r"(?:(?:turn|change|transform|make)\b.*\b(?:into|to|of)(?: a| solid)*"
-    r"|(?:make|turn) (?:it|(?:the|this|that|my) \w+)) "
-    rf"({'|'.join(MATERIALS)})(?:en)?(?: statue)?[.!]?",
-    re.IGNORECASE,
-)
 LARGER = "the recipe swiftedit, which `swiftpie fetch swiftedit` gets"
 SUMMER = (
     "A picture without a source prompt is taken to show a clear summer day, so nothing in it will "
@@ -96,26 +94,31 @@ SUMMER = (
 
 
 class NotDrawn(StrEnum):
-    """What an edit asks for that is not drawn, and what draws it."""
+    """What an edit asks for that is not drawn; `advice.toml` says what draws it."""
 
-    OTHER = (
-        "It changes time, weather and season, and the colour or material of one subject "
-        f"({', '.join(MATERIALS)}). Name one such change alone, as in 'at night', 'a blue dog' or "
-        "'made of gold', and say in the source prompt what the picture shows. "
-        f"A larger model makes other edits, as {LARGER}."
-    )
-    MATERIAL = (
-        "Write the material after its subject, as in 'a dog made of gold': before it, as in 'a "
-        "golden retriever', it may be part of a name."
-    )
-    PLACE = "Draw the subject in another place by `personalize`, with this picture of it."
-    SUBJECT = "Subjects come and go by `insert`, `remove` and `replace`."
-    WORN = f"What a subject wears or holds is for a larger model, as {LARGER}."
-    ART = f"Art is for a larger model, as {LARGER}."
-    LIGHT = (
-        "It cannot remove a time, weather or season from a picture. Give one of a clear summer "
-        f"day, or edit with a larger model, as {LARGER}."
-    )
+    OTHER = "other"
+    STILL = "still"
+    LANGUAGE = "language"
+    MATERIAL = "material"
+    PART = "part"
+    POSE = "pose"
+    SCENERY = "scenery"
+    SEVERAL = "several"
+    PLACE = "place"
+    SUBJECT = "subject"
+    WORN = "worn"
+    ART = "art"
+    LIGHT = "light"
+
+    @property
+    def remedy(self) -> str:
+        """Why it is not drawn, and what to do."""
+        return MESSAGES["edits"][self].format(larger=LARGER, materials=", ".join(MATERIALS))
+
+
+REFUSALS = {why: NotDrawn[why.upper()] for why in ("part", "worn", "place")}
+REFUSALS["attribute"] = NotDrawn.POSE
+"""What is not drawn of words that have no effect on new pictures."""
 
 
 class EditReading(NamedTuple):
@@ -149,11 +152,8 @@ def reading_of(components: Components, request: EditRequest) -> EditReading | No
     """Return what an edit changes, or why it is not drawn."""
     if request.identity is not None:
         return NotDrawn.SUBJECT
-    shown = request.source_prompt or request.keyword
-    reading = read_edit(request.prompt, components.own.vocabulary, shown=shown)
-    if reading is NotDrawn.OTHER and not NAMES_OF_MATERIALS.isdisjoint(words_in(request.prompt)):
-        return NotDrawn.MATERIAL
-    return reading
+    shown, is_marked = request.source_prompt or request.keyword, request.mask is not None
+    return read_edit(request.prompt, components.own.vocabulary, shown=shown, is_marked=is_marked)
 
 
 @torch.no_grad()
@@ -169,7 +169,7 @@ def prepare_word_edit(choice: Choice[EditRequest]) -> Plan:
     if isinstance(reading, NotDrawn):
         raise CapabilityError(
             f"Preset {components.preset.name!r} cannot make the edit "
-            f"{short_reason(request.prompt)!r}. {reading}"
+            f"{short_reason(request.prompt)!r}. {reading.remedy}"
         )
     if reading.look is None and not reading.changes_light:
         choice.warn(UNCHANGED if reading.setting is None else SUMMER)
@@ -305,7 +305,7 @@ def _remade(picture: Image.Image, outline: Tensor, look: str) -> Image.Image:
 
 @lru_cache(maxsize=64)  # the choice of seeds and the edit itself need it
 def read_edit(
-    prompt: str, vocabulary: Vocabulary | None, *, shown: str = ""
+    prompt: str, vocabulary: Vocabulary | None, *, shown: str = "", is_marked: bool = False
 ) -> EditReading | NotDrawn:
     """Return what an edit changes, or why it is not drawn.
 
@@ -316,36 +316,54 @@ def read_edit(
         prompt: What the picture shall show, or what changes.
         vocabulary: The words that the model was taught.
         shown: What the picture shows, or the part of it that changes.
+        is_marked: Whether a mask or a box says what changes, which may be a part.
     """
     if vocabulary is None:
         return NotDrawn.OTHER
-    if remade := REMADE.fullmatch(prompt.strip()):
-        if not SCENERY.isdisjoint(words_in(prompt)):
-            return NotDrawn.OTHER
-        prompt = f"{shown} made of {remade[1].lower()}"
+    before = read(shown, vocabulary)
+    new = [word for word in words_in(prompt) if word not in words_in(shown)]
+    is_worn = not HOLDS.isdisjoint(words_in(prompt))
+    apparel = (
+        frozenset[str]() if (LOOK_WORDS - SETTING_WORDS).isdisjoint(new) or is_worn else APPAREL
+    )
+    if not (is_marked or (PARTS | apparel).isdisjoint(new)):
+        return NotDrawn.PART
     verb, _, rest = prompt.strip().partition(" ")
-    if verb.lower() in COMES and not _without(read(rest, vocabulary).subject_tokens, ()):
-        prompt = rest  # "add some fog"
-    before, after = read(shown, vocabulary), read(prompt, vocabulary)
-    if (more := _more_than_words(before, after)) is not None:
-        return more
-    is_described = bool(shown.strip())
+    is_weather = verb.lower() in COMES and not _without(read(rest, vocabulary).subject_tokens, ())
+    if is_weather or (verb.lower() in PAINTS and rest):
+        prompt = rest  # "add some fog", "paint the dog purple"
+    after = read(prompt, vocabulary)
+    more = _taken_off(before, after) or _more_than_words(before, after)
+    return _changes(before, after, is_described=bool(shown.strip())) if more is None else more
+
+
+def _changes(before: Reading, after: Reading, *, is_described: bool) -> EditReading | NotDrawn:
+    """Return what changes from one reading to another, or what of it is not drawn."""
     new, look = _looking(_new_words(before, after, is_described=is_described))
     old, faded = _looking(_without(before.subject_tokens, after.subject_tokens))
     is_lost = bool(new or old or (faded and not look))  # how it looks without is unknown
     added = [mention for mention in after.mentions if not mention.is_in(before.mentions)]
+    if look and before.num_subjects > 1:
+        return NotDrawn.SEVERAL
     if is_lost and added and (before.mentions or after.subject_tokens[0] in TURNS):
         return NotDrawn.SUBJECT
-    is_of_several = bool(look) and before.num_subjects > 1
-    if is_lost or is_of_several or (not is_described and _is_of_another(after)):
-        return NotDrawn.OTHER
+    if not is_described:
+        if after.num_subjects > 1:
+            return NotDrawn.SEVERAL
+        of_air = frozenset[str]() if look else OF_AIR  # "under a cloudy sky"
+        if not (SCENERY - of_air).isdisjoint(after.subject_tokens):
+            return NotDrawn.SCENERY
+        new = [word for word in new if word not in of_air]
+    if new or old or (faded and not look):
+        whys = {account.word: account.why for account in after.accounts}
+        return next((REFUSALS[whys[w]] for w in new if whys.get(w) in REFUSALS), NotDrawn.OTHER)
     changes = [*zip(before.shown_setting, after.shown_setting, PLAIN, strict=True)]
     if any(plain != old != new for old, new, plain in changes):
         return NotDrawn.LIGHT
     is_same = after.shown_setting == before.shown_setting
     is_said = not is_same or (not is_described and after.unset != after.tokens)
     if not (is_said or look or is_described):
-        return NotDrawn.OTHER
+        return NotDrawn.STILL
     comes = SceneSetting(*(plain if new == old else new for old, new, plain in changes))
     setting = comes if is_said else None
     is_season = setting is not None and setting._replace(season=PLAIN.season) == PLAIN != setting
@@ -354,25 +372,39 @@ def read_edit(
     )
 
 
+def _taken_off(before: Reading, after: Reading) -> NotDrawn | None:
+    """Return which of light and things an edit takes off by a negation; None for none."""
+    taken = [account for account in after.accounts if account.why in {"left out", "kept", "both"}]
+    if not taken or {account.word for account in taken} <= {*words_in(before.text)}:
+        return None
+    words = chain.from_iterable(account.word.split("-") for account in taken)
+    is_light = not (SETTING_WORDS - FILLERS).isdisjoint(words)
+    return NotDrawn.LIGHT if is_light else NotDrawn.SUBJECT
+
+
 def _more_than_words(before: Reading, after: Reading) -> NotDrawn | None:
     """Return which of art, things worn, subjects and the place an edit changes; None for none."""
-    if before.art != after.art:
+    if before.art != after.art or not ARTWORKS.isdisjoint(_without(after.tokens, before.tokens)):
         return NotDrawn.ART
     if before.worn != after.worn:
         return NotDrawn.WORN
+    if after.texture != before.texture:
+        return NotDrawn.MATERIAL
     if BRINGS.intersection(after.subject_tokens[:1]) or NO_SUBJECT.intersection(
         after.subject_tokens
     ):
         return NotDrawn.SUBJECT
     # "In the snow" is winter.
     place = {*_without(after.tokens, after.others)} - SETTING_WORDS - PREPOSITIONS - ARTICLES
-    is_new = bool(place) and after.place not in (None, before.place)
-    return NotDrawn.PLACE if is_new else None
+    if place and after.place not in (None, before.place):
+        is_dyed = bool(SCENERY.intersection(place) and _looking(after.others)[1])
+        return NotDrawn.SCENERY if is_dyed else NotDrawn.PLACE
+    return NotDrawn.LANGUAGE if after.is_foreign and not before.is_foreign else None
 
 
 def _new_words(before: Reading, after: Reading, *, is_described: bool) -> list[str]:
     """Return the words that come; what a picture shows that nothing tells is no news."""
-    tokens = after.subject_tokens
+    tokens = after.subject_tokens if is_described else (*after.skipped, *after.others)
     if is_described:
         return _without(tokens, before.subject_tokens)
     if TURNS.intersection(tokens[:1]) and not INTO.isdisjoint(tokens):
@@ -383,29 +415,21 @@ def _new_words(before: Reading, after: Reading, *, is_described: bool) -> list[s
     mentions, _ = subjects_in(
         [word for word in tokens if word not in others], after.vocabulary.words
     )
-    nouns = (mention.words.split()[0 if mention.subject else -1 :] for mention in mentions)
-    return _without(tokens, [*chain.from_iterable(nouns)])
-
-
-def _is_of_another(after: Reading) -> bool:
-    """Whether a prompt names scenery, several subjects or a compound, as "snow man"."""
-    scenes = scene_library()
-    others = FILLERS | PREPOSITIONS | ARTICLES | SETTING_WORDS | LOOK_WORDS
-    others = others.union(*map(scenes.nouns, scenes.names()))
-    is_compound = any(
-        word in COMPOUNDING and noun not in others for word, noun in pairwise(after.tokens)
-    )
-    return is_compound or after.num_subjects > 1 or not SCENERY.isdisjoint(after.subject_tokens)
+    nouns = [mention.units[0].noun[0 if mention.subject else -1 :] for mention in mentions]
+    is_coloured = uncoloured != _without(tokens, ())
+    is_told = bool(after.mentions) and (after.mentions[0].has_article or is_coloured)
+    return _without(tokens, [*chain.from_iterable(nouns)] if is_told else ())
 
 
 def _looking(words: Sequence[str]) -> tuple[list[str], str | None]:
     """Return words but for those of a look, and the colour or material that most of them name."""
-    text = f" {' '.join(words)} "
+    text = f" {' '.join(word.replace(' ', '_') for word in words)} "  # a name is one word
     looks = phrases_in(text, LOOKS)
     if not looks:
         return [*words], None
     name, phrase = max(looks, key=lambda look: (len(look.phrase), look))
-    return _without(words, phrase.split()), name
+    shades = [a for a, b in pairwise(words) if a in SHADES and b == phrase.split()[0]]
+    return _without(words, (*phrase.split(), *shades)), name
 
 
 def _without(words: Sequence[str], others: Collection[str]) -> list[str]:
@@ -414,6 +438,6 @@ def _without(words: Sequence[str], others: Collection[str]) -> list[str]:
     for word in words:
         if left[word] > 0:
             left[word] -= 1
-        elif word not in FILLERS:
+        elif word not in FILLERS | FUNCTIONS:
             kept.append(word)
     return kept

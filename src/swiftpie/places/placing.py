@@ -23,11 +23,12 @@ from swiftpie.geometry.ground import (
 )
 from swiftpie.geometry.layout import THINNEST
 from swiftpie.imageio.images import bounding_box
-from swiftpie.lexicon import LISTS, PLAIN, tokens_in
+from swiftpie.lexicon import HOLDERS, LISTS, PLAIN, tokens_in, words_in
 from swiftpie.library import subject_library
 from swiftpie.masks import HALF, Box, subject_extent
 from swiftpie.pipelines.insertion import AS_SHOWN, Posture, posture_of, proposed_box
 from swiftpie.pipelines.request import (
+    MAX_SUBJECTS,
     WORDS_ALONE,
     Output,
     PersonalizeRequest,
@@ -36,9 +37,10 @@ from swiftpie.pipelines.request import (
     near_size,
 )
 from swiftpie.places.looks import COLOURS, MATERIALS
-from swiftpie.places.reading import Reading, read_all, vocabulary_of
+from swiftpie.places.reading import Account, Outcome, Reading, read_all, vocabulary_of
 from swiftpie.places.relight import SIDE_PX
-from swiftpie.scenes import scene_library
+from swiftpie.places.vocabulary import NUMBERS, tokens_at
+from swiftpie.scenes import DRAWN, INDOORS, scene_library
 from swiftpie.types import Identity
 from swiftpie.validation import Size
 
@@ -119,10 +121,13 @@ def stage(components: Components, request: PersonalizeRequest) -> Staged:
     Raises:
         InputError: There is no such scene, or no picture of such a size.
     """
-    readings, vocabulary = tuple(read_all(components, request)), vocabulary_of(components)
     scene, preset = request.scene, components.preset
     assert isinstance(scene, str | Image.Image), "`Session.resolved` opens it"
     identities = tuple(map(attrgetter("identity"), request.subjects))
+    named = [getattr(identity.named, "word", "") for identity in identities]
+    names = [subject.name or word for subject, word in zip(request.subjects, named, strict=True)]
+    readings = tuple(read_all(components, request, tuple(names)))
+    vocabulary = vocabulary_of(components)
     cuts = [(identity.cut_at, identity.is_cut) for identity in identities]
     prompts = tuple(_prompt_of(request, identities, reading) for reading in readings)
     arts = [reading.rendition for reading in readings]
@@ -170,6 +175,72 @@ def _prompt_of(
     has_photos, px = library.is_photographed(place), library.size_of(shown_place)
     reading = reading.shown_at(shown_place)
     return StagedPrompt(reading, heights, is_small, place, shown_place, is_open, has_photos, px)
+
+
+def all_accounts(staged: Staged) -> list[Account]:
+    """Return what becomes of each word of the prompts of a request."""
+    return [account for prompt in staged.prompts for account in accounts_of(staged, prompt)]
+
+
+def accounts_of(staged: Staged, prompt: StagedPrompt) -> list[Account]:
+    """Return what becomes of each word of one prompt of a request."""
+    request, vocabulary = staged.request, prompt.reading.vocabulary
+    named = [one.named for one in staged.identities if one.named is not None]
+    names = [subject.name for subject in request.subjects] + [" ".join(one[:2]) for one in named]
+    is_any_lost = any(account.outcome is Outcome.WARNED for account in prompt.reading.accounts)
+    shown = {*words_in(" ".join(names))} if is_any_lost else set[str]()
+    if len(named) < len(staged.identities):
+        shown |= HOLDERS  # a picture of a bowl of berries shows both
+    is_own = staged.photograph is not None
+    is_placed = is_own or any(subject.box is not None for subject in request.subjects)
+    is_inside = prompt.shown.removeprefix(DRAWN) in INDOORS
+
+    def account_of(account: Account) -> Account:
+        word, outcome, why = account
+        if not staged.is_scene:  # the denoiser draws from words all that it was taught
+            if outcome is not Outcome.WARNED or why in {"name", "colourless", "unknown"}:
+                return account
+            is_taught = vocabulary is None or why == "kept" or vocabulary.knows(word)
+            return Account(
+                word, *((Outcome.OBEYED, "words") if is_taught else (outcome, "unknown"))
+            )
+        if outcome is Outcome.WARNED and word in shown:
+            return Account(word, Outcome.OBEYED, "subject")
+        if why == "place" and outcome is Outcome.WARNED and (request.scene or prompt.reading.place):
+            why = "another"
+        is_pose = why == "pose" and (is_own or prompt.is_photo) and not prompt.reading.is_turned
+        is_lost = (why == "position" and is_placed) or (is_inside and why in {"weather", "season"})
+        if outcome is Outcome.OBEYED and (is_pose or is_lost):
+            why = "indoors" if why in {"weather", "season"} else why
+            return Account(word, Outcome.WARNED, why)
+        return Account(word, outcome, why)
+
+    accounts = [account_of(account) for account in prompt.reading.accounts]
+    for at, why in _without_picture(prompt.reading, len(request.subjects)).items():
+        accounts[at] = Account(accounts[at].word, Outcome.WARNED, why)
+    return accounts
+
+
+def _without_picture(reading: Reading, num_pictures: int) -> dict[int, str]:
+    """Return the tokens of subjects that no picture shows, and why, a message of `advice.toml`."""
+    order, tokens = reading.order, dict[int, str]()
+    if order is None:
+        return tokens
+    shown = [reading.units[at] for at in order if at is not None]
+    for mention in reading.mentions:
+        for unit in mention.units:
+            given = sum(each is unit for each in shown)
+            why = "missing" if num_pictures < MAX_SUBJECTS else "too_many"
+            why = "strange" if mention.subject is None else why
+            if 0 < given < unit.number:
+                tokens |= dict.fromkeys(
+                    tokens_at(word for word in unit.head if word in NUMBERS), "fewer"
+                )
+            elif not given:
+                tokens |= dict.fromkeys(tokens_at(unit.noun), why)
+    for mention in reading.lone_plurals if HOLDERS.isdisjoint(reading.loose) else ():
+        tokens = dict.fromkeys(tokens_at(mention.units[0].noun), "once") | tokens
+    return tokens
 
 
 def picture_size(components: Components, request: PersonalizeRequest) -> tuple[int, int]:
@@ -287,7 +358,8 @@ class Situation(NamedTuple):
         places = self.prompt.reading.placed
         if x is None:
             across = [ACROSS[name] for name in places if name in ACROSS]
-            x = across[0] if len(across) == 1 else 0.3 + 0.4 * self.aside
+            is_of_all = len(across) == 1 and not (members[1:] and any(self.prompt.reading.sides))
+            x = across[0] if is_of_all else 0.3 + 0.4 * self.aside
         way = next((ALONG[name] for name in places if name in ALONG), None)
         return stand_together(self.floor, members, share=self.near, x=x, way=way)
 
@@ -311,11 +383,11 @@ def _inserted(spot: Situation) -> Boxes:
 
 def _in_a_row(spot: Situation) -> Boxes:
     """Return boxes in the order that words say, beside what a border cuts off."""
-    members, positions = _members(spot), spot.prompt.reading.placed
-    across = [ACROSS[name] for name in positions if name in ACROSS]
+    members, sides = _members(spot), spot.prompt.reading.sides
     side = round(1 - sum(spot.floor.span_at(1.0)), 1)  # where busts leave ground free
-    is_said = len(across) == len(members)
-    order = across if is_said else [side * member.is_bust for member in members]
+    order = [side * member.is_bust for member in members]
+    if len(sides) == len(members) and any(sides):
+        order = [ACROSS[name or "middle"] for name in sides]
     ends = [(member.cut_at == "right") - (member.cut_at == "left") for member in members]
     row = sorted(range(len(members)), key=lambda number: (ends[number], order[number]))
     boxes = spot.standing([members[number] for number in row])

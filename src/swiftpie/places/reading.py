@@ -5,26 +5,34 @@ Only models with a small vocabulary need this. Other models know what words look
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import tomllib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import cache, cached_property, lru_cache
 from importlib.resources import files
-from typing import NoReturn
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import NamedTuple, NoReturn, TypeVar
 
+from swiftpie import lexicon
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Preset
 from swiftpie.errors import UnknownSubjectError, short_reason
 from swiftpie.lexicon import (
     ARTICLES,
     AS_LARGE,
-    COLOUR_WORDS,
+    ATTRIBUTES,
     ENDS,
     FILLERS,
+    FUNCTIONS,
     IN_THE_AIR,
     LISTS,
     LOOK_WORDS,
+    NEGATED,
     NO_SUBJECT,
     OF_PLACES,
+    PARTS,
     PLACED,
     PLAIN,
     POSED,
@@ -32,15 +40,15 @@ from swiftpie.lexicon import (
     RENDITIONS,
     SEASONS,
     SETTING_WORDS,
-    SIZES,
+    TEXTURES,
     TIMES,
     WEATHERS,
     WITHOUT_IT,
-    WORD_OR_NUMBER,
     WORN_NOUNS,
     WORN_PHRASE,
     Look,
     SceneSetting,
+    blank,
     listed,
     look_in,
     phrases_in,
@@ -49,26 +57,66 @@ from swiftpie.lexicon import (
     tokens_in,
     without_art,
     words_in,
-    worn_in,
 )
 from swiftpie.library import Named, subject_library
 from swiftpie.pipelines.request import MAX_SUBJECTS, PersonalizeRequest
-from swiftpie.places.vocabulary import GENERIC, NUMBERS, Mention, Vocabulary, subjects_in
+from swiftpie.places.vocabulary import (
+    COLOUR_NAMES,
+    LOOK_PHRASES,
+    NUMBERS,
+    SHADES,
+    Mention,
+    Spelling,
+    Unit,
+    Vocabulary,
+    subjects_in,
+    tokens_at,
+)
 from swiftpie.scenes import BACKDROPS, DRAWN, INDOORS, NEARBY, OUTDOORS, scene_library
 
+MESSAGES = tomllib.loads(Path(__file__).with_name("advice.toml").read_text("utf-8"))
+"""What is said of words without effect, and of edits that are not drawn."""
+Value = TypeVar("Value")
 NUM_KEPT = 256  # readings; advice, the choice of a technique and the drawing need the same ones
-DIGITS = {str(number): word for word, number in NUMBERS.items()}
-DIGIT = re.compile(r"(?<![\w.])[2-4](?= +[^\W\d_])")  # before a noun, as in "3 cats"
-# A number in the place of a name, as that of the file 00.jpg, in "a photo of 00 on a beach".
-NUMBER_NAME = re.compile(
-    rf"(?:(?<=\bof )|(?<=\ban )|(?<=\ba ))\d+(?= (?:{'|'.join(PREPOSITIONS)})\b)"
-)
 NAMES = re.compile(r"\b[^\W\d_a-z]\w+(?: [^\W\d_a-z]\w+)+")  # such as "Ada Lovelace"
 FOREIGN_SHARE = 0.5  # a prompt with this share of unknown words is in another language
 COLOURLESS = "black and white"
 ENGLISH = "SwiftPie reads English."
 KEPT = re.compile(rf" (?:{'|'.join(POSED['kept'])})(?= )")
-PEOPLE, TURNING, WHOLE = *map(listed, ("people", "turning")), LISTS["whole"]
+PEOPLE, TURNING, POSE_TAILS = map(listed, ("people", "turning", "pose_tails"))
+WHOLE = LISTS["whole"]
+ACROSS = ("left", "middle", "right")  # entries of `PLACED`
+# Words that say nothing by themselves; behind a setting, the others of `FILLERS` belong to it.
+STRENGTHS = frozenset(("heavy", "light", "thick", "dense", "early", "late"))
+SAY_NOTHING = FUNCTIONS | FILLERS | PREPOSITIONS | ENDS | {"a", "an", "the", "some"}
+SETTINGS = {
+    kind: frozenset(word for row in table.values() for phrase in row for word in phrase.split())
+    for kind, table in zip(SceneSetting._fields, (TIMES, WEATHERS, SEASONS), strict=True)
+}
+SIZE_WORDS = frozenset(chain.from_iterable(AS_LARGE.values()))
+BEHIND = re.compile(rf" with (?:[\w' -]+?) ({'|'.join(PLACED['far'])})(?= )")
+HOLDS = frozenset(("wearing", "holding", "carrying"))
+THINGS_OFF = re.compile(r"\b(?:no|without|free|lack|less|fewer|sans|minus|devoid|void)\b|n't")
+LEAST_VERB = 5  # letters from which "ing" and "ed" end a verb: "thing" and "bread" are nouns
+INTO_PLACES = frozenset(("in", "on", "at", "near", "inside", "into", "onto", "outside", "within"))
+
+
+class Outcome(StrEnum):
+    """What becomes of a word of a prompt."""
+
+    OBEYED = "obeyed"
+    FUNCTION = "function word"
+    WARNED = "no effect"
+    REFUSED = "refused"
+
+
+class Account(NamedTuple):
+    """What becomes of one word of a prompt."""
+
+    word: str
+    outcome: Outcome
+    # What the word sets, as "season", or why it does not: the name of a message of `advice.toml`.
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,14 +140,17 @@ class Reading:
     others: tuple[str, ...] = ()  # tokens of subjects, and of how they look
     mentions: tuple[Mention, ...] = ()  # mentions of subjects
     loose: tuple[str, ...] = ()  # words of phrases without a subject, as "seen from the left"
-    lost: tuple[str, ...] = ()  # words in their order, as "8k", that change nothing in the picture
     unknown: tuple[str, ...] = ()  # words that the model knows in no form; a name may be any
+    accounts: tuple[Account, ...] = ()  # what becomes of each word, in their order
+    spoken: str = ""  # the prompt without what it takes off, its names by one word
+    order: tuple[int | None, ...] | None = None  # number of the subject that each picture shows
     is_foreign: bool = False  # whether hardly a word is known, as of another language
 
     @cached_property
     def subject_tokens(self) -> tuple[str, ...]:
         """The tokens of subjects, with those before a place that stands alone."""
-        return (*self.skipped, *self.others) if self.is_bare else self.others
+        words = (*self.skipped, *self.others) if self.is_bare else self.others
+        return tuple(part for word in words for part in word.split())
 
     @cached_property
     def num_subjects(self) -> int:
@@ -124,7 +175,7 @@ class Reading:
     @cached_property
     def plain(self) -> str:
         """The prompt as words in lower case."""
-        return " ".join(tokens_in(self.text))
+        return " ".join(tokens_in(self.spoken))
 
     @cached_property
     def as_place(self) -> "Reading":
@@ -136,35 +187,67 @@ class Reading:
         if self.place is not None or first is None or more[0] is not None or first.number > 1:
             return self
         place = library.place_in(("in", "a", *first.words.split()))
-        if first.before or first.after or place is None or not library.is_photographed(place.name):
+        looks = first.units[0].looks or first.units[0].after
+        if looks or place is None or not library.is_photographed(place.name):
             return self
         return replace(self, place=place.name, mentions=())
 
     @cached_property
-    def looks(self) -> tuple[Look | None, ...]:
-        """How each subject that it asks for shall look, in order; a name may be a "black cat"."""
-        rest, looks = f" {' '.join(self.others)} ", list[Look | None]()
-        if not self.mentions:  # a name that is in no list
-            return (look_in(rest, rest),)
-        for mention in reversed(self.mentions):  # what is said behind a noun is said of it
-            rest, noun, behind = rest.rpartition(f" {mention.words} ")
-            held = [w for w in mention.words.split()[:-1] if phrases_in(f" {w} ", COLOUR_WORDS)]
-            first = [mention.before] * (mention.number - len(mention.twins))
-            for before in reversed((*first, *mention.twins)):
-                looks.append(look_in(f" {' '.join((*before, *held))} ", f" {noun and behind} "))
-        return tuple(reversed(looks))
+    def units(self) -> tuple[Unit, ...]:
+        """Each subject that it asks for, in order."""
+        units = (unit for mention in self.mentions for unit in mention.units)
+        return tuple(unit for unit in units for _ in range(unit.number))
 
-    def unmatched_subjects(self, names: Iterable[Sequence[str]]) -> list[Mention]:
-        """Return the subjects besides those of `names`, words for each; see `named_besides`."""
-        named = [{*words} for words in names]
-        texts = (
-            " ".join((mention.words, *(mention.subject or ())[1:2])) for mention in self.mentions
-        )
-        mentioned = [{*text.lower().split()} for text in texts]
-        free = [words for words in named if all(map(words.isdisjoint, mentioned))]
-        pairs = zip(self.mentions, mentioned, strict=True)
-        unmatched = [mention for mention, words in pairs if all(map(words.isdisjoint, named))]
-        return unmatched[len(free) :]
+    def _by_picture(self, values: Sequence[Value]) -> tuple[Value | None, ...]:
+        """Return the value of the subject of each picture, from those of all subjects."""
+        if self.order is None:
+            return tuple(values)
+        return tuple(None if at is None else values[at] for at in self.order)
+
+    @cached_property
+    def all_looks(self) -> tuple[Look | None, ...]:
+        """How each subject that it asks for shall look, in order; a name may be a "black cat"."""
+        if not self.mentions:  # a name that is in no list
+            text = f" {' '.join(self.others)} "
+            return (look_in(text, text),)
+        nouns = sorted(tokens_at(chain.from_iterable(unit.noun for unit in self.units)))
+        looks = []
+        for unit in self.units:
+            last = tokens_at(unit.noun)[-1]
+            end = next((at for at in nouns if at > last), len(self.text))
+            behind = [w for w in self.others if last < max(tokens_at([w]), default=-1) < end]
+            names = [word for word in unit.noun[:-1] if word in COLOUR_NAMES]
+            own, other = f" {' '.join(unit.looks)} ", f" {' '.join(behind)} "
+            looks.append(look_in(own, other) or look_in(f" {' '.join(names)} ", ""))
+        return tuple(looks)
+
+    @cached_property
+    def looks(self) -> tuple[Look | None, ...]:
+        """How the subject of each picture shall look."""
+        return self._by_picture(self.all_looks) if self.mentions else self.all_looks
+
+    def order_of(self, names: Sequence[Sequence[str]]) -> tuple[int | None, ...]:
+        """Return which subject each picture shows, for words of the name of each.
+
+        What is said of a name goes to its picture; others take the subjects that are left.
+        """
+        keys = [mention.keys for mention in self.mentions for _ in range(mention.number)]
+        free, order = [*range(len(keys))], dict[int, int]()
+        for number, words in enumerate(names):
+            same = (at for part in (words[-1:], words) for at in free if keys[at] & {*part})
+            if (at := next(same, None)) is not None:
+                order[number] = at
+                free.remove(at)
+        for number, words in enumerate(names):
+            if number not in order and free and all(map({*words}.isdisjoint, keys)):
+                order[number] = free.pop(0)
+        return tuple(map(order.get, range(len(names))))
+
+    @property
+    def unmatched_subjects(self) -> list[Mention]:
+        """The subjects that no picture shows."""
+        shown = [self.units[at] for at in self.order or () if at is not None]
+        return [one for one in self.mentions if not any(unit in shown for unit in one.units)]
 
     def place_for(self, share: float, *, is_small: bool = False) -> str:
         """Return the place, or else one where anything may be.
@@ -185,26 +268,47 @@ class Reading:
         return replace(self, shown_setting=self.shown_setting.indoors)
 
     @cached_property
-    def placed(self) -> tuple[str, ...]:
-        """Entries of `PLACED` in the order of the prompt; "on the left of a house" is none."""
+    def positions(self) -> list[tuple[str, list[int]]]:
+        """Entries of `PLACED` in the order of the prompt with the tokens that say them."""
         text = re.sub(KEPT, " ", f" {' '.join(self.tokens)} ")
         nouns = scene_library().nouns(self.place) if self.place else frozenset[str]()
         of = {look: text.partition(f" {look.phrase} of ")[2] for look in phrases_in(text, PLACED)}
-        places = [look for look, thing in of.items() if not thing or nouns & {*thing.split()[:4]}]
-        places.sort(key=lambda look: text.find(f" {look.phrase} "))
-        return tuple(dict.fromkeys(look.name for look in places))
+        looks = [look for look, thing in of.items() if not thing or nouns & {*thing.split()[:4]}]
+        looks.sort(key=lambda look: text.find(f" {look.phrase} "))
+        # "With a house in the background" says where the house is.
+        things = {*BEHIND.findall(text)}
+        looks = [look for look in looks if look.phrase not in things]
+        return [(look.name, said_at(self.tokens, look.phrase)) for look in looks]
+
+    @cached_property
+    def placed(self) -> tuple[str, ...]:
+        """Entries of `PLACED` in the order of the prompt; "on the left of a house" is none."""
+        return tuple(dict.fromkeys(name for name, _ in self.positions))
+
+    @cached_property
+    def sides(self) -> tuple[str | None, ...]:
+        """Where across the place each picture's subject stands: "a dog on the left and a cat"."""
+        starts = {at[0]: (name, at) for name, at in self.positions if name in ACROSS and at}
+        across = [*starts.values()]  # "on the left side" starts as "on the left"
+        ends = [tokens_at(unit.noun)[-1] for unit in self.units]
+        if len(across) == len(ends):
+            sides: list[str | None] = [name for name, _ in across]
+        else:
+            sides = [None] * len(ends)
+            for name, at in across if len(ends) > 1 else ():
+                before = [n for n, end in enumerate(ends) if end < at[0]]
+                if before and (len(before) < len(ends) or len(across) > 1):
+                    sides[before[-1]] = name
+        return self._by_picture(sides)
 
     @cached_property
     def sizes(self) -> tuple[str | None, ...]:
         """Which entry of `AS_LARGE` stands before each subject, or alone behind a comma."""
-        rest, sizes = f" {' '.join(self.others)} ", list[str | None]()
-        alone = phrases_in(f" {' '.join(re.findall('(?<=, )[a-z]+(?= ,| $)', rest))} ", AS_LARGE)
-        for mention in self.mentions:
-            before, _, rest = rest.partition(f" {mention.words} ")
-            phrases = phrases_in(f" {' '.join(before.split()[-2:])} ", AS_LARGE) or alone
-            sizes += [phrases[0].name if phrases else None] * mention.number
-            rest = f" {rest}"
-        return tuple(sizes)
+        text = f" {' '.join(self.others)} "
+        alone = phrases_in(f" {' '.join(re.findall('(?<=, )[a-z]+(?= ,| $)', text))} ", AS_LARGE)
+        heads = (phrases_in(f" {' '.join(unit.head)} ", AS_LARGE) for unit in self.units)
+        looks = [phrases or alone for phrases in heads]
+        return self._by_picture([phrases[0].name if phrases else None for phrases in looks])
 
     @cached_property
     def pose_phrases(self) -> Mapping[str, list[str]]:
@@ -219,12 +323,15 @@ class Reading:
     def sentence(self) -> str:
         """The prompt as captions put it, a list as a sentence: "a dog on a beach at sunset"."""
         if not self._is_list:
-            bare, art = without_art(self.text)
-            return self.text if art is None else f"{RENDITIONS[art][0]} {bare.strip(' ,.')}"
+            bare, art = without_art(self.spoken)
+            bare = " ".join(bare.split()).strip(" ,.")
+            return self.spoken if art is None else f"{RENDITIONS[art][0]} {bare}"
         nouns = []
         for mention in self.mentions:
-            name = mention.words if mention.subject is None else mention.subject.name
-            phrase = " ".join((*mention.before, name, *mention.after))
+            first = mention.units[0]
+            name = " ".join((*first.noun[:-1], first.noun[-1].split()[-1]))
+            name = name if mention.subject is None else mention.subject.name
+            phrase = " ".join((*first.looks, name, *first.after))
             nouns += [f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"] * mention.number
         parts = [RENDITIONS[self.rendition][0]] if self.rendition else []
         parts += [" and ".join(nouns), *(word for word in self.loose if word not in FILLERS)]
@@ -246,7 +353,7 @@ class Reading:
 
         Nothing is in the air of it: that is drawn over the finished picture.
         """
-        text = WORN_PHRASE.sub("", self.text, count=1)
+        text = WORN_PHRASE.sub("", self.spoken, count=1)
         return scene_library().in_known_words(IN_THE_AIR.sub(WITHOUT_IT, text))
 
 
@@ -270,21 +377,214 @@ def _taught(folder: str) -> Vocabulary | None:
     return Vocabulary.stored(json.loads(place.read_bytes()).get("taught"))
 
 
+class Ledger:
+    """What becomes of each word of a prompt; what is noted of one first counts."""
+
+    def __init__(self, spelling: Spelling, reading: Reading) -> None:
+        self._spelling, self._reading = spelling, reading
+        self._rows: list[Account | None] = [None] * len(spelling.tokens)
+        place = reading.place
+        self._of_place = scene_library().nouns(place) | {*place.split()} if place else frozenset()
+
+    def accounts(self) -> tuple[Account, ...]:
+        return tuple(row for row in self._rows if row is not None)
+
+    def _mark_at(self, tokens: Iterable[int], outcome: Outcome, why: str = "") -> None:
+        for number in tokens:
+            if self._rows[number] is None:
+                word = self._spelling.tokens[number][0]
+                self._rows[number] = Account(word, outcome, why)
+
+    def _obeyed(self, words: Iterable[str], what: str) -> None:
+        self._mark_at(tokens_at(words), Outcome.OBEYED, what)
+
+    def _warned(self, words: Iterable[str], why: str) -> None:
+        self._mark_at(tokens_at(words), Outcome.WARNED, why)
+
+    def mark_negated(self) -> None:
+        """Note what the prompt takes off, which is obeyed where it would have been drawn."""
+        text, shown = self._spelling.text, self._reading.shown_setting
+        for match in NEGATED.finditer(text):
+            start, end = next(span for span in map(match.span, (1, 2, 3)) if span[0] >= 0)
+            words: Sequence[str] = self._spelling.words(
+                " " * start + text[start:end] + " " * (len(text) - end)
+            )
+            setting, left, _ = setting_in(words)
+            content = [word for word in left if word not in SAY_NOTHING]
+            is_asked = any(off == asked != 0 for off, asked in zip(setting, shown, strict=True))
+            is_choice = THINGS_OFF.search(text[match.start() : start]) is None
+            is_place = scene_library().place_in(["in", *left]) is not None
+            is_off = [
+                word not in PARTS | WORN_NOUNS
+                and (
+                    word in NO_SUBJECT | PEOPLE
+                    or (is_choice and (is_place or subject_library().meant_by(word) is not None))
+                )
+                for word in content
+            ]
+            at = self._spelling.within(match.span())
+            if is_asked or not all(is_off):
+                self._mark_at(at, Outcome.WARNED, "both" if is_asked else "kept")
+            of_air = {*tokens_at(words)} - {*tokens_at(left)}
+            self._mark_at(of_air | {*tokens_at(content)}, Outcome.OBEYED, "left out")
+            self._mark_at(at, Outcome.FUNCTION)
+
+    def mark_said(self, bare: str, said: str, worn: re.Match[str] | None) -> None:
+        """Note art and what is worn, which `bare` does not have or `worn` holds."""
+        for match in re.finditer(COLOURLESS, said):
+            self._mark_at(self._spelling.within(match.span()), Outcome.WARNED, "colourless")
+        spans = (slice(*token.span()) for token in self._spelling.tokens)
+        art = (number for number, at in enumerate(spans) if bare[at] != said[at])
+        self._mark_at(art, Outcome.OBEYED, "art")
+        within = [] if worn is None else self._spelling.within(worn.span())
+        says = [at for at in within if self._spelling.tokens[at][0] not in SAY_NOTHING | HOLDS]
+        self._mark_at(says, Outcome.WARNED, "worn")
+        self._mark_at(within, Outcome.FUNCTION)
+
+    def mark_setting(self, place: Sequence[str], num_head: int, second: Sequence[str]) -> None:
+        """Note the setting, a `second` one, and the words of a place, the last of which name it."""
+        reading, unset = self._reading, {*tokens_at(self._reading.unset)}
+        self._obeyed(place[len(place) - num_head :], "place")
+        self._warned(second, "second")
+        self._obeyed((word for word in reading.tokens if word in NO_SUBJECT), "subject")
+        self._obeyed((word for word in reading.skipped if word in self._of_place), "place")
+        self._warned(reading.skipped, "apart")
+        for before, word in pairwise(("", *reading.tokens)):
+            at = tokens_at([word])
+            if not unset.issuperset(at):
+                kind = next(kind for kind, words in SETTINGS.items() if word in words)
+                self._obeyed([word, before] if before in STRENGTHS else [word], kind)
+        self._obeyed((word for word in place if word in SAY_NOTHING | ARTICLES), "place")
+        end = max(tokens_at(place), default=-1) + 1  # "with mountains in the background"
+        far = (said_at(reading.tokens, phrase) for phrase in PLACED["far"])
+        behind = (at for at in far if at[:1] == [end])
+        self._mark_at(next(behind, ()), Outcome.OBEYED, "place")
+
+    def mark_subjects(self, names: Collection[str]) -> None:
+        """Note how subjects are posed and placed, their looks and their names."""
+        reading = self._reading
+        tokens, others = reading.tokens, reading.others
+        for phrase in TEXTURES[reading.texture] if reading.texture else ():
+            self._mark_at(said_at(tokens, phrase), Outcome.REFUSED, "texture")
+        for _, at in reading.positions:
+            self._mark_at(at, Outcome.OBEYED, "position")
+        for phrase in chain.from_iterable(reading.pose_phrases.values()):
+            self._mark_at(said_at(tokens, phrase), Outcome.OBEYED, "pose")
+        if reading.is_turned or reading.pose_phrases["torn"]:
+            self._obeyed((word for word in tokens if word in TURNING | POSE_TAILS), "pose")
+        sizes = replace(reading, order=None).sizes
+        if any(sizes):
+            alone = (word for mark, word in pairwise(others) if mark == ",")
+            self._obeyed((word for word in alone if word in SIZE_WORDS), "size")
+        if not reading.units:
+            self._mark_look(reading.all_looks[0], tokens)
+        for unit, look, size in zip(reading.units, reading.all_looks, sizes, strict=False):
+            last = tokens_at(unit.noun)[-1]
+            behind = [word for word in others if max(tokens_at([word]), default=0) > last]
+            self._mark_look(look, unit.head, behind)
+            self._mark_unit(unit, names, has_size=size is not None)
+
+    def _mark_look(self, look: Look | None, *runs: Sequence[str]) -> None:
+        """Note the phrase of a look in the first of the runs of words that has it."""
+        spans = (said_at(words, look.phrase) for words in runs) if look else iter(())
+        self._mark_at(next(filter(None, spans), ()), Outcome.OBEYED, "look")
+
+    def _mark_unit(self, unit: Unit, names: Collection[str], *, has_size: bool) -> None:
+        """Note the words of one subject."""
+        meant_by, of_name = subject_library().meant_by, " ".join(unit.noun)
+        shades = (shade for shade, word in pairwise(unit.head) if word in LOOK_WORDS)
+        self._obeyed((shade for shade in shades if shade in SHADES), "look")
+        self._obeyed((word for word in unit.head if word in NUMBERS), "number")
+        self._obeyed((word for word in unit.head if has_size and word in SIZE_WORDS), "size")
+        rest = [word for word in unit.head if word not in SAY_NOTHING - STRENGTHS]
+        self._obeyed((word for word in rest if " " in word and meant_by(word)), "subject")
+        self._warned((word for word in rest if word in LOOK_WORDS - ATTRIBUTES), "second")
+        self._warned(rest, "attribute")
+        for word in unit.noun:
+            last = word.split()[-1]
+            is_strange = word not in names and meant_by(word) is None
+            if is_strange and " " in word and is_read_apart(word) and meant_by(last) is not None:
+                self._mark_at(tokens_at([word])[:1], Outcome.WARNED, "name")
+        if of_name not in names and meant_by(of_name) is None:
+            self._warned(filter(_tells_how, unit.noun[:-1]), "attribute")
+        self._obeyed((word for word in unit.noun[:-1] if word in COLOUR_NAMES), "look")
+        self._obeyed(unit.noun, "subject")
+        rest = [word for word in unit.after if word not in SAY_NOTHING - STRENGTHS | PARTS]
+        self._warned((word for word in rest if meant_by(word) is not None), "apart")
+        self._warned(rest, "attribute")
+
+    def mark_rest(self) -> None:
+        """Note all other words: those that say nothing, and why others change nothing."""
+        is_placing, is_named = False, bool(self._reading.mentions)
+        words_of_places = scene_library().words_of_all
+        for word, after in pairwise((*self._reading.tokens, "")):
+            is_placing = word in INTO_PLACES or (is_placing and word not in {",", "and"})
+            if word in SAY_NOTHING - STRENGTHS or (word in {"top", "front"} and after == "of"):
+                self._mark_at(tokens_at([word]), Outcome.FUNCTION)
+            elif not (is_named or is_placing or _tells_how(word) or word in words_of_places):
+                is_named = any(self._rows[at] is None for at in tokens_at([word]))
+                self._obeyed([word], "subject")  # what its picture explains, as "a thing"
+            elif word in self._of_place:
+                self._obeyed([word], "place")
+            else:
+                self._warned([word], self._why(word, after, is_placing=is_placing))
+        self._mark_at(range(len(self._rows)), Outcome.WARNED, "unknown")
+
+    def _why(self, word: str, after: str, *, is_placing: bool) -> str:
+        """Return why a word has no effect that is no part of what is drawn."""
+        if word in PARTS or after in PARTS:
+            return "part"
+        if word in WORN_NOUNS:
+            return "worn"
+        if is_placing or _tells_how(word):
+            return "place" if is_placing else "attribute"
+        vocabulary = self._reading.vocabulary
+        assert vocabulary is not None, "the prompt was read by one"
+        is_noun = word in _drawn_apart() or subject_library().meant_by(word) is not None
+        is_apart = word not in OF_PLACES and (is_noun or vocabulary.knows(word))
+        return "apart" if is_apart else "unknown"
+
+
+def _tells_how(word: str) -> bool:
+    """Whether a word tells how something is or what it does."""
+    is_verb = len(word) > LEAST_VERB and word.endswith(("ing", "ed"))
+    return word in ATTRIBUTES or word in STRENGTHS or is_verb
+
+
+def is_read_apart(name: str) -> bool:
+    """Whether the words of a name may well be meant one by one, as those of "red fox"."""
+    return name.split()[0] in LOOK_PHRASES or name not in lexicon.NAMES
+
+
+def said_at(words: Sequence[str], phrase: str) -> list[int]:
+    """Return the tokens of a prompt by which words of it say a phrase first."""
+    parts = phrase.split()
+    starts = (at for at, word in enumerate(words) if word == parts[0])
+    runs = (words[at : at + len(parts)] for at in starts)
+    return tokens_at(next((run for run in runs if [*run] == parts), ()))
+
+
 @lru_cache(maxsize=NUM_KEPT)
-def read(text: str, vocabulary: Vocabulary | None = None) -> Reading:
-    """Return what a prompt says to a model with a vocabulary; None: one that knows all words."""
-    spelled = DIGIT.sub(lambda digit: DIGITS[digit[0]], text).lower()
-    spelled = NUMBER_NAME.sub(GENERIC, spelled)
-    bare, rendition = without_art(spelled.replace(COLOURLESS, " "))
-    tokens = tokens_in(bare)
-    shown_setting, unset = setting_in(tokens)
-    worn, left = worn_in(bare), tokens_in(WORN_PHRASE.sub(" ", bare, count=1))
-    place, skipped = scene_library().place_in(left), list[str]()
-    if place is not None:
-        within = left[place.start : place.end - len(place.head)]
-        skipped = [word for word in within if word not in PREPOSITIONS | ARTICLES | SETTING_WORDS]
-        left = [*left[: place.start], *left[place.end :]]
-    setting, others = setting_in(left)
+def read(text: str, vocabulary: Vocabulary | None = None, names: tuple[str, ...] = ()) -> Reading:
+    """Return what a prompt says to a model with a vocabulary; None: one that knows all words.
+
+    `names` are those of its subjects with a picture, in their order; one may be "".
+    """
+    spelling = Spelling(text)
+    said = NEGATED.sub(blank, spelling.text)
+    bare, rendition = without_art(said.replace(COLOURLESS, " " * len(COLOURLESS)))
+    worn = WORN_PHRASE.search(bare)
+    names = tuple(name.lower() for name in names)
+    tokens = spelling.words(bare, names)
+    shown_setting, unset, second = setting_in(tokens)
+    left: Sequence[str] = spelling.words(WORN_PHRASE.sub(blank, bare, count=1), names)
+    place = scene_library().place_in(left)
+    start, end, num_head = (place.start, place.end, len(place.head)) if place else (0, 0, 0)
+    of_place, left = left[start:end], [*left[:start], *left[end:]]
+    says_nothing = PREPOSITIONS | ARTICLES | SETTING_WORDS
+    skipped = [word for word in of_place[: len(of_place) - num_head] if word not in says_nothing]
+    setting, others, _ = setting_in(left)
+    spoken = spelling.spoken(said, tokens)
     reading = Reading(
         text=text,
         vocabulary=vocabulary,
@@ -293,51 +593,49 @@ def read(text: str, vocabulary: Vocabulary | None = None) -> Reading:
         is_bare=place is not None and place.is_bare,
         setting=setting,
         shown_setting=shown_setting,
-        worn=worn,
-        texture=texture_in(text),
-        is_turned=is_turned(text),
-        art=rendition or (COLOURLESS if COLOURLESS in spelled else None),
+        worn=None if worn is None else " ".join(worn["noun"].split()),
+        texture=texture_in(said),
+        is_turned=is_turned(said),
+        art=rendition or (COLOURLESS if COLOURLESS in said else None),
         tokens=tuple(tokens),
         unset=tuple(unset),
         skipped=tuple(skipped),
         others=tuple(others),
+        spoken=text if spoken == " ".join(spelling.text.split()) else spoken,
     )
-    return reading if vocabulary is None else _with_subjects(reading, vocabulary)
-
-
-def read_all(components: Components, request: PersonalizeRequest) -> list[Reading]:
-    """Return a reading of each prompt of a request; there is none if the prompt is encoded."""
-    readings = [read(text, vocabulary_of(components)) for text in request.texts]
-    return readings if request.subjects else [reading.as_place for reading in readings]
-
-
-def _with_subjects(reading: Reading, vocabulary: Vocabulary) -> Reading:
-    """Return a reading with its subjects, and with the words that change nothing."""
-    text, place = reading.text, reading.place
+    if vocabulary is None:
+        return reading
     mentions, loose = subjects_in(
-        reading.others, vocabulary.words, wears=reading.worn is not None, is_bare=reading.is_bare
+        others, vocabulary.words, wears=worn is not None, is_bare=reading.is_bare
     )
-    left = [*reading.skipped, *loose]
-    left += [word for mention in mentions for word in (*mention.before, *mention.after)]
-    nouns = scene_library().nouns(place) | {*place.split()} if place else frozenset[str]()
-    lost = {word for word in left if word in reading.skipped or _is_lost(word, vocabulary)}
-    obeyed = (*AS_LARGE.values(), *(PLACED[name] for name in reading.placed))
-    where = {word for phrases in obeyed for phrase in phrases for word in phrase.split()}
-    lost = (lost - NO_SUBJECT - nouns - where).union(*(mention.apart for mention in mentions))
-    tokens = dict.fromkeys(WORD_OR_NUMBER.findall(text.lower()))
-    return replace(
+    reading = replace(
         reading,
         mentions=tuple(mentions),
         loose=tuple(loose),
-        lost=tuple(token for token in tokens if not lost.isdisjoint(words_in(token))),
-        unknown=tuple(vocabulary.unknown_in(text)),
-        is_foreign=_is_foreign(text, vocabulary),
+        unknown=tuple(vocabulary.unknown_in(reading.spoken)),
+        is_foreign=_is_foreign(reading.spoken, vocabulary),
     )
+    ledger = Ledger(spelling, reading)
+    ledger.mark_negated()
+    ledger.mark_said(bare, said, worn)
+    ledger.mark_setting(of_place, num_head, second)
+    ledger.mark_subjects(names)
+    ledger.mark_rest()
+    order = reading.order_of([*map(words_in, names)]) if names else None
+    return replace(reading, accounts=ledger.accounts(), order=order)
+
+
+def read_all(
+    components: Components, request: PersonalizeRequest, names: tuple[str, ...] = ()
+) -> list[Reading]:
+    """Return a reading of each prompt, for subjects with `names`; none if the prompt is encoded."""
+    readings = [read(text, vocabulary_of(components), names) for text in request.texts]
+    return readings if names else [reading.as_place for reading in readings]
 
 
 def is_turned(text: str) -> bool:
     """Whether a prompt wants a subject that is not upright."""
-    return not TURNING.isdisjoint(words_in(text))
+    return not TURNING.isdisjoint(words_in(NEGATED.sub(" ", text)))
 
 
 def names_people(text: str) -> bool:
@@ -356,11 +654,11 @@ def named_besides(
     Raises:
         UnknownSubjectError: The prompt names no subject of the library, and none is given.
     """
-    reading = read(prompt, vocabulary_of(by))
+    reading = read(prompt, vocabulary_of(by), tuple(given))
     if reading.vocabulary is None:
         return ()
     reading = reading if given else reading.as_place
-    mentions = reading.unmatched_subjects([words_in(name) for name in given])
+    mentions = reading.unmatched_subjects
     subjects = [mention.subject for mention in mentions for _ in range(mention.number)]
     named = [each._replace(name=WHOLE.get(each.name, each.name)) for each in subjects if each]
     unknown = tuple(mention.words for mention in mentions if mention.subject is None)
@@ -373,7 +671,7 @@ def named_besides(
 
 def _refuse(reading: Reading, unknown: Sequence[str]) -> NoReturn:
     text = short_reason(reading.text)
-    if names_people(reading.text):
+    if names_people(reading.spoken):
         raise UnknownSubjectError(
             f"No picture was given, and {text!r} is about people. The library has animals, plants "
             "and things.",
@@ -396,18 +694,10 @@ def _refuse(reading: Reading, unknown: Sequence[str]) -> NoReturn:
 
 def _is_foreign(text: str, vocabulary: Vocabulary) -> bool:
     words, meant_by = words_in(NAMES.sub(" ", text)), subject_library().meant_by
-    taught = vocabulary.words | vocabulary.words_of_names | ENDS | FILLERS
+    taught = vocabulary.words | vocabulary.words_of_names | ENDS | FILLERS | FUNCTIONS | ATTRIBUTES
     strange = [word for word in words if word not in taught and meant_by(word) is None]
     is_said = len(strange) > 1 or not "".join(strange).isascii()
     return is_said and len(strange) > FOREIGN_SHARE * len(words)
-
-
-def _is_lost(word: str, vocabulary: Vocabulary) -> bool:
-    """Whether a word changes nothing: it is unknown, of places or a noun no network reads."""
-    if word in FILLERS | ENDS | SIZES | LOOK_WORDS | {*NUMBERS}:
-        return False
-    is_noun = word in _drawn_apart() or subject_library().meant_by(word) is not None
-    return is_noun or word in OF_PLACES or not vocabulary.knows(word)
 
 
 @cache

@@ -1,7 +1,8 @@
-"""The words of training captions, and the words of a prompt that name subjects or are unknown."""
+"""The words of training captions, and the words and phrases of a prompt that name subjects."""
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,17 +10,31 @@ from itertools import chain, groupby, islice, takewhile
 from typing import NamedTuple, Self
 
 from swiftpie.lexicon import (
+    COLOUR_WORDS,
+    COMPOUNDING,
     ENDS,
+    FILLERS,
+    LISTS,
     LOOK_WORDS,
+    MATERIAL_PHRASES,
+    NAMED_MATERIALS,
+    NAMES,
+    PARTS,
     PREPOSITIONS,
+    SAID_AS,
+    SAID_OF,
+    SCENIC,
+    SETTING_WORDS,
     SIZES,
     WORD,
     WORD_OR_NUMBER,
     WORN_NOUNS,
+    listed,
     plain,
     words_in,
 )
 from swiftpie.library import Named, subject_library
+from swiftpie.scenes import PHOTOS, scene_library
 
 BEFORE_NAMES = ("of", "and", "")  # an article and a size may follow; "" is the beginning
 LINKS = SIZES | PREPOSITIONS | {"and"}
@@ -34,11 +49,30 @@ LEAST_LETTERS = 4  # shorter words get no suggestions: most are a letter from an
 PLURALS = ("s", "es")
 ENDINGS = (*PLURALS, "y", "ing", "ed")  # endings of the forms of one word
 LEAST_STEM = 4  # letters before an ending, and one less before that of a plural
+NUMBERS = {"two": 2, "three": 3, "four": 4}
+DIGITS = {str(number): word for word, number in NUMBERS.items()}
+# Words and marks, a number before a noun, as in "3 cats", and one in the place of a name, as that
+# of the file 00.jpg in "a photo of 00 on a beach".
+SCAN = re.compile(
+    rf"(?P<said>{SAID_AS.pattern})|(?P<count>(?<![\w.])[2-4](?= +[^\W\d_]))"
+    r"|(?P<name>(?:(?<=\bof )|(?<=\ban )|(?<=\ba ))\d+"
+    rf"(?= (?:{'|'.join(sorted(PREPOSITIONS))})\b))|(?P<word>{WORD.pattern})|[,;.:!?]"
+)
 MAX_NAME_WORDS = 7
 MAX_WORDS, MAX_MENTIONS = 12, 8  # bounds for prompts of any length
 BEFORE_NOUNS = frozenset(("a", "an", "the"))
-LISTS = frozenset(("", ",", "and"))  # before a subject
-NUMBERS = {"two": 2, "three": 3, "four": 4}
+LISTS_GO_ON = frozenset(("", ",", "and"))  # before a subject
+LOOK_PHRASES = frozenset(
+    phrase for row in (*COLOUR_WORDS.values(), *NAMED_MATERIALS.values()) for phrase in row
+)
+COLOUR_NAMES = frozenset(phrase for row in COLOUR_WORDS.values() for phrase in row)
+FIRSTS = frozenset(name.split()[0] for name in NAMES)
+MADE = frozenset(
+    phrase.split()[0] for row in (*MATERIAL_PHRASES.values(), *SAID_OF.values()) for phrase in row
+) - {"in", "coloured", "colored"}
+MOST_NAME = max(name.count(" ") + 1 for name in NAMES)
+NO_NAMES, SHADES = map(listed, ("unset", "shades"))
+DAYS = frozenset(("at", "by", "during"))  # after them an hour or a weather is no part of a name
 
 
 @dataclass(frozen=True)
@@ -123,14 +157,11 @@ class Vocabulary:
     def _names(self, word: str) -> bool:
         return not self.words_of_names.isdisjoint(_forms(word))
 
-    def advice_on(self, unknown: Sequence[str], *, preset: str) -> str:
+    def quoted(self, unknown: Sequence[str]) -> str:
+        """Return unknown words for a message, with known ones that they may be meant for."""
         near = {word: ", ".join(self.near(word)) for word in unknown}
-        listed = (
+        return ", ".join(
             f"{word!r} (near: {alike})" if alike else repr(word) for word, alike in near.items()
-        )
-        return (
-            f"Preset {preset!r} was never taught {', '.join(listed)}. Such words have no effect. "
-            "Name subjects, places, times of day, weathers, seasons, colours and materials."
         )
 
     @cached_property
@@ -151,7 +182,7 @@ class Vocabulary:
             if end == len(tokens) and needs_known:
                 yield from filter(self._names, run)
             elif tokens[end : end + 1] != ["of"]:  # "an oil painting of" names an art
-                yield from run if " ".join(run) in self.names else _before_verb(run)
+                yield from run if " ".join(run) in self.names else before_verb(run)
 
     def _may_name(self, tokens: Sequence[str], start: int) -> bool:
         first = start
@@ -202,23 +233,144 @@ def _forms(word: str) -> Iterator[str]:
     yield from (form for stem in stems for form in (stem, f"{stem}s", f"{stem}es"))
 
 
+def before_verb(words: Iterable[str]) -> Iterator[str]:
+    """Yield words up to a verb in -ing; the first one names whatever it ends in."""
+    rest = iter(words)
+    yield from islice(rest, 1)
+    yield from takewhile(lambda word: not word.endswith("ing"), rest)
+
+
+class Word(str):
+    """A word of a prompt in lower case, or a name of several, and which tokens it stands for."""
+
+    at: tuple[int, ...]
+
+    def __new__(cls, text: str, at: Iterable[int] = ()) -> Self:
+        word = super().__new__(cls, text)
+        word.at = tuple(at)
+        return word
+
+
+def tokens_at(words: Iterable[str]) -> list[int]:
+    """Return the tokens of a prompt that words of it stand for."""
+    return [at for word in words if isinstance(word, Word) for at in word.at]
+
+
+class Spelling:
+    """A prompt in lower case and one spelling, with its tokens, which are words and numbers."""
+
+    def __init__(self, text: str) -> None:
+        self.text = unicodedata.normalize("NFKC", text).lower().replace("\u2019", "'")
+        self.tokens = [*WORD_OR_NUMBER.finditer(self.text)]
+        self._token_at = dict[int, int]()
+        for number, token in enumerate(self.tokens):
+            self._token_at |= dict.fromkeys(range(*token.span()), number)
+
+    def within(self, span: tuple[int, int]) -> list[int]:
+        """Return the tokens that stand in a span of the text."""
+        return [*dict.fromkeys(self._token_at[at] for at in range(*span) if at in self._token_at)]
+
+    def words(self, text: str, names: Collection[str] = ()) -> list[Word]:
+        """Return the words of the prompt, of which blanks in `text` leave some out.
+
+        There is a "," for each mark. Names of things of several words, which `names` are as well,
+        are one word.
+        """
+        words = list[Word]()
+        for match in SCAN.finditer(text):
+            at, spelled = self.within(match.span()), match[0]
+            match match.lastgroup:
+                case "said":
+                    words += [Word(word, at) for word in LISTS["said_as"][spelled].split()]
+                case "count":
+                    words.append(Word(DIGITS[spelled], at))
+                case "name":
+                    words.append(Word(GENERIC, at))
+                case "word":
+                    words.append(Word(spelled, at))
+                case _:
+                    words.append(Word(","))
+        return _with_names(words, names)
+
+    def spoken(self, text: str, words: Sequence[Word]) -> str:
+        """Return `text` with the last word of each name that a network would read otherwise."""
+        marks = SETTING_WORDS | LOOK_WORDS
+        risky = (word for word in words if not marks.isdisjoint(word.split()[:-1]))
+        for word in risky:
+            if subject_library().meant_by(word) is None:
+                for token in (self.tokens[at] for at in word.at[:-1]):
+                    text = text[: token.start()] + " " * len(token[0]) + text[token.end() :]
+        return " ".join(text.split())
+
+
+def _with_names(words: Sequence[Word], names: Collection[str]) -> list[Word]:
+    """Return words of which those of a name are one, as "snow leopard" and "night owl"."""
+    merged, at = list[Word](), 0
+    names = [name for name in names if " " in name]
+    firsts = {name.split()[0] for name in names}
+    most = max([MOST_NAME, *(name.count(" ") + 1 for name in names)])
+    while at < len(words):
+        length = 1
+        if words[at] in FIRSTS or words[at] in firsts:
+            length = next((n for n in range(most, 1, -1) if _is_name(words[at : at + n], names)), 1)
+        if length == 1 and _makes_a_name(words, at):
+            length = 2
+        merged.append(
+            Word(" ".join(words[at : at + length]), tokens_at(words[at : at + length]))
+            if length > 1
+            else words[at]
+        )
+        at += length
+    return merged
+
+
+def _is_name(words: Sequence[str], names: Collection[str]) -> bool:
+    text = " ".join(words)
+    return text in NAMES or text in names or (text.endswith("s") and text[:-1] in NAMES)
+
+
+def _makes_a_name(words: Sequence[str], at: int) -> bool:
+    """Whether a noun of a setting stands before another noun, as in "fog hound"."""
+    if words[at] not in COMPOUNDING or at + 1 == len(words) or (at and words[at - 1] in DAYS):
+        return False
+    noun = words[at + 1]
+    is_other = noun in PREPOSITIONS | ENDS | FILLERS | SCENIC | SETTING_WORDS | LOOK_WORDS
+    is_verb = noun.endswith(("ing", "ed"))
+    return not (is_other or is_verb or noun in scene_library().words_of_all or "," in noun)
+
+
+class Unit(NamedTuple):
+    """Words that name one subject, or several that look alike."""
+
+    head: tuple[str, ...]  # before its name, as "a red"
+    noun: tuple[str, ...]
+    after: tuple[str, ...] = ()  # what else is said of it, as "lying down"
+    number: int = 1
+
+    @property
+    def looks(self) -> tuple[str, ...]:
+        """Words before its name that may say how it looks; names of other things do not."""
+        words = (word for word in self.head if " " not in word or word in LOOK_PHRASES)
+        return tuple(word for word in words if word not in BEFORE_NOUNS | NUMBERS.keys())
+
+
 class Mention(NamedTuple):
     """Words of a prompt that name a subject."""
 
     words: str
     subject: Named | None  # the library's subject; None if it has no such name
-    number: int = 1  # how many of it are wanted
+    units: tuple[Unit, ...]  # one, or more of that name: "a dog and a red dog"
     has_article: bool = True
-    before: tuple[str, ...] = ()  # how it looks, as "red"
-    after: tuple[str, ...] = ()  # what else is said of it, as "lying down"
-    apart: tuple[str, ...] = ()  # words that not all of several have, as "a cat and a wet cat"
-    twins: tuple[tuple[str, ...], ...] = ()  # how others of its name look: "and a red cat"
 
-    def with_twin(self, other: "Mention") -> "Mention":
-        """Return a mention of this and another subject of the same name."""
-        looks, others = {*self.before} ^ {*other.before}, {*self.after} ^ {*other.after}
-        apart, number = (*self.apart, *(looks - LOOK_WORDS), *others), self.number + other.number
-        return self._replace(number=number, apart=apart, twins=(*self.twins, other.before))
+    @property
+    def number(self) -> int:
+        """How many of it are wanted."""
+        return sum(unit.number for unit in self.units)
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The words that it is called by."""
+        return frozenset(" ".join((self.words, *(self.subject or ())[1:2])).lower().split())
 
     def is_in(self, others: Sequence["Mention"]) -> bool:
         """Whether one of the others means the same subject."""
@@ -242,42 +394,52 @@ def subjects_in(
         is_bare: Whether a place without a preposition has been left out.
     """
     mentions, loose = list[Mention](), list[str]()
-    at, before = 0, ""
+    at, before, earlier = 0, "", ""
     is_last = False  # whether the subject that was found last stands in the phrase before
     while at < len(tokens):
         if _ends(tokens[at]):
-            before, wears, at = tokens[at], wears or tokens[at] in {"wearing", "with"}, at + 1
+            wears |= tokens[at] in {"wearing", "with"}
+            # "Of" behind a place that was left out is said of that: "in a field of flowers".
+            is_near = {*tokens_at([tokens[at]])} <= {max(tokens_at(tokens[:at]), default=-1) + 1}
+            before, earlier, at = tokens[at] if is_near else "about", before, at + 1
             continue
         start, (mention, at) = at, _mention(tokens, at, taught)
-        if wears and mention is not None and mention.words.split()[-1] in WORN_NOUNS:
-            mention = None
-        twin = _twin_of(mention, mentions) if before in LISTS else None
+        if wears and mention is not None:
+            is_worn = mention.words.split()[-1] in WORN_NOUNS
+            mention = None if is_worn or not PARTS.isdisjoint(tokens[start:at]) else mention
+        twin = _twin_of(mention, mentions) if before in LISTS_GO_ON else None
         if twin is not None and mention is not None:
-            mentions[twin], is_last = mentions[twin].with_twin(mention), False
+            other = mentions[twin]
+            mentions[twin] = other._replace(units=(*other.units, *mention.units))
+            is_last = False
             continue
         if mention is None or mention.is_in(mentions) or len(mentions) == MAX_MENTIONS:
             is_last = False
-        elif before in LISTS:
+        elif before in LISTS_GO_ON:
             is_last = _is_said(mention, before, is_bare=is_bare)
         else:  # "a photo of a dog", and not "a pot of nothing" or "a dog made of wood"
             is_single = (
                 bool(mentions)
                 and " " not in mentions[-1].words
-                and "made" not in mentions[-1].after
+                and not mentions[-1].units[-1].after
+            ) or (bool(mentions) and mentions[-1].words.split()[-1] in PHOTOS)
+            is_last = (
+                before == "of"
+                and earlier in LISTS_GO_ON
+                and (not mentions or (is_last and is_single))
             )
-            is_last = before == "of" and (not mentions or (is_last and is_single))
             is_last &= mention.subject is not None or not (mentions and mentions[-1].subject)
-            loose += mentions.pop().words.split() if is_last and mentions else []
+            loose += mentions.pop().units[0].noun if is_last and mentions else ()
         if is_last and mention is not None:
             mentions.append(mention)
         else:
-            loose += [*([] if before in LISTS else [before]), *tokens[start:at]]
+            loose += [*([] if before in LISTS_GO_ON else [before]), *tokens[start:at]]
     return mentions, loose
 
 
 def _twin_of(mention: Mention | None, mentions: Sequence[Mention]) -> int | None:
     """Return which of the `mentions` is named once more: "a dog and a dog"."""
-    if mention is None or mention.subject is None or not mention.has_article:
+    if mention is None or not mention.has_article:
         return None
     return next((at for at, other in enumerate(mentions) if other.words == mention.words), None)
 
@@ -290,7 +452,7 @@ def _is_said(mention: Mention, before: str, *, is_bare: bool) -> bool:
 
 
 def _ends(token: str) -> bool:
-    return token in LISTS or token in ENDS - BEFORE_NOUNS
+    return token in LISTS_GO_ON or token in ENDS - BEFORE_NOUNS
 
 
 def _mention(
@@ -304,35 +466,57 @@ def _mention(
     end = next((at for at in range(start, len(tokens)) if _ends(tokens[at])), len(tokens))
     while noun < end and (tokens[noun] in SIZES or tokens[noun] in NUMBERS):
         count, noun = NUMBERS.get(tokens[noun], count), noun + 1
+
+    def named(first: int, last: int, stop: int, subject: Named | None) -> tuple[Mention, int]:
+        words = tuple(tokens[first:last])
+        unit = Unit(tuple(tokens[start:first]), words, tuple(tokens[last:stop]), count)
+        return Mention(" ".join(words), subject, (unit,), noun > start), stop
+
     for last in range(min(noun + MAX_NAME_WORDS, len(tokens)), end - 1, -1):
         for begin in range(start, noun + 1):  # a name may have a size, as "small airplane"
             phrase = tokens[begin:last]
             if not phrase or phrase[0] in BEFORE_NOUNS or "," in phrase or _ends(phrase[-1]):
                 continue
-            if (subject := library.meant_by(" ".join(phrase))) is not None:
-                return Mention(" ".join(phrase), subject, count, noun > start), last
+            if (subject := _meant_by(phrase)) is not None:
+                return named(begin, last, last, subject)
     until = takewhile(lambda word: word not in ENDS, tokens[noun:end])
-    run = [*islice(_before_verb(until), MAX_WORDS)]
+    run = [*islice(before_verb(until), MAX_WORDS)]
+    run = run[: next((at for at, word in enumerate(run) if at and word in MADE), len(run))]
     spans = [
         (last - length, last)
         for length in range(len(run), 0, -1)
         for last in range(len(run), length - 1, -1)
     ]
-    parts = {span: " ".join(run[slice(*span)]) for span in spans}
-    meant = {span: subject for span in spans if (subject := library.meant_by(parts[span]))}
-    by_name = (span for span in meant if not library.is_plural(parts[span]))  # no verb, as "flies"
-    strange = (span for span in spans if not {*parts[span].split()} <= {*taught})
+    # An "orange zebu" is no fruit.
+    nouns = (span for span in spans if span[1] == len(run) or run[span[1] - 1] not in COLOUR_NAMES)
+    meant = {span: subject for span in nouns if (subject := _meant_by(run[slice(*span)]))}
+    by_name = (span for span in meant if not library.is_plural(meant[span].word))  # no verb "flies"
+    strange = (span for span in spans if not {*" ".join(run[slice(*span)]).split()} <= {*taught})
     span = next(chain(by_name, meant, strange), None)
     if span is None:
         return None, end
-    first, last = (noun + at for at in span)
-    looks = (word for word in tokens[start:first] if word not in {*BEFORE_NOUNS, *NUMBERS})
-    mention = Mention(parts[span], meant.get(span), count, noun > start)
-    return mention._replace(before=tuple(looks), after=tuple(tokens[last:end])), end
+    first, last = span
+    while span not in meant and (length := _look_before(run[first:last])):
+        first += length
+    return named(noun + first, noun + last, end, meant.get(span))
 
 
-def _before_verb(words: Iterable[str]) -> Iterator[str]:
-    """Yield words up to a verb in -ing; the first one names whatever it ends in."""
-    rest = iter(words)
-    yield from islice(rest, 1)
-    yield from takewhile(lambda word: not word.endswith("ing"), rest)
+def _look_before(words: Sequence[str]) -> int:
+    """Return how many words before the last one name a colour or a material: "golden zebu"."""
+    if len(words) < 2:
+        return 0
+    named = (n for n in range(len(words) - 1, 0, -1) if " ".join(words[:n]) in LOOK_PHRASES)
+    length = next(named, 0)
+    if not length and words[0] in SHADES:
+        length = _look_before(words[1:])
+        return length and length + 1
+    return length
+
+
+def _meant_by(words: Sequence[str]) -> Named | None:
+    """Return the subject of the library that words name; a "night owl" is an owl."""
+    library, text = subject_library(), " ".join(words)
+    subject = library.meant_by(text)
+    if subject is None and len(words) == 1 and " " in text and text not in NO_NAMES:
+        subject = library.meant_by(text.split()[-1])
+    return subject

@@ -23,7 +23,8 @@ SUBJECTS, PLACES, MOODS, *PARTS = [
         "a house with a garden in a park|in a kitchen, made of glass|on mountain meadows|, beach|"
         ", castle, 8k|and a volcano|in Paris, masterpiece|riding a bicycle|lying down|in a hall",
         "|at golden hour|in heavy rain at night|while it is snowing|in autumn fog|under clouds|"
-        "as an oil painting|wearing a top hat|made of wool|in early morning mist|in the blue hour",
+        "as an oil painting|wearing a top hat|made of wool|in early morning mist|in the blue hour|"
+        "without rain|at dusk, not in the snow|after dark, made out of gold",
         "|a photo of |a black and white photo of |an oil painting of |Photo: ",
         "a dog|a tiny unicorn|the huge Ärger-Bär|an acorn and a robot|two ½ cats|object",
         "| wearing a crown| riding a bicycle| sleeping| wearing a sombrero",

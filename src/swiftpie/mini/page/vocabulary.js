@@ -17,6 +17,11 @@ const ENDINGS = [["s", 3], ["es", 3], ["y", 4], ["ing", 4], ["ed", 4]];
 
 /** What is said in other words, as `said_as` of lexicon.toml has it. */
 const SAID_AS = {
+  "midnight blue": "blue",
+  "sunset orange": "orange",
+  "snow-white": "white",
+  "after dark": "at night",
+  "made out of": "made of",
   "golden hour": "sunset",
   sundown: "sunset",
   twilight: "dusk",

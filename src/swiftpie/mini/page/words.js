@@ -14,7 +14,9 @@ export function reader(known) {
   const patterns = Object.fromEntries(
     Object.entries(known.patterns).map(([name, source]) => [name, new RegExp(source, "i")]),
   );
-  const air = new RegExp(known.patterns.inTheAir, "gi");
+  const [air, negated] = [known.patterns.inTheAir, known.patterns.negated].map((source) => new RegExp(source, "gi"));
+  /** Return a prompt without what it takes off, as "without rain". */
+  const spoken = (prompt) => prompt.replace(negated, " ");
   const placeOf = new Map(known.places.map((place) => [place.name, place]));
   const taught = new Set(known.taught.map((head) => head.join(" ")));
   const subjects = new Set(known.subjects);
@@ -87,7 +89,7 @@ export function reader(known) {
         let begin = isBare ? aloneFrom(words, start, start + head.length) : first;
         if (begin === null && head.length > 1 && !subjects.has(text)) begin = start;
         if (begin === null) continue;
-        const isClear = first !== null && !ofAThing.has(words[first]);
+        const isClear = first === null ? 1 : ofAThing.has(words[first]) ? 0 : 2;
         const place = { name, start: begin, end: start + head.length, text };
         found.push([!isWeather, isClear, text.length, name, place.start, place.end, place]);
       }
@@ -125,19 +127,21 @@ export function reader(known) {
   return {
     /** Return what a prompt sets at a place; no weather comes indoors. */
     settingAt(prompt, { isIndoors }) {
-      const shown = setting(prompt);
+      const shown = setting(spoken(prompt));
       return isIndoors ? { ...shown, weather: Math.min(shown.weather, cloudy), season: 0 } : shown;
     },
     isPlain,
-    beyond,
+    beyond: (prompt) => beyond(spoken(prompt)),
     inKnownWords,
     /** Return the place of a prompt, or for a drawn subject its drawing. */
     place(prompt, share, isDrawn) {
-      const place = placeOf.get(find(wordsIn(prompt))?.name ?? usual(prompt, share));
+      const words = spoken(prompt);
+      const place = placeOf.get(find(wordsIn(words))?.name ?? usual(words, share));
       return isDrawn ? placeOf.get(place.drawing) : place;
     },
     /** Return a prompt for a photograph of the bare subject in the same light. */
-    plainly(prompt) {
+    plainly(text) {
+      const prompt = spoken(text).split(" ").filter(Boolean).join(" ");
       const isNamed = find(wordsIn(prompt)) !== null;
       const placed = isNamed ? prompt : `${prompt} ${placeOf.get(usual(prompt, 0)).phrase}`;
       return inKnownWords(placed.replace(air, known.without_it));
