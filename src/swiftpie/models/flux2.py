@@ -143,30 +143,33 @@ class ReferenceTokens(DetailAttention):
         del attn
         return hidden_states, hidden_states
 
-    def bias(self, condition: AttentionCondition, text_length: int) -> Tensor | None:
+    def hidden(self, condition: AttentionCondition) -> Tensor:
+        """Return `MASKED` for tokens that are not read, 0 for others, (B, S * keys)."""
+        repeated = _repeated(condition.keys[self.name], condition)
+        grid = condition.reference_grid(self.name)
+        return (self._key_bias(grid, condition) + repeated).clamp_min(MASKED).flatten(1)
+
+    def bias(
+        self, condition: AttentionCondition, text_length: int, hidden: Tensor, owner: Tensor
+    ) -> Tensor | None:
         """Return what is added to all logits, (B, 1, L, L); None if that is nothing.
 
-        Rows and columns are text, target cells and references. The text sees a subject as its
-        least strength on any cell, or it would carry the subject into every place. Where regions
-        overlap, both subjects are seen: they compete in one softmax.
+        Rows and columns are text, target cells and the K tokens of references, of which `hidden`
+        (B, K) are not read and the subject of number `owner` (K,) has each. The text sees a subject
+        as its least strength on any cell, or it would carry the subject into every place. Where
+        regions overlap, both subjects are seen: they compete in one softmax.
         """
         masks = (condition.region * condition.detail_mask).flatten(2)
         scales = condition.detail_scale, condition.detail_background_scale
         strength = region_scale(*scales, masks).squeeze(-1)  # (B, S, N)
         seen = torch.where(strength > LEAST, strength.clamp_min(LEAST).log(), MASKED)
-        grid = condition.reference_grid(self.name)
-        repeated = _repeated(condition.keys[self.name], condition)
-        hidden = self._key_bias(grid, condition) + repeated
         # A graph serves all values, so it adds a bias even where this one is 0.
         if not torch.compiler.is_compiling() and not seen.any() and not hidden.any():
             return None
-        batch, subjects, keys = hidden.shape
         by_row = torch.cat([seen.amin(-1, keepdim=True).expand(-1, -1, text_length), seen], dim=-1)
-        rows, count = by_row.transpose(1, 2), subjects * keys  # (B, T + N, S)
-        rows = torch.cat([rows, rows.new_zeros(batch, count, subjects)], dim=1)
-        steered = (rows[..., None] + hidden[:, None]).clamp_min(MASKED).flatten(2)
-        others = steered.new_zeros(batch, steered.shape[1], by_row.shape[-1])
-        return torch.cat([others, steered], dim=2)[:, None]
+        rows = F.pad(by_row[:, owner].transpose(1, 2), (0, 0, 0, len(owner)))  # (B, L, K)
+        steered = (rows + hidden[:, None]).clamp_min(MASKED)
+        return F.pad(steered, (by_row.shape[-1], 0))[:, None]
 
 
 class Flux2Denoiser(PublishedDenoiser):
@@ -211,14 +214,21 @@ class Flux2Denoiser(PublishedDenoiser):
         shown, words = attention.keys.get(ENTRANCE), text.hidden_states.to(network.dtype)
         steering = {}
         if shown is not None:
-            tokens = torch.cat([tokens, shown.flatten(1, 2).to(tokens)], dim=1)
             _, subjects, views, *cells = attention.coverage.shape
             places += [
                 _positions(cells[0], cells[1], at=APART * number, like=latents)
                 for number in range(1, subjects * views + 1)
             ]
             branch: Any = self.installation.detail[ENTRANCE]
-            bias = branch.bias(attention, words.shape[1])
+            hidden, read = branch.hidden(attention), slice(None)
+            # Tokens that no row reads stay out, so that attention is fast, as it is without a mask.
+            if not torch.compiler.is_compiling():
+                read = (hidden == 0).any(dim=0)
+            owner = torch.arange(subjects, device=latents.device)
+            owner = owner.repeat_interleave(shown.shape[2])[read]
+            tokens = torch.cat([tokens, shown.flatten(1, 2)[:, read].to(tokens)], dim=1)
+            places = [places[0], torch.cat(places[1:])[read]]
+            bias = branch.bias(attention, words.shape[1], hidden[:, read], owner)
             steering = {} if bias is None else {"attention_mask": bias.to(network.dtype)}
         word_places = torch.zeros(words.shape[1], 4, dtype=torch.int64, device=words.device)
         word_places[:, 3] = torch.arange(words.shape[1], device=words.device)
