@@ -81,7 +81,7 @@ SHOWN_PX, FILM_PX = (
 DOUBTFUL = 0.5
 # Of 36 bad outlines of composites a box whose sides were off by up to 6 % mended 27, and a point
 # mended 10 of these.
-REMEDY = "a box close around it mends most, as in `cutout='0.2,0.1,0.8,0.95'`, and a mask mends all"
+REMEDY = "a box close around it may mend it, as in `cutout='0.2,0.1,0.8,0.95'`, and a mask does"
 
 
 class CutoutMethod(StrEnum):

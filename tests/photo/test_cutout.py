@@ -219,7 +219,7 @@ def test_a_doubtful_cutout_is_reported_with_the_way_out_and_a_sure_one_is_not(ca
     noise = torch.rand(1, 3, 16, 32, generator=torch.Generator().manual_seed(2)) * 2 - 1
     cut_out(to_pil(F.interpolate(noise, (300, 400), mode="bilinear"))[0])
     (warning,) = {record.getMessage() for record in caplog.records}
-    assert "a box close around it mends most, as in `cutout=" in warning
+    assert "a box close around it may mend it, as in `cutout=" in warning
 
 
 def test_a_rival_out_of_focus_makes_an_outline_less_sure():
