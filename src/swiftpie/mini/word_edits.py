@@ -44,6 +44,7 @@ from swiftpie.lexicon import (
     PREPOSITIONS,
     SAID_OF,
     SETTING_WORDS,
+    WORN_PHRASE,
     SceneSetting,
     listed,
     phrases_in,
@@ -322,7 +323,7 @@ def read_edit(
         return NotDrawn.OTHER
     before = read(shown, vocabulary)
     new = [word for word in words_in(prompt) if word not in words_in(shown)]
-    is_worn = not HOLDS.isdisjoint(words_in(prompt))
+    is_worn = bool(WORN_PHRASE.search(prompt)) or not HOLDS.isdisjoint(words_in(prompt))
     apparel = (
         frozenset[str]() if (LOOK_WORDS - SETTING_WORDS).isdisjoint(new) or is_worn else APPAREL
     )
