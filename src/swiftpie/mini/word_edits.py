@@ -118,7 +118,7 @@ class NotDrawn(StrEnum):
 
 
 REFUSALS = {why: NotDrawn[why.upper()] for why in ("part", "worn", "place")}
-REFUSALS["attribute"] = NotDrawn.POSE
+REFUSALS |= dict.fromkeys(("attribute", "pose"), NotDrawn.POSE)
 """What is not drawn of words that have no effect on new pictures."""
 
 

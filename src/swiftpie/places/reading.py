@@ -518,7 +518,7 @@ class Ledger:
         is_placing, is_named = False, bool(self._reading.mentions)
         words_of_places = scene_library().words_of_all
         for word, after in pairwise((*self._reading.tokens, "")):
-            is_placing = word in INTO_PLACES or (is_placing and word not in {",", "and"})
+            is_placing = word in INTO_PLACES or (is_placing and word not in {",", "and", "with"})
             if word in SAY_NOTHING - STRENGTHS or (word in {"top", "front"} and after == "of"):
                 self._mark_at(tokens_at([word]), Outcome.FUNCTION)
             elif not (is_named or is_placing or _tells_how(word) or word in words_of_places):
