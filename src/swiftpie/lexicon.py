@@ -1,6 +1,6 @@
 """The words by which prompts ask for times, weathers, arts, colours and materials.
 
-They are in `lexicon.toml`. It loads no tensor library.
+The words are in `lexicon.toml`. This module loads no tensor library.
 """
 
 import re
@@ -120,7 +120,7 @@ ART_AT_END = re.compile(
     re.IGNORECASE,
 )
 TEXTURES = {name: (*MATERIAL_PHRASES[name], *MATERIAL_WORDS[name]) for name in TEXTURED}
-"""What is not drawn, since stitches and studs are too small for the cells of latents."""
+"""Phrases for materials that are not drawn: stitches and studs are finer than a latent cell."""
 NAMED_MATERIALS = {name: (*phrases, name) for name, phrases in MATERIAL_WORDS.items()}
 WORN = tuple(LISTS["worn"])
 WORN_NOUNS = frozenset(noun.split()[-1] for noun in WORN)

@@ -286,7 +286,7 @@ class Scenes:
         return self._pack.read(f"{self._row(name)['file']}-{number % self.count(name)}.webp")
 
     def cover(self, name: str, share: float) -> "Image.Image | None":
-        """Return by how many rows what grows in a place stands before its foot, where it does."""
+        """Return how many rows above its foot each pixel of a plant stands; None without plants."""
         file = f"{name}-{self.variant_number(name, share)}-cover.webp"
         if not self.is_photographed(name) or file not in self._photographs.NameToInfo:
             return None

@@ -205,8 +205,8 @@ class Family(ABC):
     # of text; None: in their boxes, and those without one in all of the picture.
     place: "Callable[[Components, Any, Tensor, TextCondition], Placement] | None" = None
 
-    # Of graphs that draw: what they take besides, as samples of which those of one number are the
-    # usual ones; where the subject stands, and its light; what they return besides.
+    # For exported graphs: samples of their further inputs, of which those of one number are the
+    # usual values; layout and light of the subject inside of a graph; its further outputs.
     graph_inputs: "Callable[[], dict[str, Tensor]] | None" = None
     graph_place: "Callable[..., tuple[Layout, Lighting]] | None" = None
     graph_outputs: "Callable[..., dict[str, Tensor]] | None" = None

@@ -207,8 +207,8 @@ def open_unet_reference(
 def scheduler_of(preset: Preset, base: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - diffusers has no common type
     """Return the scheduler that the publishers of `preset` name, for the schedule of its training.
 
-    With the settings of another one, of the `base` that weights go into, it differs from those
-    only where the publishers say so.
+    With the settings of the `base` model's scheduler, only what the publishers changed is
+    overridden.
     """
     import diffusers
 

@@ -339,7 +339,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _name_of(job: BatchJob) -> str:
-    """Return a readable name that no other job has."""
+    """Return a readable name with a digest of the job, so that different jobs hardly share one."""
     digest = hashlib.sha256(json.dumps(job.spec, sort_keys=True).encode()).hexdigest()
     titles = [_title(source) for source in job.sources[:2]]
     if "image" in job.spec:

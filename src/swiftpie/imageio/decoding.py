@@ -46,8 +46,8 @@ MAX_SCANNED_PIXELS = 16 * MAX_PIXELS
 MAX_JPEG_SEGMENTS = 10_000
 MAX_HEADER_READS = 10_000  # Pillow joins some blocks of a header one by one, in quadratic time
 MAX_HEADER_BYTES = (MAX_ICC_MIB + 2) << 20
-# Before an identity file that was compressed: it lacks what networks compute from its pictures. Its
-# first byte would make a header of safetensors too large to be one.
+# Before an identity file that was compressed: it lacks what networks compute from its pictures.
+# Read as the length of a header of safetensors, these bytes are far beyond the limit.
 SMALL = b"\xffspid1\x00\xff"
 MAX_TENSOR_HEADER_BYTES = 4 << 20  # a real one is a few hundred KiB; a huge one is an attack
 MAX_READS = 400_000  # limit per file; a run-length encoded BMP is read byte by byte

@@ -30,7 +30,7 @@ EVEN = 1 / 5
 # over that; by how much they are clearer than noise; how many ends are tried, and lines drawn.
 THICK, LINE_REACH, CLEAR, MOST_ENDS, MOST_LINES = 0.0117, 6, 1.2, 150, 12
 # Directions of chords that are tried, and what a chord costs: where one end leaves the picture, by
-# its length over the longer side, and as much in addition if it is upright.
+# its length over the longer side, and if it is upright; `NOWHERE` is how far an absent end is.
 NUM_ANGLES, OPEN_COST, LENGTH_COST, UPRIGHT_COST, NOWHERE = 24, 0.2, 0.1, 0.2, 1e6
 
 
@@ -39,9 +39,9 @@ def complete(
 ) -> tuple[Tensor, Tensor, Tensor] | None:
     """Return `pixels` (1, 4, h, w) completed where they are not `valid`; None without a patch.
 
-    The fourth channel says how strong finer texture is. The second are the rows and columns (N, 2)
-    that its patches come from, away from where they are. The third is a smaller thumbnail of lines
-    that go straight on. `on_round` may raise to stop.
+    The fourth channel says how strong finer texture is. The second value, (N, 2), is how many rows
+    and columns away each patch was copied from. The third is a smaller thumbnail of lines that go
+    straight on. `on_round` may raise to stop.
     """
     result = lines = moves = None
     whole = (pixels.shape[2], pixels.shape[3])

@@ -51,7 +51,9 @@ def draw_over(
     """
     size = size_of(patch)
     cell_px = max(1.0, size[1] / (alone.shape[3] * (place[2] - place[0])))
-    finer = round(math.log2(cell_px)) + 1  # octaves of the photograph than the canvas
+    finer = (
+        round(math.log2(cell_px)) + 1
+    )  # octaves by which the photograph is finer than the canvas
     texture = matching_grain(patch, 1 - hole, num_octaves=finer, seed=seed)
     on_band()
     return match_border(texture + enlarged_part(alone, place, size, on_band=on_band), patch, hole)

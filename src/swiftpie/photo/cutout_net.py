@@ -100,7 +100,7 @@ class CutoutDecoder(nn.Module):
 
 
 class _Conv(nn.Module):
-    """A convolution that pads as TensorFlow does, mostly at the right and below."""
+    """A convolution and ReLU6, padded as TensorFlow's SAME: an odd pixel goes right and below."""
 
     def __init__(
         self, before: int, after: int, kernel: int, *, stride: int = 1, groups: int = 1

@@ -252,7 +252,7 @@ def enter_canvas(
 
 
 def in_hole(request: ChangingT) -> ChangingT:
-    """Return a request; the hole of its picture is what changes if nothing else says that."""
+    """Return a request whose mask is its picture's transparent hole, if nothing else says one."""
     if request.mask is not None:
         return request
     if isinstance(request, RetouchRequest):

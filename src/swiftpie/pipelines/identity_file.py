@@ -56,8 +56,8 @@ def save_identity(identity: Identity, path: str | Path, *, force: bool = True) -
 def identity_bytes(identity: Identity, *, is_small: bool = False) -> bytes:
     """Return what `save_identity` writes.
 
-    With `is_small`, the features of pictures are left out, and the rest is compressed, a tenth of
-    the bytes: `prepare_identity` computes them to the bit. Faces and what was tuned keep theirs.
+    With `is_small`, features of pictures are left out, as `prepare_identity` computes the same, and
+    the rest is compressed, to a tenth. Faces, what was tuned and large files are written whole.
     """
     if is_small and not (identity.is_face or identity.tuned):
         plain = identity_bytes(identity.without_detail())

@@ -66,9 +66,9 @@ def best_of(choice: Choice[Any], drawn: GenerationResult) -> GenerationResult:
 
 @torch.no_grad()
 def best_change(choice: Choice[Any], results: Sequence[EditResult]) -> EditResult:
-    """Return the best of several changes of one picture, with its scores, which are as of new ones.
+    """Return the best of several changes of one picture, with the scores that `best_of` gives.
 
-    All stand in one place, so that places are not compared.
+    `place_score` is left out, as all stand in one place.
     """
     scores, request = [], choice.request
     components, faces = choice.components, choice.faces
@@ -202,7 +202,7 @@ def _subject_in(
 
 
 def _encoder(components: Components) -> nn.Module | None:
-    """Return what sees pictures; of adapters for faces those that read more than vectors."""
+    """Return the image encoder; of a face adapter the one of its pictures, or None without one."""
     encoder = components.image_encoder
     encoder = getattr(encoder, "uncached", encoder)  # a cache answers with tokens alone
     if isinstance(encoder, FaceIdentityEncoder):
