@@ -228,7 +228,7 @@ def setting_in(tokens: Sequence[str]) -> tuple[SceneSetting, list[str], list[str
         named = list[tuple[int, list[str]]]()
         said = {*left}
         for phrase, index in phrases:
-            while said.issuperset(phrase) and (at := _start_in(left, phrase)) is not None:
+            while said.issuperset(phrase) and (at := start_of(left, phrase)) is not None:
                 end = at + len(phrase)
                 named.append((index, left[at:end]))
                 left = left[:at] + left[end:]
@@ -245,7 +245,7 @@ def setting_in(tokens: Sequence[str]) -> tuple[SceneSetting, list[str], list[str
     return SceneSetting(time, weather, season), left, second
 
 
-def _start_in(tokens: Sequence[str], phrase: Sequence[str]) -> int | None:
+def start_of(tokens: Sequence[str], phrase: Sequence[str]) -> int | None:
     """Return where the words of a phrase stand first among tokens; None where they do not."""
     starts = (at for at, token in enumerate(tokens) if token == phrase[0])
     return next((at for at in starts if [*tokens[at : at + len(phrase)]] == phrase), None)

@@ -298,9 +298,14 @@ class Scenes:
         It is a panorama (8, 16, 3) from the zenith down, its middle ahead, in linear light,
         then the way to a sun (right, away, up), and its irradiance.
         """
-        probes = json.loads((ASSETS / PROBES).read_text(encoding="utf-8"))
-        light = base64.b85decode(probes.get(f"{name}-{self.variant_number(name, share)}", ""))
+        probe = self._probes.get(f"{name}-{self.variant_number(name, share)}", "")
+        light = base64.b85decode(probe)
         return struct.unpack(f"<{len(light) // 2}e", light)
+
+    @cached_property
+    def _probes(self) -> dict[str, str]:
+        probes: dict[str, str] = json.loads((ASSETS / PROBES).read_text(encoding="utf-8"))
+        return probes
 
     def image(self, name: str, number: int = 0) -> "Image.Image":
         """Return what `picture` does, decoded."""

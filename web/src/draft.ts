@@ -153,7 +153,7 @@ export const artOf = (prompt: string): string =>
 export const isDrawnWhole = ({ scene, prompt }: Draft, facts: Model["swiftpie"] | null): boolean =>
   !can(facts, "layout") || scene === "words" || ![arts.photograph, ""].includes(artOf(prompt));
 
-/** Return width and height of a drawing whose shape was chosen, as it is saved or while one works. */
+/** Return width and height of a drawing whose shape was chosen, for a saved picture or while one works. */
 export function sizeOfShape(
   draft: Draft,
   facts: Model["swiftpie"],

@@ -60,7 +60,7 @@ SMALL_PX = 64  # longer side of a photograph whose light is measured
 # Chosen by eye: natural logarithms of the light on a subject up to which the predicted light wins
 # over the drawn one, and of the greatest change by the drawn one.
 UNEXPECTED_LIGHT, MOST_RELIGHTING = 0.3, 1.0
-SHADOW_SCALE = 4  # A shadow has so many pixels a side of the canvas's, as it is narrow at feet.
+SHADOW_SCALE = 4  # A shadow has so many pixels a side of the canvas's: at feet it is narrow.
 EDGE_PX, LIGHT_PX = 2.0, 2.0  # deviations of blurs of edges and of light, on the canvas
 INSIDE = (0.6, 0.95)  # opacities between which a drawn colour comes to be the subject's alone
 AROUND = 0.1  # share of a subject's longer side within which the photograph around it counts

@@ -119,7 +119,7 @@ class VocabularyTextEncoder(TextTower):
         """Return a prompt in words that captions had."""
         if self.vocabulary is None:
             return prompt
-        return self.vocabulary.as_taught(read(prompt, self.vocabulary).spoken)
+        return self.vocabulary.as_taught(read(prompt).spoken)
 
     def tokenize(self, prompts: list[str]) -> tuple[Tensor, ...]:
         return super().tokenize([*map(self.readable, prompts)])
@@ -288,10 +288,11 @@ def _advice_on_words(name: str, vocabulary: Vocabulary, staged: Staged) -> Itera
             words = [[account.word for account in run] for each, run in lost if each == why]
             phrases = [" ".join(run) for run in words] if why in PHRASED else [*chain(*words)]
             quote = vocabulary.quoted if why == "unknown" else quoted
+            near = scene_library().near(phrases[-1]) if why == "place" else ()
             yield MESSAGES["words"][why].format(
                 preset=name,
                 shown=prompt.shown.split()[-1] if prompt.shown else "",
-                near=quoted(scene_library().near(phrases[-1]), " or "),
+                near=quoted(near, " or "),
                 words=quote([*dict.fromkeys(phrases)]),
                 most=MAX_SUBJECTS,
             )

@@ -155,7 +155,7 @@ def subjects_alone(staged: Staged, noise: Tensor | None = None) -> PersonalizeRe
                 text = re.sub(rf"\b{look.phrase}\b ?", "", text, count=1, flags=re.IGNORECASE)
         for word, name in names.items():  # a "golden retriever" is a dog, and not of gold
             text = re.sub(rf"\b{re.escape(word)}\b", name, text, count=1, flags=re.IGNORECASE)
-        prompts.append(read(text, reading.vocabulary).photo_prompt)
+        prompts.append(read(text).photo_prompt)
     prompt = prompts[0] if isinstance(request.prompt, str) else tuple(prompts)
     size_px = staged.drawn_px
     return replace(request, prompt=prompt, scene=WORDS_ALONE, size_px=size_px, noise=noise)

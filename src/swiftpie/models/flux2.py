@@ -221,7 +221,7 @@ class Flux2Denoiser(PublishedDenoiser):
             ]
             branch: Any = self.installation.detail[ENTRANCE]
             hidden, read = branch.hidden(attention), slice(None)
-            # Tokens that no row reads stay out, so that attention is fast, as it is without a mask.
+            # Tokens that no row reads stay out: attention without a mask is faster.
             if not torch.compiler.is_compiling():
                 read = (hidden == 0).any(dim=0)
             owner = torch.arange(subjects, device=latents.device)

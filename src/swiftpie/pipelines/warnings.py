@@ -24,7 +24,7 @@ def add_advice(choice: Choice[Any], *, is_logged: bool = False) -> None:
     They are of the family, of doubtful subjects, of words that are not read, of sizes without
     training, and of options without effect. Those of subjects were logged when these were encoded.
     """
-    for sentence in _advice(choice):
+    for sentence in dict.fromkeys(_advice(choice)):
         choice.warn(sentence) if is_logged else choice.warnings.append(sentence)
     for identity in identities_in(choice.request):
         choice.warnings.extend(doubts_of(identity))

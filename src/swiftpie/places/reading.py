@@ -53,6 +53,7 @@ from swiftpie.lexicon import (
     look_in,
     phrases_in,
     setting_in,
+    start_of,
     texture_in,
     tokens_in,
     without_art,
@@ -559,9 +560,8 @@ def is_read_apart(name: str) -> bool:
 def said_at(words: Sequence[str], phrase: str) -> list[int]:
     """Return the tokens of a prompt by which words of it say a phrase first."""
     parts = phrase.split()
-    starts = (at for at, word in enumerate(words) if word == parts[0])
-    runs = (words[at : at + len(parts)] for at in starts)
-    return tokens_at(next((run for run in runs if [*run] == parts), ()))
+    start = start_of(words, parts)
+    return [] if start is None else tokens_at(words[start : start + len(parts)])
 
 
 @lru_cache(maxsize=NUM_KEPT)

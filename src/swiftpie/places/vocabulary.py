@@ -315,11 +315,8 @@ def _with_names(words: Sequence[Word], names: Collection[str]) -> list[Word]:
             length = next((n for n in range(most, 1, -1) if _is_name(words[at : at + n], names)), 1)
         if length == 1 and _makes_a_name(words, at):
             length = 2
-        merged.append(
-            Word(" ".join(words[at : at + length]), tokens_at(words[at : at + length]))
-            if length > 1
-            else words[at]
-        )
+        run = words[at : at + length]
+        merged.append(run[0] if length == 1 else Word(" ".join(run), tokens_at(run)))
         at += length
     return merged
 

@@ -28,7 +28,7 @@ FOLDER, PERCENT = Path(), 100
 instead: "Callable[[str, Sequence[tuple[float, float]]], None] | None" = None
 
 
-class Done(Exception):  # noqa: N818
+class Done(Exception):  # noqa: N818 - a state, no fault
     """Nothing else is drawn of a scene."""
 
 
