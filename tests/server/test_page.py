@@ -229,8 +229,9 @@ class Visit:
     def pixels(self, picture=None):
         height, width, values = (picture or self.picture).evaluate(
             """async (image) => {
-              await image.decode();
-              const sheet = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
+              await image.decode?.();
+              const { naturalWidth, naturalHeight, width, height } = image;
+              const sheet = new OffscreenCanvas(naturalWidth ?? width, naturalHeight ?? height);
               const paper = sheet.getContext("2d"); paper.drawImage(image, 0, 0);
               const { data } = paper.getImageData(0, 0, sheet.width, sheet.height);
               const reader = new FileReader();
@@ -907,18 +908,40 @@ def test_what_is_marked_goes_once_and_a_subject_may_come_in_its_place(visit):
     assert read_metadata(data)["task"] == "remove"
 
 
-def test_a_picture_is_animated_and_the_film_is_saved(visit):
-    visit.page.get_by_role("button", name="Place dog by a box").click()
-    visit.kept()
-    visit.page.get_by_label("Becomes").select_option("in fog")
-    visit.page.get_by_label("Goes").select_option("to the left")
-    visit.page.get_by_role("button", name="Animate").click()
-    film = visit.page.get_by_alt_text("Animation: a photo of a dog on a frozen lake in fog")
-    expect(film).to_be_visible()
-    data, name = visit.saved("Save the animation")
-    assert name == "a-photo-of-a-dog-on-a-frozen-lake-in-fog-animation.webp"
+def test_a_film_of_three_states_is_played_stopped_and_saved(visit):
+    visit.page.get_by_role("button", name="Film", exact=True).click()
+    film = visit.page.get_by_role("region", name="Film")
+    film.get_by_role("button", name="Add a state").click()
+    film.get_by_label("What state 3 becomes").select_option("at night")
+    film.get_by_label("What state 2 becomes").select_option("at sunset")
+    end = visit.page.get_by_role("button", name="Move dog at the end")
+    start = visit.page.get_by_role("button", name="State 1: as drawn")
+    expect(end).to_have_count(0)  # the second state is shown
+    film.get_by_role("button", name="State 3: at night").click()
+    visit.drag(end, (0.5, 0.5), (0.1, 0.5))
+    expect(film.locator("li img")).to_have_count(3)
+    assert "box" not in visit.newest()["swiftpie"]["subjects"][0], "it begins where it stood"
+    with visit.page.expect_request("**/v1/images/generations") as asked:
+        film.get_by_role("button", name="Play").click()
+    film.get_by_role("button", name="Stop").click()
+    animate = asked.value.post_data_json["swiftpie"]["animate"]
+    assert [words.split("lake ")[1] for words in animate["to"]] == ["at sunset", "at night"]
+    assert len(animate["to_boxes"]) == 1
+    time = film.get_by_label("Time")
+    time.fill("15")
+    last = visit.pixels(visit.page.locator("#picture canvas"))
+    start.press("Enter")
+    expect(time).to_have_value("0")
+    assert differs(last, visit.pixels(visit.page.locator("#picture canvas")))
+    visit.look("film")
+    data, name = visit.saved("Save the film")
+    assert name == "a-photo-of-a-dog-on-a-frozen-lake-at-night-film.webp"
     with Image.open(io.BytesIO(data)) as opened:
         assert (opened.format, opened.n_frames) == ("WEBP", 16)
+        opened.load()
+        assert opened.info["duration"] == 125
+    film.get_by_role("button", name="Close the film").click()
+    expect(visit.page.get_by_role("region", name="Film")).to_have_count(0)
 
 
 def test_the_history_is_walked_and_outlives_a_reload_and_a_download_is_used_again(visit):

@@ -22,15 +22,6 @@ export function moved([left, top, right, bottom]: Box, across: number, down: num
   return [tidy(left + x), tidy(top + y), tidy(right + x), tidy(bottom + y)];
 }
 
-/** Return the box larger or smaller on the same ground, as far as it stays inside. */
-export function scaled([left, top, right, bottom]: Box, factor: number): Box {
-  const [half, middle] = [((right - left) * factor) / 2, (left + right) / 2];
-  const above = bottom - (bottom - top) * factor;
-  const ends = [within(middle - half, 0, 1), within(above, 0, 1), within(middle + half, 0, 1)];
-  const [first, second, third] = ends.map(tidy) as [number, number, number];
-  return [first, second, third, bottom];
-}
-
 /** Return a box around a point, as high as `LARGE` of a picture and square in its pixels. */
 export function around([x, y]: Point, ratio: number): Box {
   const [across, down] = [LARGE / Math.max(1, ratio) / 2, (LARGE * Math.min(1, ratio)) / 2];
@@ -53,7 +44,6 @@ export function free(boxes: readonly Box[]): Box {
   return [tidy(middle - half), tidy(bottom - 2 * half), tidy(middle + half), bottom];
 }
 
-/** Return the box with one corner moved; its opposite stays. */
 export function resized(box: Box, corner: Corner, across: number, down: number): Box {
   let [left, top, right, bottom] = box;
   if (corner.endsWith("left")) left = within(left + across, 0, right - LEAST);

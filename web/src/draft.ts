@@ -27,7 +27,6 @@ export interface Subject {
   file?: Blob; // the identity, which any server of the same weights takes
 }
 
-/** A subject in the picture. */
 export interface Placed {
   key: number;
   box: Box | null; // null: the model finds the place
@@ -95,7 +94,6 @@ export const FIRST = {
 /** Everything that decides what the picture looks like; never changed, only replaced. */
 export type Draft = Readonly<typeof FIRST>;
 
-/** What a draft only points to. */
 interface Known {
   model: string;
   facts: Model["swiftpie"] | null;
@@ -115,10 +113,8 @@ function moved(strengths: Record<string, readonly [now: number, usual: number]>)
   return scales.length > 0 && { scales: Object.fromEntries(scales) };
 }
 
-/** Return how the server is told of a subject. */
 const pointer = ({ id, isNamed }: Subject) => (isNamed ? { library: id } : { identity_id: id });
 
-/** Whether a model has a capability. */
 export const can = (facts: Model["swiftpie"] | null, what: string): boolean =>
   facts?.capabilities.includes(what) ?? false;
 

@@ -8,7 +8,6 @@ type Fields = Record<string, unknown>;
 export class Files {
   readonly all = new Map<Blob, string>();
 
-  /** Return the name of a file in the folder. */
   named(folder: string, file: Blob): string {
     const [kind, ending] = file.type.split("/");
     const number = `${this.all.size + 1}`.padStart(3, "0");

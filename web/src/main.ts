@@ -1,5 +1,6 @@
 import "./page.css";
 import "./classes.css";
+import "./frame.css";
 import { mount } from "svelte";
 import App from "./App.svelte";
 import { at, OWN } from "./home";

@@ -46,7 +46,6 @@ function pattern(name: string): RegExp {
   return new RegExp(`(${before})?${other}(?<![\\p{L}-])${letters}(?![\\p{L}-])`, "iu");
 }
 
-/** Whether the prompt has this name in it. */
 export function names(prompt: string, name: string): boolean {
   return name !== "" && pattern(name).test(prompt);
 }
@@ -62,7 +61,6 @@ export function joined(prompt: string, last: string, next: string): string {
   return last ? prompt.replace(pattern(last), (all) => `${all} and ${said(next)}`) : prompt;
 }
 
-/** Return the prompt without one of several subjects. */
 export function without(prompt: string, name: string): string {
   if (!name) return prompt;
   const { source } = pattern(name);
@@ -85,7 +83,6 @@ export function firstSubjectIn(prompt: string): string[] {
   return words.slice(start, end < 0 ? undefined : end);
 }
 
-/** Whether a prompt begins with one of these names. */
 export function beginsWith(prompt: string, names: ReadonlySet<string>): boolean {
   const phrase = firstSubjectIn(prompt);
   return phrase.some((_, first) =>

@@ -65,14 +65,12 @@ export interface KeptSource {
   mask: string | null;
 }
 
-/** A subject of the library. */
 export interface Entry {
   name: string;
   words: string[]; // that find it as well
   picture: string; // its address
 }
 
-/** A place of the library. */
 export type SceneEntry = Pick<Entry, "name" | "picture">;
 
 /** The subjects of the library that a query finds. */

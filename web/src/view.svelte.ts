@@ -14,6 +14,9 @@ const narrow = matchMedia("(max-width: 900px)");
 class View {
   isNarrow = $state(narrow.matches);
   board = $state<Board | null>(null);
+  isPainting = $state(false); // a mask over the photo
+  showsMask = $state(false);
+  isFilm = $state(false); // a time line stands below the picture
   #folded = $state.raw<readonly string[]>(folded.text?.split(" ") ?? []);
   #over = $state<Side | null>(null); // the picture of a narrow window
 

@@ -20,7 +20,6 @@ export interface Known {
   origin: Origin;
 }
 
-/** A picture whose subjects are to be clicked. */
 export interface Crowd {
   file: Blob;
   url: string;
@@ -104,7 +103,6 @@ export class Arrivals {
 
   // Several subjects
 
-  /** Find all subjects of the picture that came last, to be clicked. */
   async openCrowd(): Promise<void> {
     const file = this.latest!;
     await this.stores.notices.doing("subject", "Looking for all subjects", async () => {
@@ -233,7 +231,6 @@ export class Arrivals {
     }
   }
 
-  /** Add a subject to the shelf, and to the picture. */
   async addCut(
     sources: readonly Source[],
     name: string,
@@ -310,17 +307,14 @@ export class Arrivals {
 
   // Corrections
 
-  /** Show a cut-out that may be bad. */
   #doubt(subject: Subject): void {
     if (subject.warnings.length) this.correct(subject);
   }
 
-  /** Open the cut-out for correction, after any that is open. */
   correct(what: Correcting): void {
     this.#corrections = [...this.#corrections, what];
   }
 
-  /** Go on with the next cut-out, if one waits. */
   corrected(): void {
     this.#corrections = this.#corrections.slice(1);
   }

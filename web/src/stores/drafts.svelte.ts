@@ -15,7 +15,6 @@ export interface Start {
   at?: Box | null; // where in the picture it was dropped
 }
 
-/** What a change of the draft was. */
 export interface Change {
   parts: readonly string[];
   before: Draft;
@@ -33,7 +32,6 @@ export class Drafts {
     return { mode: this.draft.mode, numTexts: this.#numTexts };
   }
 
-  /** Whether the visitor has written since. */
   isTypedSince({ numTexts }: Start): boolean {
     return numTexts !== this.#numTexts;
   }
@@ -61,7 +59,6 @@ export class Drafts {
     this.set(words);
   }
 
-  /** Change the draft. */
   set(part: Partial<Draft>): void {
     const { draft: before } = this;
     for (const name of Object.keys(part)) this.claim(name as keyof Draft);
@@ -69,7 +66,6 @@ export class Drafts {
     this.onchange({ parts: Object.keys(part), before });
   }
 
-  /** Return the draft with some parts changed. */
   changed(part: Partial<Draft>): Draft {
     // A subject that is placed, turned or left out was chosen.
     const next = { ...this.draft, ...(part.placed && { isOffered: false }), ...part };
@@ -100,7 +96,6 @@ export class Drafts {
     return requestOf(draft, { model, facts, subjects, drawsNamed: names !== null });
   }
 
-  /** Whether two drafts ask for the same picture. */
   areAlike(one: Draft, other: Draft): boolean {
     return JSON.stringify(this.request(one)) === JSON.stringify(this.request(other));
   }

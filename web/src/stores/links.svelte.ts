@@ -27,7 +27,6 @@ export class Links {
     });
   }
 
-  /** Return what a link says of the draft. */
   #fields(): Record<string, string> {
     const { prompt, seed, scene, shape, flip, ...draft } = this.stores.drafts.draft;
     const subjects = draft.placed.map(({ key, box, yaw }) => {

@@ -22,7 +22,6 @@ export class Notices {
     return this.#works.map(({ what }) => what).findLast(Boolean) ?? "";
   }
 
-  /** Say that pictures wait. */
   get waiting(): string {
     return `The server has no room now. Your picture is sent again in ${Math.ceil(this.waitsS ?? 0)} s …`;
   }

@@ -97,7 +97,6 @@ export class Pictures {
     for (const one of twin ? [...gone, twin] : gone) this.#release(one);
   }
 
-  /** Give a picture a name, or make it a favourite. */
   change(moment: Moment, part: Partial<Moment>): void {
     this.history = this.history.map((one) => (one === moment ? { ...one, ...part } : one));
   }

@@ -290,7 +290,6 @@ export class Shelf {
     }
   }
 
-  /** Return the places of the library, to be chosen from. */
   async scenes(): Promise<readonly SceneEntry[]> {
     try {
       const known = await server.scenes();
