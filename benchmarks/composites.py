@@ -21,11 +21,9 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from benchmarks.cutout import GOOD_IOU, HINTS, hint_of, summary, warnings
+from benchmarks.cutout import GOOD_IOU, HINTS, finder_of, hint_of, summary, warnings
 from swiftpie.imageio.images import plane
 from swiftpie.masks import iou
-from swiftpie.photo.cutout import cutout_network, find_with_prior
-from swiftpie.photo.cutout_net import CutoutNet
 from swiftpie.scenes import ASSETS, PLACES_INDEX, scene_library
 from swiftpie_lab.data.photographs import photos_of
 from swiftpie_world.blender.collect import is_rendered
@@ -142,24 +140,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("subjects", type=Path, help="cut-outs; those kept from training are used")
     parser.add_argument("--weights", type=Path, help="an exported network, not the packaged one")
+    parser.add_argument("--cutout", default="", help="a public network, such as isnet")
     parser.add_argument("--count", type=int, default=100, help="composites of each kind")
     parser.add_argument("--hint", choices=HINTS, help="say where the subject is, as users may")
     options = parser.parse_args()
-    network = CutoutNet.from_pretrained(options.weights) if options.weights else cutout_network()
+    find = finder_of(options)
     torch.set_num_threads(1)
-    subjects = read_subjects(options.subjects)
-    places = photographs()
+    subjects, places = read_subjects(options.subjects), photographs()
     for has_rivals in (False, True):
         drawn = [draw(subjects, places, n, has_rivals=has_rivals) for n in range(options.count)]
         found = [
-            find_with_prior(network, one.photo, hint_of(one.mask, options.hint, seed=n))
-            for n, one in enumerate(drawn)
+            find(one.photo, hint_of(one.mask, options.hint, seed=n)) for n, one in enumerate(drawn)
         ]
         scores = [float(iou(f.mask, one.mask)) for f, one in zip(found, drawn, strict=True)]
         sure = [one.how.confidence or 0.0 for one in found]
-        name = "rivals" if has_rivals else "clean"
-        curve = area_under_curve(scores, sure)
-        sys.stdout.write(f"{name}: {summary(scores)}\n{warnings(scores, sure)}, AUC {curve:.3f}\n")
+        sys.stdout.write(f"{'rivals' if has_rivals else 'clean'}: {summary(scores)}\n")
+        if not options.cutout:
+            curve = area_under_curve(scores, sure)
+            sys.stdout.write(f"{warnings(scores, sure)}, AUC {curve:.3f}\n")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +25,7 @@ from swiftpie.imageio.atomic import write_file
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import bounding_box, plane
 from swiftpie.masks import grow, iou
-from swiftpie.photo.cutout import cutout_network, find_with_prior
+from swiftpie.photo.cutout import CutOut, cutout_network, find_with_named, find_with_prior
 from swiftpie.photo.cutout_net import CutoutNet
 from swiftpie.photo.search import Search
 from swiftpie.types import DOUBTFUL
@@ -81,12 +83,12 @@ def open_photo(folder: Path, outline: Outline) -> Image.Image:
     return load_image(path)
 
 
-def agreement(folder: Path, search: Callable[[Image.Image], Tensor]) -> dict[str, float]:
-    """Return intersection over union by photo of what `search` finds and the outlines."""
-    return {
-        outline.file: float(iou(search(open_photo(folder, outline)), outline.mask()))
-        for outline in read_outlines().values()
-    }
+def finder_of(options: argparse.Namespace) -> Callable[[Image.Image, Search], CutOut]:
+    """Return what finds a subject by the network that the command line names."""
+    if options.cutout:
+        return lambda photo, search: find_with_named(photo, replace(search, network=options.cutout))
+    load, folder = CutoutNet.from_pretrained, options.weights
+    return partial(find_with_prior, load(folder) if folder else cutout_network())
 
 
 def hint_of(mask: Tensor, kind: str | None, *, seed: int) -> Search:
@@ -145,27 +147,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="photographs of DreamBench, a folder a subject")
     parser.add_argument("--weights", type=Path, help="an exported network, not the packaged one")
+    parser.add_argument("--cutout", default="", help="a public network, such as isnet")
     parser.add_argument("--hint", choices=HINTS, help="say where the subject is, as users may")
     parser.add_argument("--save-boxes", type=Path, metavar="FILE", help="and measure nothing")
     options = parser.parse_args()
     if options.save_boxes is not None:
         write_file(options.save_boxes, json.dumps(boxes_of_subjects(), indent=1).encode())
         return
-    network = CutoutNet.from_pretrained(options.weights) if options.weights else cutout_network()
+    find = finder_of(options)
     torch.set_num_threads(1)
-    scores, confidences, times_ms = {}, {}, []
+    scores, confidences, times_ms = [], [], []
     for outline in read_outlines().values():
         photo = open_photo(options.folder, outline)
         search = hint_of(outline.mask(), options.hint, seed=int(outline.sha256[:8], 16))
         started = time.perf_counter()
-        found = find_with_prior(network, photo, search)
+        found = find(photo, search)
         times_ms.append(1000 * (time.perf_counter() - started))
-        scores[outline.file] = float(iou(found.mask, outline.mask()))
-        confidences[outline.file] = found.how.confidence or 0.0
-    for file, score in scores.items():
-        sys.stdout.write(f"{file:28}{score:.3f}  confidence {confidences[file]:.3f}\n")
-    all_scores = [*scores.values()]
-    sys.stdout.write(f"{summary(all_scores)}\n{warnings(all_scores, [*confidences.values()])}\n")
+        scores.append(float(iou(found.mask, outline.mask())))
+        confidences.append(found.how.confidence or 0.0)
+        sys.stdout.write(f"{outline.file:28}{scores[-1]:.3f}  confidence {confidences[-1]:.3f}\n")
+    doubts = "" if options.cutout else f"\n{warnings(scores, confidences)}"
+    sys.stdout.write(f"{summary(scores)}{doubts}\n")
     sys.stdout.write(f"median {statistics.median(times_ms):.0f} ms of one core\n")
 
 

@@ -44,3 +44,14 @@ def photo(truth, ground="white", *, subject=(190, 60, 40), noise=6.0):
 
 def as_mask(truth):
     return torch.from_numpy(np.array(truth, dtype=np.float32))[None, None] / 255
+
+
+def corner():
+    """Return a white disk where four rooms meet, whose edges no filling can continue."""
+    rooms = [(220, 60, 60), (40, 90, 200), (240, 230, 90), (20, 40, 20)]
+    picture = Image.new("RGB", (320, 240))
+    for number, colour in enumerate(rooms):
+        left, top = 160 * (number % 2), 120 * (number // 2)
+        ImageDraw.Draw(picture).rectangle((left, top, left + 160, top + 120), fill=colour)
+    ImageDraw.Draw(picture).ellipse((110, 70, 210, 170), fill=(255, 255, 255))
+    return picture

@@ -898,8 +898,8 @@ def _cutout_input() -> io.Input:
     return io.String.Input(
         "cutout",
         default="auto",
-        tooltip="How the subject is found: auto, none (the whole picture), a box "
-        " '0.1,0.1,0.9,0.9', or points '0.5,0.6 not:0.1,0.1'.",
+        tooltip="How the subject is found: auto, none (the whole picture), a network (isnet, "
+        "birefnet), a box '0.1,0.1,0.9,0.9', or points '0.5,0.6 not:0.1,0.1'.",
     )
 
 

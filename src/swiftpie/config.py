@@ -11,6 +11,7 @@ import inspect
 import math
 import os
 import re
+import tomllib
 import types
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -78,6 +79,22 @@ class Option(NamedTuple):
     most: float | None = None
     surfaces: frozenset[Surface] = frozenset(Surface)
     panel: str | None = None  # A section of the help page.
+
+
+def _options() -> Mapping[str, Option]:
+    text = Path(__file__).with_name("options.toml").read_text(encoding="utf-8")
+    kinds = {"str": str, "int": int, "float": float, "bool": bool}
+    options = {}
+    for name, row in tomllib.loads(text).items():
+        row["kind"] = kinds.get(row.get("kind"))
+        row["flags"] = tuple(row.get("flags", ()))
+        row["surfaces"] = frozenset(map(Surface, row.get("surfaces", Surface)))
+        options[name] = Option(**row)
+    return types.MappingProxyType(options)
+
+
+OPTIONS = _options()
+"""The options of requests and of loading, by class and field."""
 
 
 class OptionField(NamedTuple):

@@ -97,7 +97,7 @@ class CutoutMethod(StrEnum):
 class Cutout(NamedTuple):
     """How the subject of one reference picture was separated from its background."""
 
-    way: str  # one of `CutoutMethod`
+    way: str  # one of `CutoutMethod`, or the name of a public network
     confidence: float | None  # in [0, 1]; None if unknown
     is_cut: bool = False  # whether the lower border of the picture cuts the subject off
     cut_at: str = ""  # other borders that do, of "left", "right" and "top"

@@ -8,7 +8,7 @@ from swiftpie import ConfigError, WeightsError, __version__
 from swiftpie.backbones.hub import RepoReference
 from swiftpie.backbones.licences import TERMS, everything, licence_of, recipe_terms, terms_at
 from swiftpie.backbones.presets import PRESETS, RECIPES
-from swiftpie.backbones.sources import plan_faces
+from swiftpie.backbones.sources import plan_files
 from swiftpie.cli import about
 from swiftpie.engine.transforms import TRANSFORMS
 from swiftpie.faces import FACE_ENCODERS
@@ -169,6 +169,6 @@ def test_what_may_not_be_sold_is_refused_by_its_licence_before_anything_is_fetch
 def test_the_model_of_the_package_and_files_of_ones_own_may_be_sold(tmp_path):
     assert swiftpie.load("mini", size_px=128, commercial_only=True)
     with pytest.raises(ConfigError, match="insightface"):
-        plan_faces(["insightface"], {"commercial_only": True})
+        plan_files(["insightface"], {"commercial_only": True})
     with pytest.raises(WeightsError):  # of the adapter alone, which is not there
         swiftpie.load("sdxs-512", adapter=tmp_path / "own", commercial_only=True, offline=True)

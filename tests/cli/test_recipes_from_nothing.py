@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from swiftpie.backbones.presets import RECIPES, Recipe, Use
-from swiftpie.backbones.sources import is_downloaded, plan_faces, plan_published
+from swiftpie.backbones.sources import is_downloaded, plan_files, plan_published
 from swiftpie.engine.load import plan_downloads
 from swiftpie.faces import FACE_ENCODERS
 from swiftpie.imageio.writing import read_metadata
@@ -92,7 +92,7 @@ def encoders_of(recipe):
 
 
 def planned(recipe, *, faces, **choices):
-    return plan_downloads(recipe=recipe, **choices) + plan_faces(faces, {})
+    return plan_downloads(recipe=recipe, **choices) + plan_files(faces, {})
 
 
 def files_of(needs):

@@ -16,7 +16,7 @@ from swiftpie.faces.encoders.onnx import (
     SFACE,
     STRIDES,
     YUNET,
-    FaceNetwork,
+    OnnxNetwork,
     Recogniser,
     YuNet,
     decode,
@@ -193,6 +193,6 @@ def test_a_smaller_look_finds_what_is_too_large(encoder, portrait):
 
 def test_another_network_is_refused(face_models):
     recogniser = open_model(face_models, SFACE)
-    assert isinstance(recogniser, FaceNetwork)
+    assert isinstance(recogniser, OnnxNetwork)
     with pytest.raises(WeightsError, match=r"cls_8.*no YuNet"):
         YuNet(recogniser)

@@ -233,19 +233,11 @@ def test_a_rival_out_of_focus_makes_an_outline_less_sure():
     assert rivalled < sharp - 0.1
 
 
-@pytest.mark.parametrize(
-    ("way", "confidence", "is_doubtful"),
-    [
-        (CutoutMethod.NETWORK, DOUBTFUL - 0.01, True),
-        (CutoutMethod.NETWORK, DOUBTFUL, False),
-        (CutoutMethod.COLOUR, None, True),
-        (CutoutMethod.MASK, 1.0, False),
-        (CutoutMethod.NONE, None, False),
-    ],
-)
+@pytest.mark.parametrize(("way", "margin", "is_doubtful"), TABLES["doubtful"])
 def test_what_is_doubtful_is_the_same_for_the_library_batches_and_the_server(
-    way, confidence, is_doubtful
+    way, margin, is_doubtful
 ):
+    confidence = None if margin == "unknown" else DOUBTFUL + margin
     assert Cutout(way, confidence).is_doubtful == is_doubtful
 
 
@@ -305,27 +297,11 @@ def test_colour_is_the_last_resort_and_is_reported(caplog):
     assert "swiftpie cutout" not in caplog.text  # who runs it reads this, too
 
 
-@pytest.mark.parametrize(
-    ("text", "search"),
-    [
-        ("auto", Search()),
-        ("none", Search(is_whole=True)),
-        ("not:0.1,0.2 0.5,0.5", Search(points=((0.5, 0.5),), background=((0.1, 0.2),))),
-        ("0.2,0.1,0.8,0.9", Search(box=(0.2, 0.1, 0.8, 0.9))),
-        ("0.5,0.4 not:0.1,1", Search(points=((0.5, 0.4),), background=((0.1, 1.0),))),
-        ("auto 0,0,1,1 0.5,0.5", Search(box=(0, 0, 1, 1), points=((0.5, 0.5),))),
-        ("mask.png", None),
-        ("none:x", None),
-        ("1.2.3,0.5", None),
-        ("..,1", None),
-        ("-,0.5", None),
-        ("", None),
-    ],
-)
-def test_ways_are_spelled_in_words(text, search):
-    assert parse_search(text) == search
-    if search is not None:
-        assert parse_search(str(search)) == search
+@pytest.mark.parametrize(("text", "spelled"), TABLES["ways_are_spelled_in_words"])
+def test_ways_are_spelled_in_words(text, spelled):
+    search = parse_search(text)
+    assert ("" if search is None else str(search)) == spelled
+    assert not spelled or parse_search(spelled) == search
 
 
 @pytest.mark.parametrize(("text", "message"), TABLES["ways_that_cannot_be_are_refused"])
@@ -334,16 +310,7 @@ def test_ways_that_cannot_be_are_refused(text, message):
         parse_search(text)
 
 
-@pytest.mark.parametrize(
-    ("hint", "size"),
-    [
-        ("auto", (1000, 3)),
-        ("0.2,0.1,0.8,0.9", (1, 1)),
-        ("0.99,0.99", (3, 400)),
-        ("0,0 not:1,1", (1, 1)),
-        ("0.4,0.4,0.6,0.6 0.5,0.5", (300, 200)),
-    ],
-)
+@pytest.mark.parametrize(("hint", "size"), TABLES["hints_fit_pictures_of_any_size"])
 def test_hints_fit_pictures_of_any_size(size, hint):
     search = parse_search(hint)
     mask, how = find_with(cutout_network(), Image.new("RGB", size, "white"), search)

@@ -160,12 +160,7 @@ def test_what_rests_on_a_thing_is_found_and_what_stands_beside_is_not(photo, pla
 
 
 def test_a_click_for_what_cannot_be_told_is_refused_and_a_mask_is_followed(session, caplog, sprite):
-    rooms = [(220, 60, 60), (40, 90, 200), (240, 230, 90), (20, 40, 20)]
-    corner = Image.new("RGB", (320, 240))
-    for number, colour in enumerate(rooms):
-        left, top = 160 * (number % 2), 120 * (number // 2)
-        ImageDraw.Draw(corner).rectangle((left, top, left + 160, top + 120), fill=colour)
-    ImageDraw.Draw(corner).ellipse((110, 70, 210, 170), fill=(255, 255, 255))
+    corner = shapes.corner()
     with pytest.raises(InputError, match="paint what goes as a mask"):
         session.remove(corner, points=[(0.5, 0.5)], seed=1)
     with pytest.raises(InputError, match="paint what goes as a mask"):

@@ -58,7 +58,7 @@ def recogniser(seed, *, width=WIDTH):
     ]
     mix = random.normal(size=(16 * width, width))
     constants = {"weights": weights / 100, "mix": mix}
-    return _model(nodes, constants, ("data", [1, 3, 112, 112]), {"fc1": [1, width]})
+    return tiny_model(nodes, constants, {"data": [1, 3, 112, 112]}, {"fc1": [1, width]})
 
 
 def matching_detector():
@@ -133,7 +133,7 @@ def _detector(nodes, constants):
             name, outputs[f"{kind}_{stride}"] = f"{kind}_{stride}", [1, cells, len(values)]
             constants[f"all_{name}"] = np.tile(values, (1, cells, 1))
             nodes.append(helper.make_node("Identity", [f"all_{name}"], [name]))
-    return _model(nodes, constants, ("input", [1, 3, SIDE, SIDE]), outputs)
+    return tiny_model(nodes, constants, {"input": [1, 3, SIDE, SIDE]}, outputs)
 
 
 def _centre_cell():
@@ -149,7 +149,7 @@ def _cells(image):
     return grey.reshape(cells, STRIDE, cells, STRIDE).mean(axis=(1, 3))
 
 
-def _model(nodes, constants, source, outputs):
+def tiny_model(nodes, constants, inputs, outputs):
     arrays = {
         name: value if getattr(value, "dtype", None) == np.int64 else np.asarray(value, np.float32)
         for name, value in constants.items()
@@ -157,11 +157,10 @@ def _model(nodes, constants, source, outputs):
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info(source[0], TensorProto.FLOAT, source[1])],
-        [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-            for name, shape in outputs.items()
-        ],
+        *(
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in part]
+            for part in (inputs.items(), outputs.items())
+        ),
         [numpy_helper.from_array(array, name) for name, array in arrays.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)

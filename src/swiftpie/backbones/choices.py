@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypedDict, cast, get_args
 
 from swiftpie.backbones.machine import AUTO, best_device, best_dtype
 from swiftpie.backbones.presets import PRESETS, RECIPES, SPACINGS, Preset, Recipe
-from swiftpie.config import Option
+from swiftpie.config import OPTIONS, Option
 from swiftpie.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,24 +24,9 @@ DetailForm = Literal["adapter", "joint", "matched", "none"]
 class Choices(TypedDict, total=False):
     """What to load beyond the preset's name; what is left out or None is the preset's own."""
 
-    steps: Annotated[
-        int | None,
-        Option(
-            "Denoising steps, one of the numbers the weights were trained for; by default the "
-            "preset's own.",
-            "N",
-            least=1,
-        ),
-    ]
+    steps: Annotated[int | None, OPTIONS["Choices.steps"]]
     size_px: Annotated[  # References have it too, so an identity serves one size.
-        int | None,
-        Option(
-            "Side of the pictures, one of those the weights were trained on; by default the "
-            "preset's own.",
-            "PX",
-            flags=("--size",),
-            least=1,
-        ),
+        int | None, OPTIONS["Choices.size_px"]
     ]
     weights: Annotated[  # a folder, or a file for presets that are one
         str | Path | None,
@@ -52,73 +37,27 @@ class Choices(TypedDict, total=False):
         Option("Model that provides the networks missing from the weights.", "DIR|REPO", kind=str),
     ]
     adapter: Annotated[  # or SwiftEdit's
-        str | Path | None,
-        Option(
-            "Identity adapter, SwiftPie's own or an IP-Adapter: a file, or OWNER/REPO:FILE of one "
-            "in a repository.",
-            "FILE|REPO:FILE",
-            kind=str,
-        ),
+        str | Path | None, OPTIONS["Choices.adapter"]
     ]
-    image_encoder: Annotated[
-        str | Path | None,
-        Option(
-            "The CLIP image encoder that the adapter reads; by default the public one.",
-            "DIR|REPO:DIR",
-            kind=str,
-        ),
-    ]
-    autoencoder: Annotated[
-        str | Path | None,
-        Option(
-            "Another autoencoder for the same latents, as madebyollin/sdxl-vae-fp16-fix.",
-            "DIR|REPO",
-            kind=str,
-        ),
-    ]
+    image_encoder: Annotated[str | Path | None, OPTIONS["Choices.image_encoder"]]
+    autoencoder: Annotated[str | Path | None, OPTIONS["Choices.autoencoder"]]
     detail: Annotated[  # as `adapters.branches_of` reads it
-        "DetailForm | None",
-        Option(
-            "How pictures of the subject reach self-attention.\n\n"
-            "adapter: by the adapter's trained detail branch, the default.\n\n"
-            "joint: by reading their keys and values too; needs no training.\n\n"
-            "matched: by values at matching places; needs no training.\n\n"
-            "none: not at all.",
-            kind=DetailForm,
-        ),
+        "DetailForm | None", OPTIONS["Choices.detail"]._replace(kind=DetailForm)
     ]
     inversion: Annotated[
         str | Path | None,
         Option("SwiftEdit's inversion network, for edits.", "DIR|REPO:DIR", kind=str),
     ]
-    reference: Annotated[
-        str | Path | None,
-        Option(
-            "A frozen U-Net of the same shape that reads pictures of the subject for the detail "
-            "branch, such as the multi-step model behind a one-step one; by default the denoiser.",
-            "DIR|REPO:DIR",
-            kind=str,
-        ),
-    ]
+    reference: Annotated[str | Path | None, OPTIONS["Choices.reference"]]
     dtype: Annotated[  # Published networks; mini is always float32.
-        "torch.dtype | Precision | None",
-        Option(
-            "Number type to compute with; by default the shortest that is fast on the device.",
-            kind=Precision,
-        ),
+        "torch.dtype | Precision | None", OPTIONS["Choices.dtype"]._replace(kind=Precision)
     ]
     # Whether weights rest in main memory, or encoders in their files if the processor computes;
     # auto: only if memory is short. The transform `offload` brings them back.
     offloads: bool | Literal["auto"]
     allow_pickle: Annotated[bool, Option("Read plain tensors from pickles; runs no code.")]
     offline: Annotated[bool, Option("Use only weights that are on this machine already.")]
-    commercial_only: Annotated[
-        bool,
-        Option(
-            "Refuse parts whose publishers forbid commercial use, or allow it on conditions; see "
-            "`swiftpie licenses`. Files of your own are loaded."
-        ),
-    ]
+    commercial_only: Annotated[bool, OPTIONS["Choices.commercial_only"]]
 
 
 class LoadOptions(Choices, total=False):
@@ -129,21 +68,9 @@ class LoadOptions(Choices, total=False):
     preset: Annotated[
         str | None, Option("One of `swiftpie presets`; by default mini.", "NAME", kind=str)
     ]
-    recipe: Annotated[
-        "str | Recipe | None",
-        Option(
-            "One of `swiftpie recipes`: a preset with all its parts and settings.", "NAME", kind=str
-        ),
-    ]
+    recipe: Annotated["str | Recipe | None", OPTIONS["LoadOptions.recipe"]]
     device: Annotated[str, Option("Where to compute: auto, cpu, cuda, mps.", "NAME", default=AUTO)]
-    engine: Annotated[
-        "str | Sequence[str]",
-        Option(
-            "Transforms that save time or memory: auto, or any of `swiftpie engine`.",
-            "NAME[,NAME]",
-            kind=str,
-        ),
-    ]
+    engine: Annotated["str | Sequence[str]", OPTIONS["LoadOptions.engine"]]
 
 
 def dtype_of(choices: Choices, device: str) -> "torch.dtype":

@@ -86,6 +86,7 @@ class Components:
     keep: ValueCache = field(default=uncached, kw_only=True)
     # Stored with pictures: the recipe, a decoder that was chosen automatically.
     origin: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    commercial_only: bool = field(default=False, kw_only=True)  # as it was chosen
 
     @property
     def device(self) -> "torch.device":
@@ -366,8 +367,9 @@ def load_components(
     """
     if unknown := sorted(choices.keys() - Choices.__annotations__.keys()):
         raise TypeError(f"load() got an unexpected keyword argument {unknown[0]!r}")
+    commercial_only = bool(choices.get("commercial_only"))
     family, known = _in_family(preset, device, choices)
-    return family.load(**known)
+    return replace(family.load(**known), commercial_only=commercial_only)
 
 
 def download_plan(

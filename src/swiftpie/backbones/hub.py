@@ -315,7 +315,7 @@ def transport_error() -> type[Exception]:
 
 
 def explain(reference: RepoReference, option: str, error: BaseException) -> str:
-    """Return why a download failed, and what to do; `option` names a local place instead."""
+    """Return why a download failed, and what to do; `option`, if any, names a local place."""
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
     reason = error
@@ -327,7 +327,8 @@ def explain(reference: RepoReference, option: str, error: BaseException) -> str:
     private = "run `hf auth login` for what is gated or private"
     if reference.host is Host.GITHUB:
         private = "fetch the release by a browser and unpack it if GitHub is blocked here"
+    own = f"or pass a path of yours as `{option}=`" if option else "or fetch it elsewhere"
     return (
         f"'{reference}' cannot be downloaded: {text}. Check the name and the network, {private}, "
-        f"or pass a path of yours as `{option}=`."
+        f"{own}."
     )

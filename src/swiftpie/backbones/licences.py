@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from swiftpie.backbones.hub import FACTS, RepoReference
 from swiftpie.backbones.presets import PLACES, PRESETS, RECIPES, Preset, Recipe
 from swiftpie.errors import ConfigError
-from swiftpie.faces import FACE_ENCODERS
+from swiftpie.faces import FACE_ENCODERS, ModelFile
+from swiftpie.photo.networks import NETWORKS
 
 
 class LicenceTerms(NamedTuple):
@@ -40,7 +41,7 @@ IMAGE_ENCODER = TERMS.pop("image encoder")
 def everything() -> list[LicenceTerms]:
     """Return the terms of all presets, their bases, adapters, encoders, cut-out and judges."""
     presets = map(preset_terms, PRESETS.names())
-    encoders = map(encoder_terms, FACE_ENCODERS.names())
+    encoders = map(file_terms, file_names())
     others = [LicenceTerms(*terms) for terms in FACTS["further_licences"]]
     adapters = (ADAPTER, FACE_ADAPTER, IMAGE_ENCODER)
     return list(dict.fromkeys(chain(*presets, *encoders, adapters, others)))
@@ -55,11 +56,9 @@ def _known_terms() -> Mapping[str, LicenceTerms]:
     known = dict(TERMS)
     for preset in PRESETS.all().values():
         known[preset.repository or ""] = preset_terms(preset.name)[0]
-    for encoder in FACE_ENCODERS.all().values():
-        for file in encoder.files:
-            known[file.repository or ""] = LicenceTerms(
-                "face encoder", file.name, file.licence, file.is_commercial
-            )
+    for name in file_names():
+        for file, terms in zip(files_of(name), file_terms(name), strict=True):
+            known[file.repository or ""] = terms._replace(name=file.name)
     return known
 
 
@@ -104,17 +103,17 @@ def recipe_terms(recipe: Recipe) -> list[LicenceTerms]:
             name = chosen if place is None else place.repository
             found.append(licence._replace(part=part, name=name))
     if recipe.face_encoder is not None:
-        found += encoder_terms(recipe.face_encoder)
+        found += file_terms(recipe.face_encoder)
     return found
 
 
 def check_commercial(
-    preset: Preset | None, choices: Mapping[str, Any], *, encoders: Iterable[str] = ()
+    preset: Preset | None, choices: Mapping[str, Any], *, files: Iterable[str] = ()
 ) -> None:
     """Raise ConfigError for parts that `commercial_only` excludes; files on this machine pass."""
     if not choices.get("commercial_only"):
         return
-    parts = [term for each in encoders for term in encoder_terms(each)]
+    parts = [term for name in files for term in file_terms(name)]
     own = set[str]()
     if preset is not None:
         places = {name: str(choices[name]) for name in PLACES if choices.get(name) is not None}
@@ -135,9 +134,10 @@ def check_commercial(
         )
         mine = f" {mine}that allows it, or without the switch." * ("weights" in own)
         free = [name for name, recipe in RECIPES.all().items() if is_free(recipe_terms(recipe))]
+        remedy = f"Take the preset mini or one of the recipes {', '.join(free)}.{mine}"
         raise ConfigError(
             "`commercial_only` was asked for, and commercial use is forbidden or has conditions "
-            f"for {listed}. Take the preset mini or one of the recipes {', '.join(free)}.{mine}"
+            f"for {listed}. {remedy if preset else 'Take another, or ask its publisher.'}"
         )
 
 
@@ -159,8 +159,18 @@ def _adapter_at(place: RepoReference | None, name: str, part: str = "adapter") -
     return LicenceTerms("adapter", name, YOURS, None)
 
 
-def encoder_terms(name: str) -> list[LicenceTerms]:
+def file_names() -> tuple[str, ...]:
+    """Return the names of face encoders and of networks for photographs."""
+    return (*FACE_ENCODERS.names(), *NETWORKS)
+
+
+def files_of(name: str) -> tuple[ModelFile, ...]:
+    return (NETWORKS[name].file,) if name in NETWORKS else FACE_ENCODERS.get(name).files
+
+
+def file_terms(name: str) -> list[LicenceTerms]:
+    part = "network" if name in NETWORKS else "face encoder"
     return [
-        LicenceTerms("face encoder", f"{name}: {file.name}", file.licence, file.is_commercial)
-        for file in FACE_ENCODERS.get(name).files
+        LicenceTerms(part, f"{name}: {file.name}", file.licence, file.is_commercial)
+        for file in files_of(name)
     ]

@@ -30,7 +30,7 @@ from swiftpie.backbones.hub import (
     transport_error,
     weight_names,
 )
-from swiftpie.backbones.licences import check_commercial, licence_of
+from swiftpie.backbones.licences import check_commercial, files_of, licence_of
 from swiftpie.backbones.presets import PLACES, PRESETS, Preset, Recipe, WeightsKind
 from swiftpie.config import home_folder
 from swiftpie.errors import WeightsError, short_reason
@@ -417,29 +417,32 @@ def face_folder() -> Path:
     return home_folder() / "faces"
 
 
-def plan_faces(encoders: Sequence[str], choices: Choices) -> DownloadList:
-    """Plan the public files of these face encoders; files that users must bring are left out."""
-    check_commercial(None, choices, encoders=encoders)
+def plan_files(names: Sequence[str], choices: Choices) -> DownloadList:
+    """Plan the public files of face encoders, and of networks for photographs, by name.
+
+    Files that users must bring are left out.
+    """
+    check_commercial(None, choices, files=names)
     resolver = WeightsResolver(choices)
     parts = []
-    files = (file for name in encoders for file in FACE_ENCODERS.get(name).files)
-    for file in dict.fromkeys(files):
-        if file.repository and not (face_folder() / file.name).is_file():
-            place = RepoReference(file.repository, file.name, PINS.get(file.repository))
-            part = resolver.find(file.name, "face_models", str(place), FileSelection())
+    for file in dict.fromkeys(file for name in names for file in files_of(name)):
+        if file.repository and not file.place.is_file():
+            path = file.path or file.name
+            place = RepoReference(file.repository, path, PINS.get(file.repository))
+            part = resolver.find(file.name, file.option, str(place), FileSelection())
             parts.append(replace(part, licence=file.licence))
     return DownloadList(tuple(parts))
 
 
-def fetch_faces(encoders: Sequence[str], choices: Choices | None = None) -> Path:
-    """Return the folder with the files of these encoders after downloading the missing ones."""
-    needs = plan_faces(encoders, choices or {})
+def fetch_files(names: Sequence[str], choices: Choices | None = None) -> None:
+    """Download the missing files of face encoders and networks, and put all in their places."""
+    needs = plan_files(names, choices or {})
     needs.fetch()
-    make_folder(face_folder())
+    places = {file.name: file.place for name in names for file in files_of(name)}
     for part in needs.parts:
-        with atomic_file(face_folder() / part.name) as temporary:
+        make_folder(places[part.name].parent)
+        with atomic_file(places[part.name]) as temporary:
             shutil.copyfile(part.path, temporary)
-    return face_folder()
 
 
 def fetched(settings: FaceSettings) -> list[str]:
@@ -455,7 +458,8 @@ def with_files(settings: FaceSettings, choices: Choices | None = None) -> FaceSe
     names = fetched(settings)
     if not names:
         return settings
-    folder = fetch_faces(names, choices)
+    fetch_files(names, choices)
+    folder = face_folder()
     own = folder if settings.name in names else settings.face_models
     return replace(settings, face_models=own, judge_models=settings.judge_models or folder)
 

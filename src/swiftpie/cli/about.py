@@ -16,12 +16,11 @@ from swiftpie.backbones.choices import Choices, LoadOptions, resolve
 from swiftpie.backbones.downloads import DownloadList
 from swiftpie.backbones.machine import BFLOAT16, free_main_memory, instructions, processor_name
 from swiftpie.backbones.presets import PRESETS, RECIPES, Preset, Recipe, Use, describe
-from swiftpie.backbones.sources import fetch_faces, is_downloaded, plan_faces, plan_published
+from swiftpie.backbones.sources import fetch_files, is_downloaded, plan_files, plan_published
 from swiftpie.cli.console import examples, print_json, print_text, say, show, write_table
 from swiftpie.cli.loading import NO_LICENCE, confirm_download, plan_downloads, print_download
 from swiftpie.cli.options import STREAM, AsJson, FieldOptions, argument, with_fields
 from swiftpie.errors import ConfigError, InputError, did_you_mean
-from swiftpie.faces import FACE_ENCODERS
 from swiftpie.types import spell_cutouts
 
 # The order in which people look.
@@ -54,7 +53,11 @@ CHOSEN = (
     *("dtype", "allow_pickle", "offline", "commercial_only", "yes", "device", "engine"),
 )
 Name = Annotated[
-    str, argument("A recipe, a preset or a face encoder; see `swiftpie recipes`.", "NAME")
+    str,
+    argument(
+        "A recipe, a preset, a face encoder or a network for photographs; see `swiftpie recipes`.",
+        "NAME",
+    ),
 ]
 OnlyCommercial = Annotated[
     bool, typer.Option("--commercial-only", help="Only those that may be used commercially.")
@@ -304,7 +307,7 @@ def _spell(value: object) -> str:
 def licenses(
     *,
     name: Annotated[
-        str, argument("A recipe, a preset or a face encoder; by default all.", "[NAME]")
+        str, argument("A recipe, preset, face encoder or network; by default all.", "[NAME]")
     ] = "",
     commercial_only: OnlyCommercial = False,
     as_json: AsJson = False,
@@ -321,22 +324,23 @@ def licenses(
 
 
 def terms_of(name: str) -> list[licences.LicenceTerms]:
-    """Return the licences of a recipe, a preset or a face encoder; everything for ""."""
+    """Return the licences of a recipe, a preset or files by name; everything for ""."""
     if not name:
         return licences.everything()
     if name in RECIPES.names():
         return licences.recipe_terms(RECIPES.get(name))
     if name in PRESETS.names():
         return licences.preset_terms(name)
-    if name in FACE_ENCODERS.names():
-        return licences.encoder_terms(name)
+    if name in licences.file_names():
+        return licences.file_terms(name)
     raise _unknown(name)
 
 
 def _unknown(name: str) -> ConfigError:
-    known = [*RECIPES.names(), *PRESETS.names(), *FACE_ENCODERS.names()]
+    known = [*RECIPES.names(), *PRESETS.names(), *licences.file_names()]
     advice = did_you_mean(name, known, otherwise="See `swiftpie recipes` and `swiftpie presets`.")
-    return ConfigError(f"{name!r} is not a recipe, a preset or a face encoder. {advice}")
+    kinds = "a recipe, a preset, a face encoder or a network for photographs"
+    return ConfigError(f"{name!r} is not {kinds}. {advice}")
 
 
 @app.command(
@@ -345,6 +349,7 @@ def _unknown(name: str) -> ConfigError:
         "swiftpie fetch sdxl-lightning-4 --dry-run --json",
         "swiftpie fetch sdxl-turbo --engine tiny-decoder --yes",
         "swiftpie fetch opencv",
+        "swiftpie fetch birefnet",
         "swiftpie fetch swiftedit",
     )
 )
@@ -433,23 +438,24 @@ def _releases_of(name: str, loading: LoadOptions) -> "DownloadList":
 
 def _needs_of(name: str, loading: LoadOptions) -> "tuple[DownloadList, DownloadList]":
     recipe = RECIPES.get(name) if name in RECIPES.names() else None
-    encoder = name if recipe is None else recipe.face_encoder
-    faces = DownloadList()
-    if encoder in FACE_ENCODERS.names():
-        faces = plan_faces([encoder or ""], {})
+    known = name if recipe is None else recipe.face_encoder
+    files = DownloadList()
+    if known in licences.file_names():
+        limits: Choices = {"commercial_only": loading.get("commercial_only", False)}
+        files = plan_files([known or ""], limits)
         if recipe is None:
-            return faces, DownloadList()
+            return files, DownloadList()
     if recipe is not None:
-        return faces, plan_downloads({**loading, "recipe": recipe})
+        return files, plan_downloads({**loading, "recipe": recipe})
     if name in PRESETS.names():
-        return faces, plan_downloads({**loading, "preset": name})
+        return files, plan_downloads({**loading, "preset": name})
     raise _unknown(name)
 
 
-def _finish(name: str, faces: "DownloadList", loading: LoadOptions) -> None:
-    """Put files of face encoders in place, and download what only a pickle names."""
-    if faces.parts:
-        fetch_faces([RECIPES.get(name).face_encoder or "" if name in RECIPES.names() else name])
+def _finish(name: str, files: "DownloadList", loading: LoadOptions) -> None:
+    """Put files of face encoders and networks in place; download what only a pickle names."""
+    if files.parts:
+        fetch_files([RECIPES.get(name).face_encoder or "" if name in RECIPES.names() else name])
     _, networks = _needs_of(name, loading)
     networks.fetch()
 

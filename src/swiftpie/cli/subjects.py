@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 from swiftpie.backbones.choices import Choices, LoadOptions
 from swiftpie.backbones.downloads import DownloadList
 from swiftpie.backbones.presets import RECIPES, Recipe
-from swiftpie.backbones.sources import fetched, plan_faces, with_files
+from swiftpie.backbones.sources import fetched, plan_files, with_files
 from swiftpie.cli import console, options
 from swiftpie.cli.loading import LoadedSession, confirm_download, open_session, plan_downloads
 from swiftpie.errors import ConfigError, check_exclusive
@@ -169,7 +169,7 @@ def with_face_files(
         "offline": loading.get("offline", False),
         "commercial_only": loading.get("commercial_only", False),
     }
-    faces, agreed = plan_faces(fetched(settings), offline), DownloadList()
+    faces, agreed = plan_files(fetched(settings), offline), DownloadList()
     if faces.bytes_left:
         agreed = plan_downloads(loading)
         confirm_download(faces + agreed, yes=loading.get("yes", False))

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, Protocol
 
-from swiftpie.config import Option, Surface
+from swiftpie.config import OPTIONS, Option, home_folder
+from swiftpie.config import Surface as Surface
 from swiftpie.errors import ConfigError as ConfigError
 from swiftpie.registry import Registry
 
@@ -77,14 +78,22 @@ class FaceEncoder(Protocol):
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A file of a face encoder."""
+    """A file of weights that onnxruntime runs."""
 
     name: str
     licence: str
     is_commercial: bool | None  # None: unknown, ask the publisher
     sha256: str = ""  # sum of the published file; empty where any file will do
     source: str = ""  # where it is published
-    repository: str = ""  # on the hub, with the file at its root; "" if users provide the file
+    repository: str = ""  # on the hub; "" if users provide the file
+    path: str = ""  # in the repository; "": the name
+    folder: str = "faces"  # of `home_folder()`, where a downloaded file lies
+    option: str = "face_models"  # which names another folder for it; "" if none does
+
+    @property
+    def place(self) -> Path:
+        """Where the file lies once it is downloaded."""
+        return home_folder() / self.folder / self.name
 
 
 @dataclass(frozen=True)
@@ -117,56 +126,22 @@ class FaceSource:
     """The face of a person, in a photograph."""
 
     face: Annotated[  # over HTTP and in ComfyUI it is a picture of its own
-        str,
-        Option(
-            "A photograph that shows the face of the person to draw.",
-            "PICTURE",
-            surfaces=frozenset({Surface.CLI, Surface.BATCH}),
-        ),
+        str, OPTIONS["FaceSource.face"]
     ] = ""
-    face_number: Annotated[
-        int | None,
-        Option(
-            "Which face of the photograph, counted from the left; by default the largest or most "
-            "central.",
-            "N",
-            least=1,
-        ),
-    ] = None
+    face_number: Annotated[int | None, OPTIONS["FaceSource.face_number"]] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class FaceSettings:
     """The encoders that find, recognise and judge faces."""
 
-    encoder: Annotated[
-        str | None,
-        Option(
-            "The face encoder that the adapter was trained with. By default the recipe's, else "
-            "opencv.",
-            "opencv|arcface|insightface",
-        ),
-    ] = None
+    encoder: Annotated[str | None, OPTIONS["FaceSettings.encoder"]] = None
     face_models: Annotated[
         Path | None,
         Option("Folder with the face encoder's files; by default opencv's are fetched.", "DIR"),
     ] = None
-    judge: Annotated[
-        str | None,
-        Option(
-            "A second face encoder for the identity score; without one there is none.",
-            "NAME",
-            surfaces=frozenset({Surface.CLI}),
-        ),
-    ] = None
-    judge_models: Annotated[
-        Path | None,
-        Option(
-            "Folder with the judge's files; by default --face-models, or as for the encoder.",
-            "DIR",
-            surfaces=frozenset({Surface.CLI}),
-        ),
-    ] = None
+    judge: Annotated[str | None, OPTIONS["FaceSettings.judge"]] = None
+    judge_models: Annotated[Path | None, OPTIONS["FaceSettings.judge_models"]] = None
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""Removes things from photographs, which go on from around them; no network draws."""
+"""Removes things from photographs, which go on from around them, or where LaMa fills them."""
 
 import logging
 from functools import partial
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from swiftpie.errors import InputError
 from swiftpie.photo.filling import inpaint
+from swiftpie.photo.networks import NETWORKS
 from swiftpie.photo.search import Search
 from swiftpie.pipelines.choose import Choice, Clock, Technique
 from swiftpie.pipelines.denoise import Plan
@@ -20,7 +21,8 @@ logger = logging.getLogger(__name__)
 # Of six removals of more than a half, four of 51 to 57 % were fair, and larger ones are a smear.
 MOST_REMOVED = 0.6
 # How doubtful a filling may be: of 74 removals by a click 42 are above the first, 37 of them bad by
-# eye, of three between both two are bad, and of 29 below also two.
+# eye, of three between both two are bad, and of 29 below also two. How much of a picture goes tells
+# less: of 20 removals of 5 to 53 % of DreamBench's photographs 8 are in no doubt, and all are good.
 HOPELESS, DOUBTED = 0.88, 0.76
 
 
@@ -50,10 +52,15 @@ def removed(insertion: Insertion, clock: Clock) -> EditedImage:
 
 
 def _filled(removal: Insertion, clock: Clock) -> Tensor:
-    """Return the patch with what goes filled from its surroundings."""
-    patch, on_doubt = patch_of(removal, clock), partial(check_uncertainty, removal.request)
-    filled = inpaint(patch.pixels, patch.hole, on_band=clock.check, on_doubt=on_doubt)
-    return filled.clamp_(0, 1)
+    """Return the patch with what goes filled from its surroundings, or by LaMa if in doubt."""
+    patch, lama, doubts = patch_of(removal, clock), NETWORKS["lama"], [0.0]
+    filled = inpaint(patch.pixels, patch.hole, on_band=clock.check, on_doubt=doubts.append)
+    if max(doubts) <= DOUBTED or not lama.is_here:
+        check_uncertainty(removal.request, max(doubts))
+        return filled.clamp_(0, 1)
+    drawn = lama.fill(patch.pixels[0].movedim(0, -1).numpy(), patch.hole[0, 0].numpy())
+    clock.check()
+    return torch.from_numpy(drawn).movedim(-1, 0)[None]
 
 
 def check_uncertainty(request: RetouchRequest, uncertainty: float) -> None:
@@ -61,13 +68,15 @@ def check_uncertainty(request: RetouchRequest, uncertainty: float) -> None:
     if uncertainty > HOPELESS and isinstance(request.mask, Search):
         raise InputError(
             "The background of the object cannot be filled from around it, or a part of the object "
-            "would stay as a smear. Add points on the rest of it, crop the picture to one surface, "
-            "or paint what goes as a mask, as for `--mask`, which is used exactly."
+            "would stay as a smear. Run `swiftpie fetch lama`, a network that fills it, add points "
+            "on the rest of it, or paint what goes as a mask, as for `--mask`, which is used "
+            "exactly."
         )
     if uncertainty > DOUBTED:
         logger.warning(
             "The background of the object is uneven, so its filling is a guess: edges may break "
-            "off or run on. Add points on parts of the object that are left, or use a smaller mask."
+            "off or run on. `swiftpie fetch lama` brings a network that fills it, or add points on "
+            "parts of the object that are left."
         )
 
 

@@ -18,8 +18,9 @@ from torch.nn import functional as F
 from swiftpie.arguments import checked
 from swiftpie.errors import NoSubject
 from swiftpie.imageio.images import alpha_of, bounding_box, shrunk_to, to_pil, to_tensor
-from swiftpie.masks import HALF, grow, resize_mask
+from swiftpie.masks import HALF, box_mask, grow, resize_mask
 from swiftpie.photo.cutout_net import CutoutNet
+from swiftpie.photo.networks import NETWORKS
 from swiftpie.photo.outline import (
     BORDER_SHARE,
     CUTOUT_PX,
@@ -99,13 +100,31 @@ def cut_out(image: Image.Image, search: str | Search = ANYWHERE, *, name: str = 
         if not alpha.any():
             raise NoSubject(*_not_found(alpha))
         return CutOut(alpha, Cutout(CutoutMethod.TRANSPARENCY, 1.0))
-    subject = find_with_prior(cutout_network(), image, search)
-    if _share(subject.mask, search) <= MIN_SHARE:
+    if search.network:
+        subject = find_with_named(image, search)
+    else:
+        subject = find_with_prior(cutout_network(), image, search)
+    if not search.network and _share(subject.mask, search) <= MIN_SHARE:
         subject = CutOut(_by_colour(image, search), Cutout(CutoutMethod.COLOUR, None))
     if not _is_usable(subject.mask, search):
         raise NoSubject(*_not_found(subject.mask))
     _warn(subject.how, search, name)
     return subject
+
+
+def find_with_named(image: Image.Image, search: Search) -> CutOut:
+    """Return what the network that a search names sees in `image`, or in the box of the search.
+
+    How sure it is stays unknown.
+    """
+    photo = image if image.mode == "RGB" else image.convert("RGB")
+    left, top, right, bottom = area = _views(photo.size, search)[0]
+    view = np.asarray(photo.crop(area), np.float32) / np.float32(255)
+    mask = torch.from_numpy(NETWORKS[search.network].segment(view))[None, None]
+    mask = F.pad(mask, (left, photo.width - right, top, photo.height - bottom))
+    if search.box is not None:
+        mask = mask * box_mask(search.box, height=photo.height, width=photo.width)
+    return CutOut(mask, Cutout(search.network, None))
 
 
 @torch.no_grad()

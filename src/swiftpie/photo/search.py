@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from swiftpie.errors import InputError
+from swiftpie.photo.networks import NETWORKS
 from swiftpie.validation import Box, check_box, parse_box
 
 NUMBER = r"-?(?:\d+\.?\d*|\.\d+)"
@@ -22,8 +23,19 @@ class Search:
     box: Box | None = None  # left, top, right and bottom in [0, 1]: the subject is inside of it
     points: tuple[Point, ...] = ()  # on the subject
     background: tuple[Point, ...] = ()  # on what is not the subject
+    network: str = ""  # one of `NETWORKS` that looks in place of the built-in one
 
     def __post_init__(self) -> None:
+        if self.network and not NETWORKS[self.network].mean:
+            raise InputError(
+                f"The network {self.network!r} fills holes and cuts nothing out. Choose another, "
+                "as `cutout=isnet`."
+            )
+        if self.network and (self.points or self.background):
+            raise InputError(
+                f"`cutout={self.network}` cannot be combined with points: the network sees what "
+                "stands out and reads no points. Give a box, or leave the network's name out."
+            )
         if self.box is not None:
             check_box(self.box)
         for point in (*self.points, *self.background):
@@ -44,7 +56,7 @@ class Search:
         return self.box is not None or bool(self.points or self.background)
 
     def __str__(self) -> str:
-        way = "none" if self.is_whole else "auto"
+        way = "none" if self.is_whole else self.network or "auto"
         places = [] if self.box is None else [self.box]
         spelled = [",".join(map(str, place)) for place in (*places, *self.points)]
         return " ".join([way, *spelled, *(f"not:{x},{y}" for x, y in self.background)])
@@ -54,7 +66,7 @@ ANYWHERE = Search()
 
 
 def parse_search(text: str) -> Search | None:
-    """Read "auto" or "none", and then, or alone, where the subject is.
+    """Read "auto", "none" or a network's name, and then, or alone, where the subject is.
 
     That is "left,top,right,bottom" for a box, "x,y" for a point on the subject and "not:x,y" for
     one off it, separated by spaces. Returns None for a text that begins with none of these.
@@ -64,7 +76,7 @@ def parse_search(text: str) -> Search | None:
     """
     words = text.split()
     way = "auto"
-    if words and words[0] in {"auto", "none"}:
+    if words and words[0] in {"auto", "none", *NETWORKS}:
         way, *words = words
     elif not words or PLACE.fullmatch(words[0]) is None:
         return None
@@ -73,7 +85,8 @@ def parse_search(text: str) -> Search | None:
     if len(boxes) > 1:
         raise InputError(f"{text!r} has {len(boxes)} boxes. Give one, and points in it.")
     search = search_at(points, box=parse_box(boxes[0]) if boxes else None)
-    return replace(search, is_whole=way == "none")
+    network = "" if way in {"auto", "none"} else way
+    return replace(search, is_whole=way == "none", network=network)
 
 
 def search_of(text: str | Search) -> Search:
@@ -82,7 +95,8 @@ def search_of(text: str | Search) -> Search:
     if search is None:
         raise InputError(
             f"cutout={text!r} is no way to cut a subject out. 'auto', 'none', a box or points "
-            "are needed, as in '0.2,0.1,0.8,0.95'. A mask goes into `masks=`."
+            "are needed, as in '0.2,0.1,0.8,0.95', or a network: isnet or birefnet. A mask goes "
+            "into `masks=`."
         )
     return search
 

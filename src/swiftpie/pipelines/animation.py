@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from swiftpie.arguments import checked
-from swiftpie.config import Option, Surface
+from swiftpie.config import OPTIONS, Option
 from swiftpie.errors import InputError
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
@@ -42,13 +42,7 @@ class Film:
     """How the frames of an animation are written."""
 
     fps: Annotated[float, Option("Frames a second.", least=MIN_FPS, most=MAX_FPS)] = USUAL_FPS
-    format: Annotated[
-        FilmFormat,
-        Option(
-            "File of an animation: webp, gif, mp4, or frames for a folder of PNG files.",
-            surfaces=frozenset({Surface.BATCH}),
-        ),
-    ] = FilmFormat.WEBP
+    format: Annotated[FilmFormat, OPTIONS["Film.format"]] = FilmFormat.WEBP
 
 
 @checked
@@ -62,36 +56,15 @@ class AnimateRequest(PersonalizeRequest):
 
     to: Annotated[
         tuple[str, ...],  # evenly spaced in time; none: the prompt of the first frame holds
-        Option(
-            "What the last frame shows, with mini the prompt with another time, weather or season. "
-            "Several are states on the way, evenly spaced.",
-            "PROMPT",
-            flags=("--to",),
-            kind=str,
-        ),
+        OPTIONS["AnimateRequest.to"],
     ] = ()
     to_boxes: Annotated[
         tuple[Box, ...],  # One for each of the first subjects; others stay.
-        Option(
-            "Where the subject is in the last frame: left, top, right, bottom as fractions from 0 "
-            "to 1. With several subjects, one box each. With mini, what surely faces away is "
-            "mirrored, without --flip or a view.",
-            "L,T,R,B",
-            flags=("--to-box",),
-            kind=str,
-            least=0,
-            most=1,
-        ),
+        OPTIONS["AnimateRequest.to_boxes"],
     ] = ()
     to_views: Annotated[
         tuple[View, ...],  # likewise
-        Option(
-            "Degrees by which the subject is turned to the right and seen from above in the last "
-            "frame. With several subjects, one view each.",
-            "YAW,PITCH",
-            flags=("--to-view",),
-            kind=str,
-        ),
+        OPTIONS["AnimateRequest.to_views"],
     ] = ()
     best_of: int | None = None  # no option of animations
     num_frames: Annotated[

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
+from swiftpie.backbones.licences import check_commercial
 from swiftpie.errors import CapabilityError, ImageError, InputError, NoSubject
 from swiftpie.faces.choose import ChosenFace, align
 from swiftpie.geometry.layout import SUBJECT_FILL
@@ -32,7 +33,6 @@ LARGE_PX = 512  # longest side of a large frame; a megabyte, where twice the det
 # side, by eye. A paw crosses about .1, a tail's tip .04.
 LOWER_SHARE, UPPER_SHARE, SIDE_SHARE = 0.05, 0.15, 0.03
 BORDERS = ("left", "right", "top")  # all but the lower one, which makes a portrait
-OUTLINES = frozenset((CutoutMethod.MASK, CutoutMethod.NETWORK, CutoutMethod.COLOUR))  # not mattes
 FACE_CROP_PX = 224  # what image encoders see of an aligned face
 
 
@@ -57,6 +57,7 @@ def encode_identity(
 
     Raises:
         InputError: No picture, or too many.
+        ConfigError: The licence of a network that a search names is stricter than was chosen.
         NoSubject: No picture shows a subject; one of several is left out.
     """
     check_references(len(images))
@@ -65,6 +66,9 @@ def encode_identity(
         if mask is not None:
             check_mask(mask)
     image_searches = searches if searches is not None else [ANYWHERE] * len(images)
+    if components.commercial_only:
+        networks = {search.network for search in image_searches} - {""}
+        check_commercial(None, {"commercial_only": True}, files=networks)
     size_px, large = components.preset.image_size_px, None
     frames, left_out = list[Frame](), list[int]()
     rows = zip(images, image_masks, image_searches, names or [""] * len(images), strict=True)
@@ -226,7 +230,7 @@ def crop_subject(
     pixels, cover = crop_square(image, subject.mask, fill=fill)
     if subject.how.way is CutoutMethod.TRANSPARENCY:  # often cropped to the subject
         return SubjectCrop(pixels, cover, fill, subject.how)
-    if subject.how.way in OUTLINES:
+    if subject.how.way is not CutoutMethod.NONE:
         cover = unmixed(pixels, cover)
     *cuts_at_sides, is_cut = cuts = _cut_at(subject.mask)
     pixels = own_colours(pixels if is_cut else without_bounce(pixels, cover), cover)

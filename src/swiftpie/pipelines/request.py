@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Self, Union
 from swiftpie.arguments import checked
 from swiftpie.backbones.components import FAMILIES, MAX_SIDE_PX, MIN_SIDE_PX
 from swiftpie.backbones.presets import Preset
-from swiftpie.config import Option, OptionField, Surface, options_of
+from swiftpie.config import OPTIONS, Option, OptionField, Surface, options_of
 from swiftpie.errors import InputError, short_reason
 from swiftpie.library import NAME, Named
 from swiftpie.pipelines.layers import LayerScales, read_form
@@ -74,28 +74,9 @@ class ConditionPart(StrEnum):
 # Options that more than one request has. A mask on the command line or in a job file is the name
 # of a file; over HTTP and in ComfyUI it is a picture of its own.
 SEED = Option("Seed of everything random; by default a random one, which is reported.", least=0)
-SIZE = Option(
-    "Width and height of the pictures; by default the photographed place's, else the preset's.",
-    "WxH",
-    flags=("--size",),
-    kind=str,
-    surfaces=frozenset({Surface.CLI, Surface.BATCH, Surface.HTTP}),
-)
-IDENTITY_GUIDANCE = Option(
-    "How prompt and identity share the picture, by FastFace.\n\n"
-    "plain: no guidance, the default.\n\n"
-    "dcg: guides text and identity separately, for prompt and style; needs several steps.\n\n"
-    "am1: sharpens attention to the identity, for a closer likeness.\n\n"
-    "am2: gathers attention where the identity is strongest, for faces in photographs."
-)
-BEST_OF = Option(
-    "Draw N candidates with consecutive seeds and keep the best by subject likeness. A change "
-    "keeps one; without a subject, that which follows the prompt best.",
-    "N",
-    kind=int,
-    least=2,
-    most=MAX_BEST_OF,
-)
+SIZE = OPTIONS["SIZE"]
+IDENTITY_GUIDANCE = OPTIONS["IDENTITY_GUIDANCE"]
+BEST_OF = OPTIONS["BEST_OF"]._replace(most=MAX_BEST_OF)
 MASK_SOURCES = "none|inline|two-pass|layout-first|box|FILE"
 TYPED = frozenset({Surface.CLI, Surface.BATCH})
 
@@ -143,53 +124,20 @@ class Subject:
     source: Source
     box: Annotated[
         Box | None,  # None lets the model decide
-        Option(
-            "Where the subject or the change goes: left, top, right, bottom as fractions from 0 to "
-            "1. With several subjects, one box each.",
-            "L,T,R,B",
-            least=0,
-            most=1,
-        ),
+        OPTIONS["Subject.box"],
     ] = None
     view: Annotated[
         View | None,  # None lets the model decide; with a box it is 0, 0
-        Option(
-            "Degrees by which the subject is turned to the right and seen from above. With several "
-            "subjects, one view each.",
-            "YAW,PITCH",
-            surfaces=frozenset({Surface.CLI, Surface.BATCH, Surface.HTTP}),
-        ),
+        OPTIONS["Subject.view"],
     ] = None
     mask: "Tensor | None" = None  # region for rescaling (1, 1, H, W) in [0, 1]
     detail_mask: "Tensor | None" = None  # the same, of the detail branch within the region
     samples_mask: bool = False  # the semantic branch takes points of `mask`, and adds what overlaps
-    name: Annotated[
-        str,
-        Option(
-            "The words of the prompt that name this subject, as in 'cat'.",
-            surfaces=frozenset({Surface.BATCH, Surface.HTTP, Surface.COMFYUI}),
-        ),
-    ] = ""  # sharpens inline masks
-    scale: Annotated[
-        float,
-        Option(
-            "Strength of this subject among others: a factor on its identity and detail scales.",
-            least=0,
-            most=MAX_SCALE,
-            surfaces=frozenset({Surface.BATCH, Surface.HTTP, Surface.COMFYUI}),
-        ),
-    ] = 1.0
+    name: Annotated[str, OPTIONS["Subject.name"]] = ""  # sharpens inline masks
+    scale: Annotated[float, OPTIONS["Subject.scale"]._replace(most=MAX_SCALE)] = 1.0
     layers: Annotated[
         LayerScales | str,  # "" is 1 in all
-        Option(
-            "Layers of the U-Net that read this subject. By default all. With several subjects, "
-            "once for each.\n\n"
-            "style, layout: those layers of Stable Diffusion XL; both with a comma.\n\n"
-            "FORM: factors on the identity scale by block, as in diffusers; missing blocks are 0: "
-            '{"down": {"block_2": [0, 1]}, "up": 0.5}.',
-            "style|layout|FORM",
-            kind=str,
-        ),
+        OPTIONS["Subject.layers"],
     ] = ""
 
     @property
@@ -222,15 +170,7 @@ class Drawable:
         "Prompts",
         Option("What the picture should not show; needs guidance.", kind=str, surfaces=NOT_COMFYUI),
     ] = ""
-    style_reference: Annotated[
-        "Picture | None",
-        Option(
-            "Draw in the style of this picture (Stable Diffusion only).",
-            "PICTURE",
-            kind=str,
-            surfaces=NOT_COMFYUI,
-        ),
-    ] = None
+    style_reference: Annotated["Picture | None", OPTIONS["Drawable.style_reference"]] = None
     style_scale: Annotated[
         float, Option("Strength of that picture's style; 0 is off.", least=0, most=MAX_SCALE)
     ] = 1.0
@@ -266,47 +206,19 @@ class PersonalizeRequest(Drawable):
     size_px: Annotated[tuple[int, int] | None, SIZE] = None
     scene: Annotated[
         "Image.Image | File | str",  # text is the name of a scene, never a file
-        Option(
-            "Place of the picture. The prompt sets time, weather and season.\n\n"
-            "FILE: a picture of it in plain daylight.\n\n"
-            "NAME: a scene of the library, such as castle.",
-            "FILE|NAME",
-            kind=str,
-        ),
+        OPTIONS["PersonalizeRequest.scene"],
     ] = ""  # the model draws the place of the prompt
     flip: Annotated[bool, Option("Mirror the subjects left to right.")] = False
     tilt: Annotated[
-        float,
-        Option(
-            "Degrees by which the subjects lean, clockwise. By default 0, or as the prompt says.",
-            least=-MAX_TILT,
-            most=MAX_TILT,
-        ),
+        float, OPTIONS["PersonalizeRequest.tilt"]._replace(least=-MAX_TILT, most=MAX_TILT)
     ] = 0.0
     scales: Scales = USUAL  # by default the preset's
     mask: Annotated[  # the region of a subject without its own, or where regions come from
-        "MaskSource | Region",
-        Option(
-            "Region in which the subject acts.\n\n"
-            "none: everywhere, the default.\n\n"
-            "inline: where attention finds it during the drawing.\n\n"
-            "two-pass: where a first call of the network finds it.\n\n"
-            "layout-first: the same, in a call without the subject.\n\n"
-            "box: the subject's box.\n\n"
-            "FILE: the white part of a mask.",
-            MASK_SOURCES,
-            kind=str,
-        ),
+        "MaskSource | Region", OPTIONS["PersonalizeRequest.mask"]._replace(metavar=MASK_SOURCES)
     ] = MaskSource.NONE
     detail_mask: Annotated[  # None: see `source_of_detail`
         "MaskSource | Region | None",
-        Option(
-            "Part of the region in which details of the reference act; values as for the region. "
-            "By default the preset's, or the whole region if you set one.",
-            MASK_SOURCES,
-            kind=str,
-            surfaces=TYPED,
-        ),
+        OPTIONS["PersonalizeRequest.detail_mask"]._replace(metavar=MASK_SOURCES),
     ] = None
     without: frozenset[ConditionPart] = frozenset()
     in_one_piece: bool = False  # also where windows would draw a wide or tall picture

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict, TypeVar
 from swiftpie.arguments import check_limits, checked, unknown_argument
 from swiftpie.backbones.components import MAX_SIDE_PX, MIN_SIDE_PX
 from swiftpie.backbones.presets import Preset
-from swiftpie.config import Option, OptionField, Surface, options_of
+from swiftpie.config import OPTIONS, Option, OptionField, Surface, options_of
 from swiftpie.errors import ConfigError, InputError
 from swiftpie.registry import Registry
 
@@ -113,62 +113,22 @@ class Scales:
     """
 
     identity_scale: Annotated[  # semantic branch
-        float | None,
-        STRENGTH(
-            "Strength of the identity inside the region, in an edit that of the source picture; 0 "
-            "is off. By default set by preset and mode.",
-            default=1.0,
-        ),
+        float | None, OPTIONS["Scales.identity_scale"]._replace(most=MAX_SCALE)
     ] = None
     detail_scale: Annotated[  # detail branch
-        float | None,
-        STRENGTH(
-            "Strength of the subject's fine details; 0 is off. By default set by preset and mode.",
-            default=1.0,
-        ),
+        float | None, OPTIONS["Scales.detail_scale"]._replace(most=MAX_SCALE)
     ] = None
     background_scale: Annotated[  # both identity branches
-        float | None,
-        STRENGTH(
-            "Strength of the identity outside the region, in an edit that of the source picture. "
-            "By default 0, in an edit 1.",
-            default=0.0,
-        ),
+        float | None, OPTIONS["Scales.background_scale"]._replace(most=MAX_SCALE)
     ] = None
-    text_scale: Annotated[
-        float | None,
-        STRENGTH(
-            "Strength of the prompt inside the region. By default 1, in an edit set by preset and "
-            "mode.",
-            default=1.0,
-        ),
-    ] = None
+    text_scale: Annotated[float | None, OPTIONS["Scales.text_scale"]._replace(most=MAX_SCALE)] = (
+        None
+    )
     text_background_scale: Annotated[
-        float | None,
-        STRENGTH(
-            "Strength of the prompt outside the region; by default 1.", default=1.0, surfaces=RARE
-        ),
+        float | None, OPTIONS["Scales.text_background_scale"]._replace(most=MAX_SCALE)
     ] = None
-    balance: Annotated[
-        float | None,
-        Option(
-            "One slider for all scales: 1 favours the subject, -1 the prompt. By default 0.",
-            kind=float,
-            default=0.0,
-            least=-1,
-            most=1,
-        ),
-    ] = None
-    energy_cap: Annotated[
-        float | None,
-        Option(
-            "Limit on how much subjects may amplify a layer's output (1 or more); prevents burnt "
-            "colours at high strengths. No limit by default.",
-            kind=float,
-            least=1,
-            surfaces=RARE,
-        ),
-    ] = None
+    balance: Annotated[float | None, OPTIONS["Scales.balance"]] = None
+    energy_cap: Annotated[float | None, OPTIONS["Scales.energy_cap"]] = None
 
     def __repr__(self) -> str:
         return f"Scales({', '.join(f'{name}={value}' for name, value in self.given.items())})"
@@ -385,13 +345,4 @@ class TuneSettings:
         int, Option("Scenes that the subject is trained in.", least=1, most=64)
     ] = 8
     seed: Annotated[int, Option("Seed of everything random.", least=0, most=MAX_SEED)] = 0
-    seconds: Annotated[
-        int | None,
-        Option(
-            "Most seconds that it takes. By default 60 on an accelerator, and on a processor as "
-            "long as the steps take.",
-            kind=int,
-            least=1,
-            most=MAX_TUNE_S,
-        ),
-    ] = None
+    seconds: Annotated[int | None, OPTIONS["TuneSettings.seconds"]._replace(most=MAX_TUNE_S)] = None

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from PIL import Image
 
 from swiftpie.arguments import checked
-from swiftpie.config import Option
+from swiftpie.config import OPTIONS, Option
 from swiftpie.errors import InputError
 from swiftpie.pipelines.animation import AnimateRequest, Film
 from swiftpie.pipelines.request import (
     BEST_OF,
     MAX_SUBJECTS,
     SEED,
-    TYPED,
     Drawable,
     PersonalizeRequest,
     Region,
@@ -94,14 +93,7 @@ class EditRequest(_Changing):
         Option("The object that changes, as in 'cat'; by default found from the prompts.", "WORDS"),
     ] = ""
     mask: Annotated[  # (1, 1, H, W) in [0, 1], a file, or a box; None: found
-        "Region | Box | None",
-        Option(
-            "Region that may change: the transparent part of FILE, or the white part if FILE is "
-            "opaque. By default a hole of the picture, or found from the prompts.",
-            "FILE",
-            kind=str,
-            surfaces=TYPED,
-        ),
+        "Region | Box | None", OPTIONS["EditRequest.mask"]
     ] = None
     settings: EditSettings = field(default_factory=EditSettings)
     finds_face: bool = False  # Finds the picture's own face, where no place is given.
@@ -123,23 +115,10 @@ class RetouchRequest(_Changing):
     box: Box | None = None  # its place; None: that of the removed thing, or on the ground
     view: View | None = None  # yaw and pitch in degrees; None is as the reference shows it
     mask: Annotated[  # what to remove: as of an edit, or a search; None: nothing
-        "Region | Box | Search | None",
-        Option(
-            "Region to remove: the transparent part of FILE, or the white part if FILE is opaque. "
-            "By default a hole of the photograph.",
-            "FILE",
-            kind=str,
-            surfaces=TYPED,
-        ),
+        "Region | Box | Search | None", OPTIONS["RetouchRequest.mask"]
     ] = None
     keep_pose: Annotated[  # instead of a place of its own; see `techniques.garment`
-        bool | None,
-        Option(
-            "Keep the shape and folds of the replaced object, for example of a garment on a body. "
-            "Without a mask, the subject replaces what the prompt names. Needs a full-size model "
-            "with an adapter.",
-            kind=bool,
-        ),
+        bool | None, OPTIONS["RetouchRequest.keep_pose"]
     ] = None
     scales: Scales = USUAL  # by default those of an edit with a reference
     adds_named_subjects: bool = False  # if none is given, the one that the prompt names
@@ -179,19 +158,7 @@ ChangingT = TypeVar("ChangingT", bound=EditRequest | RetouchRequest)
 class Removal:
     """Where something that goes is looked for, as text or as x and y."""
 
-    points: Annotated[
-        tuple[tuple[float, float] | str, ...],
-        Option(
-            "A point on the object to remove; repeat to refine. not:X,Y marks what to keep. "
-            "Outline and shadow are found, inside the box if there is one. Without points, all of "
-            "a box is removed.",
-            "X,Y",
-            flags=("--point",),
-            kind=str,
-            least=0,
-            most=1,
-        ),
-    ] = ()
+    points: Annotated[tuple[tuple[float, float] | str, ...], OPTIONS["Removal.points"]] = ()
 
 
 TASKS: Mapping[str, Task] = {

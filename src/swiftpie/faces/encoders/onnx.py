@@ -59,8 +59,8 @@ Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class FaceNetwork:
-    """A loaded model with one input."""
+class OnnxNetwork:
+    """A loaded model."""
 
     session: Any  # onnxruntime.InferenceSession; the package has no types
     fingerprint: str  # sha256 of the file
@@ -68,7 +68,7 @@ class FaceNetwork:
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
-        """The sizes of the input, None where any is taken."""
+        """The sizes of the first input, None where any is taken."""
         shape = self.session.get_inputs()[0].shape
         return tuple(side if isinstance(side, int) else None for side in shape)
 
@@ -76,8 +76,10 @@ class FaceNetwork:
     def outputs(self) -> Mapping[str, Sequence[int | str]]:
         return {output.name: output.shape for output in self.session.get_outputs()}
 
-    def __call__(self, values: Array) -> dict[str, Array]:
-        inputs = {self.session.get_inputs()[0].name: np.ascontiguousarray(values)}
+    def __call__(self, *values: Array) -> dict[str, Array]:
+        """Return the outputs by name for the values of all inputs, in their order."""
+        names = (one.name for one in self.session.get_inputs())
+        inputs = dict(zip(names, map(np.ascontiguousarray, values), strict=True))
         return dict(zip(self.outputs, self.session.run(None, inputs), strict=True))
 
 
@@ -96,7 +98,7 @@ class Detections(NamedTuple):
 class YuNet:
     """The detector of OpenCV's model zoo."""
 
-    model: FaceNetwork
+    model: OnnxNetwork
 
     def __post_init__(self) -> None:
         if missing := [name for name in OUTPUTS if name not in self.model.outputs]:
@@ -189,7 +191,7 @@ def _decode_level(outputs: Mapping[str, Array], side: tuple[int, int], stride: i
 class Recogniser:
     """A network from 112 x 112 pixels to one vector."""
 
-    model: FaceNetwork
+    model: OnnxNetwork
     mean: float  # subtracted from red, green and blue of 0..255
     deviation: float  # what the difference is divided by
 
@@ -232,8 +234,15 @@ class OnnxFaceEncoder:
         return faces
 
 
-def open_model(folder: Path | None, file: ModelFile) -> FaceNetwork:
-    """Load a model file; nothing is fetched here."""
+def open_model(
+    folder: Path | None, file: ModelFile, *, use: str = "A face encoder", extra: str = "faces"
+) -> OnnxNetwork:
+    """Load a model file; nothing is fetched here.
+
+    Raises:
+        WeightsError: It is missing or damaged.
+        MissingExtra: `use` needs onnxruntime, which the `extra` brings.
+    """
     where = "and no folder with it was given" if folder is None else f"which '{folder}' lacks"
     path = (folder or Path()) / file.name
     if folder is None or not path.is_file():
@@ -241,14 +250,13 @@ def open_model(folder: Path | None, file: ModelFile) -> FaceNetwork:
             f"Faces need the file {file.name} ({file.licence}), {where}. Get it from "
             f"{file.source or 'its publisher'} and name its folder as `face_models=`."
         )
-    runtime = require(
-        "onnxruntime", extra="faces", use="A face encoder"
-    )  # says what is missing before anything large is read
+    # This says what is missing before anything large is read.
+    runtime = require("onnxruntime", extra=extra, use=use)
     data = path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     if file.sha256 and digest != file.sha256:
         logger.warning("'%s' is not the published file: its sha256 begins %s", path, digest[:12])
-    return FaceNetwork(_session(runtime, data, path), digest, path)
+    return OnnxNetwork(_session(runtime, data, path), digest, path)
 
 
 def _session(runtime: Any, data: bytes, path: Path) -> Any:  # noqa: ANN401 - likewise

@@ -5,9 +5,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 from swiftpie.backbones.presets import Preset
-from swiftpie.config import Option
+from swiftpie.config import OPTIONS
 from swiftpie.pipelines.choose import Technique
-from swiftpie.pipelines.settings import NOT_COMFYUI, EditMode, EditSettings
+from swiftpie.pipelines.settings import EditMode, EditSettings
 from swiftpie.pipelines.tasks import EditRequest
 from swiftpie.registry import later
 
@@ -34,49 +34,14 @@ class InversionOptions:
     """Options of edits by inversion."""
 
     mode: Annotated[  # None: the preset's
-        EditMode | None,
-        Option(
-            "How attention is rescaled.\n\n"
-            "paper: as in SwiftEdit's paper, the default.\n\n"
-            "released: as in its code, the default of the recipe swiftedit.",
-            surfaces=NOT_COMFYUI,
-        ),
+        EditMode | None, OPTIONS["InversionOptions.mode"]
     ] = None
-    start: Annotated[
-        EditStart,
-        Option(
-            "What an edit starts from.\n\n"
-            "mixture: picture and noise, as in SwiftEdit's code, the default.\n\n"
-            "noise: the noise alone, as in its paper.",
-            surfaces=NOT_COMFYUI,
-        ),
-    ] = EditStart.MIXTURE
-    variation: Annotated[
-        float,
-        Option(
-            "Share of new noise, from the seed, where the picture changes. By default 0.",
-            least=0,
-            most=1,
-        ),
-    ] = 0.0
+    start: Annotated[EditStart, OPTIONS["InversionOptions.start"]] = EditStart.MIXTURE
+    variation: Annotated[float, OPTIONS["InversionOptions.variation"]] = 0.0
     self_mask: Annotated[  # None: what the network was trained to find, or else BINARY
-        SelfMask | None,
-        Option(
-            "How an edit without a mask finds its region. By default as the network was "
-            "trained.\n\n"
-            "binary: by a threshold, as in SwiftEdit's code.\n\n"
-            "soft: as in its paper.",
-            surfaces=NOT_COMFYUI,
-        ),
+        SelfMask | None, OPTIONS["InversionOptions.self_mask"]
     ] = None
-    accept_smear: Annotated[
-        bool,
-        Option(
-            "Let the small model edit pictures by inversion that it did not draw. It smears "
-            "photographs.",
-            surfaces=NOT_COMFYUI,
-        ),
-    ] = False
+    accept_smear: Annotated[bool, OPTIONS["InversionOptions.accept_smear"]] = False
 
 
 def mode_of(settings: EditSettings, preset: Preset) -> EditMode:
