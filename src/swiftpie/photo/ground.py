@@ -41,7 +41,9 @@ WANTED, DEEP, BELOW_HORIZON = 0.43, 0.12, 0.03
 FLOOR, LOWEST = 0.94, 0.8  # of the height: the lowest place of feet, and where things lie flat
 LEAST_SEEN = 0.12  # least height of a subject without a box, as a share of the picture's
 # By how much a subject may be off its usual size, unwarned, and how much smaller or larger at all.
-OFF, SMALLEST, LARGEST = 1.75, 5.0, 7.0
+# Heights are estimated within a factor of 1.5 in 68 % of cases, see `SHOWN_M`, so within its square
+# in 95 %: what has to be smaller still would look it.
+OFF, SMALLEST, LARGEST = 1.75, 1.5**2, 7.0
 # Longest side on unsure ground and height of a portrait; parts of it for what has little room.
 LARGE, PARTS = 0.4, (1.4, 1.2, 1.0, 0.85, 0.7, 0.55)
 # Of a thing seen from near: its least height, how far below the horizon it stands at least, and
