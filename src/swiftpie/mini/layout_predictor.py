@@ -1,7 +1,7 @@
 """Where subjects go in a drawing, by their boxes or by a network; another network reads light."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -11,9 +11,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components, Placement
-from swiftpie.geometry.layout import POSE_NUMBERS, Layout, fitted, from_box, pixel_grid, upright
-from swiftpie.geometry.relief import height, normals
-from swiftpie.geometry.shading import Illumination, Lighting, in_sun
+from swiftpie.geometry.layout import (
+    POSE_NUMBERS,
+    Layout,
+    fit_to_boxes,
+    fitted,
+    from_box,
+    pixel_grid,
+    to_affine,
+    upright,
+    warp,
+)
+from swiftpie.geometry.relief import height, normals, turn
+from swiftpie.geometry.shading import (
+    Illumination,
+    Lighting,
+    cast_on_ground,
+    in_sun,
+    lit,
+    usual_shadow,
+    without_light,
+)
 from swiftpie.masks import Box, resize_mask, subject_extent
 from swiftpie.models.network import Network, keep_settings
 from swiftpie.noise import NUM_STATISTICS, noise_statistics
@@ -37,6 +55,8 @@ LEAST_AMBIENT = 0.02
 CALM = 0.05
 # As many cells must be sure of the light before they count as much as noise and prompt.
 DOUBT = 0.5
+# Names of outputs of graphs. SUBJECT is premultiplied RGBA without a scene, (1, 4, H, W) in [0, 1].
+PLACE, SUBJECT, SHADOW = "place", "subject", "shadow"
 
 
 def place_subjects(
@@ -175,6 +195,49 @@ def _predicted(
     # The form that `seen_view` reads.
     view = torch.stack([yaw * (1 - 2 * layout.flip), pitch], dim=1)
     return layout._replace(pose=torch.cat([view, layout.pose[:, 2:]], dim=1))
+
+
+def graph_inputs() -> dict[str, Tensor]:
+    """Return samples of the inputs that graphs have beside: `has_box` is 1 if the box counts."""
+    return {"box": torch.tensor([[0.2, 0.3, 0.8, 0.9]]), "has_box": torch.zeros(1)}
+
+
+def graph_outputs(
+    identity: Identity, layout: Layout, lighting: Lighting, drawn_mask: Tensor
+) -> dict[str, Tensor]:
+    """Return where a subject was put, its own pixels in the light there, and its shadow."""
+    columns = [column.view(len(column), -1) for column in layout[1:4]]
+    place = torch.cat([layout.centre, *columns, layout.pose], dim=1)
+    mask = identity.mask[:1]
+    plain = without_light(identity.pixels[:1], mask, lighting.own)
+    frame = torch.cat([torch.minimum(lit(plain, lighting.scene, layout), mask), mask], dim=1)
+    frame = turn(frame, height(mask), layout.pose).frame
+    subject = warp(frame, to_affine(layout), (drawn_mask.shape[2], drawn_mask.shape[3]))
+    shadow = cast_on_ground(subject[:, 3:], layout, usual_shadow(lighting.scene))
+    return {PLACE: place, SUBJECT: subject, SHADOW: shadow}
+
+
+def graph_place(
+    components: Components, identity: Identity, text: TextCondition, given: Mapping[str, Tensor]
+) -> tuple[Layout, Lighting]:
+    """Return where the layout predictor puts the subject, or the given box, and the light there."""
+    noise, predictor = given["noise"][0], components.own.layout_predictor
+    size = (noise.shape[2], noise.shape[3])
+    extent = subject_extent(identity.mask[:1])
+    found = upright(fitted(predictor(noise, text.pooled, extent).layout, size))
+    unturned = torch.zeros(1, 4)
+    centre, scale = fit_to_boxes(given["box"], size, extent)
+    boxed = Layout(centre, scale, rotation=torch.zeros(1), flip=torch.zeros(1), pose=unturned)
+    is_boxed = given["has_box"] > 0
+    pixels, shown = identity.pixels[:1], identity.mask[:1]
+    lighting = predictor.light(noise, text.pooled, pixels=pixels, mask=shown)
+    layout = Layout(
+        *(
+            torch.where(is_boxed.view(-1, *[1] * (value.ndim - 1)), other, value)
+            for value, other in zip(found, boxed, strict=True)
+        )
+    )
+    return layout, lighting
 
 
 class LayoutScores(NamedTuple):

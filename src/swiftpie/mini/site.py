@@ -43,7 +43,7 @@ from swiftpie.errors import InputError, short_reason
 from swiftpie.imageio.credentials import COMPOSITE, SOURCE_TYPE
 from swiftpie.imageio.writing import mark_of
 from swiftpie.lexicon import NIGHT
-from swiftpie.mini.graphs import SHADOW, SUBJECT
+from swiftpie.mini.layout_predictor import SHADOW, SUBJECT
 from swiftpie.mini.scene import at_night
 from swiftpie.noise import draw_noise
 from swiftpie.photo.cutout import cutout_network
