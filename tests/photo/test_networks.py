@@ -10,7 +10,7 @@ from PIL import Image
 import swiftpie
 from swiftpie.backbones.hub import PINS
 from swiftpie.backbones.sources import fetch_files, plan_files
-from swiftpie.errors import ConfigError, InputError, WeightsError
+from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsError
 from swiftpie.masks import box_mask, iou
 from swiftpie.photo.cutout import cut_out
 from swiftpie.photo.networks import NETWORKS
@@ -127,7 +127,7 @@ def test_a_removal_in_doubt_is_filled_by_lama_where_it_is(home, session):
 def test_what_is_not_here_or_cuts_nothing_out_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("SWIFTPIE_HOME", str(tmp_path))
     picture = photo(ellipse(), "white")
-    with pytest.raises(WeightsError, match=r"isnet.onnx\. Run `swiftpie fetch isnet`.*built-in"):
+    with pytest.raises(CapabilityError, match=r"isnet.onnx\. Run `swiftpie fetch isnet`.*built-in"):
         cut_out(picture, "isnet")
     with pytest.raises(InputError, match="fills holes and cuts nothing out"):
         cut_out(picture, "lama")

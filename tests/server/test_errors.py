@@ -133,6 +133,7 @@ def test_other_requests_are_refused_with_what_to_do(server, picture_bytes):
         ("/v1/identities", {"image": grey}, 400, "/v1/cutouts"),
         ("/v1/identities", {"image": [picture] * 9}, 400, "Send up to 8"),
         ("/v1/cutouts", {"image": grey}, 400, "/v1/cutouts"),
+        ("/v1/cutouts", {"image": picture, "cutout": "isnet 0.5,0.5"}, 400, "reads no points"),
         ("/v1/cutouts", {"image": "text"}, 400, "a file is needed, and text came"),
         ("/v1/identities", {"face": picture}, 400, "faces"),
     ):

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from swiftpie.errors import WeightsError
+from swiftpie.errors import CapabilityError
 from swiftpie.faces import ModelFile
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class PhotoNetwork:
         The picture is squeezed to a square, and the mask (H, W) in [0, 1] stretched back.
 
         Raises:
-            WeightsError: The file is not on this machine, or is damaged.
+            CapabilityError: The file is not on this machine.
+            WeightsError: It is damaged.
             MissingExtra: onnxruntime is not installed.
         """
         import numpy as np
@@ -81,9 +82,10 @@ class PhotoNetwork:
             rest = (
                 "leave its name out, so that the built-in one looks" if self.mean else "mark less"
             )
-            raise WeightsError(
-                f"The network {self.name!r} is not on this machine: there is no {place}. Run "
-                f"`swiftpie fetch {self.name}` where there is a connection, or {rest}."
+            raise CapabilityError(
+                f"The network {self.name!r} is not on this machine: SWIFTPIE_HOME has no "
+                f"networks/{self.file.name}. Run `swiftpie fetch {self.name}` where there is a "
+                f"connection, or {rest}."
             )
         network = _opened(place, self.file, place.stat().st_mtime_ns)
         height, width = (side or self.side_px for side in network.input_shape[2:])

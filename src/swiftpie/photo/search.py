@@ -29,12 +29,12 @@ class Search:
         if self.network and not NETWORKS[self.network].mean:
             raise InputError(
                 f"The network {self.network!r} fills holes and cuts nothing out. Choose another, "
-                "as `cutout=isnet`."
+                "as isnet."
             )
         if self.network and (self.points or self.background):
             raise InputError(
-                f"`cutout={self.network}` cannot be combined with points: the network sees what "
-                "stands out and reads no points. Give a box, or leave the network's name out."
+                f"The network {self.network!r} cannot be combined with points: it sees what stands "
+                "out, and reads no points. Give a box, or leave its name out."
             )
         if self.box is not None:
             check_box(self.box)
