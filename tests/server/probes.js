@@ -62,6 +62,17 @@ window.probes = {
       };
     }),
 
+  // Until the next load, as where a disk is full.
+  fillStorage: () => {
+    const error = new DOMException("", "QuotaExceededError");
+    Object.defineProperty(IDBTransaction.prototype, "error", {
+      get: () => error,
+    });
+    IDBObjectStore.prototype.put = function () {
+      this.transaction.abort();
+    };
+  },
+
   give: ([kind, files, at]) => {
     const given = new DataTransfer();
     for (const [name, type, text] of files) {

@@ -1,6 +1,7 @@
 import http.client
 import json
 import os
+import pty
 import re
 import signal
 import socket
@@ -56,6 +57,30 @@ def test_a_root_path_may_have_slashes_around_it():
     assert [_root_of(path) for path in ("", "/", "pie", "/pie/", "/a/pie")] == [
         *("", "", "/pie", "/pie", "/a/pie")
     ]
+
+
+@pytest.mark.thorough
+@pytest.mark.skipif(sys.platform != "linux", reason="opens a pseudo-terminal, looks for screens")
+@pytest.mark.parametrize("but", ["", "no screen", "CI", "SSH_CONNECTION", "--no-browser"])
+def test_a_browser_opens_where_somebody_sees_it(but, tmp_path):
+    browser, seen = tmp_path / "browser", tmp_path / "seen"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$1" >"{seen}"\n')
+    browser.chmod(0o755)
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), but or "A": "1"}
+    env |= {"BROWSER": f"{browser} %s &", "DISPLAY" if but != "no screen" else "B": ":0"}
+    command = [sys.executable, "-m", "swiftpie", "serve", "--port", "0", "--root-path", "/pie"]
+    command += [but] if but.startswith("--") else []
+    ours, theirs = pty.openpty()
+    with ExitStack() as stack:
+        server = stack.enter_context(subprocess.Popen(command, stderr=theirs, env=env))
+        stack.callback(server.kill)
+        terminal = stack.enter_context(os.fdopen(ours))
+        address = until(lambda: re.search(r"serving on (\S+)", terminal.readline()))[1]
+        if not but:
+            until(lambda: seen.exists() and seen.read_text() == f"{address}/pie/")
+        else:
+            until(lambda: "getting ready" in terminal.readline())  # it would be open by now
+            assert not seen.exists()
 
 
 @pytest.mark.thorough

@@ -28,7 +28,7 @@ from swiftpie.server import Limits
 from swiftpie.server.guard import BURST_S
 from tests.fuzz.pictures import encoded
 from tests.policy.project import ROOT
-from tests.server.conftest import Running, serving, to_png, until
+from tests.server.conftest import Running, held, serving, to_png, until
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs `pip install playwright`")
 AXE = find_spec("axe_playwright_python")
@@ -1016,3 +1016,46 @@ def test_the_page_waits_for_a_server_that_goes_away_and_sends_again_what_it_forg
             expect(visit.page.get_by_role("alert")).to_have_count(0)
             uploads = [one for one in sent if one.method == "POST" and "/identities" in one.url]
             assert [one.response().json()["pictures"] for one in uploads] == [[]]  # its file alone
+
+
+def test_each_state_of_the_page_says_what_it_is_and_what_to_do(browser, small):
+    with visiting(browser, "") as visit:
+        with serving(small, queue=1, deadline_s=PATIENCE_S) as running:
+            visit.url = running.url
+            visit.open().first_picture()
+            visit.kept()
+            visit.look("ready")
+            with held(running.worker) as (begun, gate, _), running.asked({"prompt": "a dog"}):
+                assert begun.wait(PATIENCE_S)
+                with running.asked({"prompt": "a cat"}):
+                    until(lambda: running.worker.scheduler.num_queued)
+                    visit.prompt.fill("a dog in space")
+                    expect(visit.page.get_by_text("its queue is full")).to_be_visible()
+                    visit.look("waiting")
+                    gate.set()
+                    visit.settled()
+            expect(visit.page.get_by_text("its queue is full")).to_have_count(0)
+            visit.prompt.fill("an oil painting of a dog")
+            expect(visit.page.locator(".problem")).to_contain_text("oil")
+            visit.look("refused")
+            visit.page.evaluate("probes.fillStorage()")
+            visit.after(lambda: visit.prompt.fill("a dog on a beach"))
+            expect(visit.page.get_by_text("It has no room for more.")).to_be_visible()
+            visit.look("full")
+            visit.button("Choose what to delete").click()
+            expect(visit.page.get_by_role("region", name="Pictures to compare")).to_be_visible()
+            visit.page.reload()  # which makes room
+            visit.after(lambda: visit.prompt.fill("a dog on a beach"))
+            visit.kept()
+            visit.stored()
+        expect(visit.page.locator(".state")).to_have_text("no connection")
+        visit.look("offline")
+        visit.page.evaluate("document.querySelector('meta[name=sources]').content = 'older ones'")
+        second = Running(small, limits=Limits(), token=None)
+        second.server.config.port = running.port
+        with second:
+            expect(visit.page.get_by_text("has a newer page")).to_be_visible()
+            visit.look("replaced")
+            visit.button("Load it").click()
+            expect(visit.page.get_by_text("has a newer page")).to_have_count(0)
+            expect(visit.first_picture().prompt).to_have_value("a dog on a beach")

@@ -250,6 +250,13 @@ export const server = {
       },
     ),
 
+  /** Whether this page is the one that the server has; Vite's own is never compared. */
+  hasThisPage: async () => {
+    const own = document.querySelector<HTMLMetaElement>("meta[name=sources]")?.content ?? "";
+    const page = answerTo("/").then((answer) => answer.text());
+    return page.then((text) => text.includes(own)).catch(() => true);
+  },
+
   models: () => read<Offer>("/v1/models"),
 
   vocabulary: async (model: string) =>

@@ -107,7 +107,7 @@ async function answer(url: string, { body }: RequestInit = {}): Promise<Response
   return value instanceof Response ? value : Response.json(value);
 }
 
-vi.stubGlobal("document", { baseURI: BASE });
+vi.stubGlobal("document", { baseURI: BASE, querySelector: () => null });
 vi.stubGlobal("location", { hash: "" });
 vi.stubGlobal("addEventListener", () => undefined);
 vi.stubGlobal("indexedDB", {

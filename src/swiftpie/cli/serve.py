@@ -6,7 +6,8 @@ import os
 import re
 import socket
 import sys
-from contextlib import nullcontext
+import webbrowser
+from contextlib import nullcontext, suppress
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -29,12 +30,7 @@ if TYPE_CHECKING:
     from swiftpie.server.store import ServedModel
 
 PACKAGES = (
-    "fastapi",
-    "uvicorn",
-    "httptools",
-    "websockets",
-    "python_multipart",
-    "prometheus_client",
+    *("fastapi", "uvicorn", "httptools", "websockets", "python_multipart", "prometheus_client"),
 )
 MCP_PACKAGES = ("mcp", "pydantic", "prometheus_client")
 TOKEN_VARIABLE = "SWIFTPIE_TOKEN"
@@ -58,6 +54,7 @@ Models = Annotated[
     ),
 ]
 HostName = Annotated[str, typer.Option(help="Address to listen on.")]
+Browser = Annotated[bool, typer.Option(help="Open the page where this machine has a screen.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
 TokenFile = Annotated[
     Path | None,
@@ -129,6 +126,7 @@ def serve(
     models: Models = None,
     host: HostName = "127.0.0.1",
     port: Port = 8000,
+    browser: Browser = True,
     token_file: TokenFile = None,
     allow_hosts: AllowHosts = None,
     root_path: RootPath = "",
@@ -172,16 +170,30 @@ def serve(
     names = loopback_names(host, allow_hosts or ())
     (least, most), cpus = _replicas_of(replicas or "1"), 1.0 if ray_cpus is None else ray_cpus
     held = {"cpus": cpus, "gpus": ray_gpus or 0.0}
+
+    def tell(address: str) -> None:
+        console.say(f"serving on {address}")
+        if browser and is_loopback(host) and _has_browser():
+            webbrowser.open(f"{address}{root}/")
+
     # Ray takes signals from their owner: it comes before the server.
     with connected(ray, processes=most, **held) if ray else nullcontext():
         held |= {"drain_s": limits.deadline_s}
         backend = RayBackend(known, least=least, most=most, **held) if ray else None
         worker = Worker(known, limits=limits, backend=backend, stores=stores, tell=console.say)
         guard = make_app(worker, hosts=tuple(names), token=token, limits=limits, root_path=root)
-        server = Server(guard, host=host, port=port, limits=limits, tell=console.say)
+        server = Server(guard, host=host, port=port, limits=limits, tell=tell)
         server.run()
     if not server.started:
         sys.exit(1)
+
+
+def _has_browser() -> bool:
+    """Whether a person at this terminal has windows: not in a container, CI or a remote shell."""
+    known = os.environ.keys()
+    has_windows = sys.platform != "linux" or known & {"DISPLAY", "WAYLAND_DISPLAY"}
+    hides = known & {"CI", "SSH_CONNECTION", "container"} or not sys.stderr.isatty()
+    return bool(has_windows and not hides)
 
 
 def _root_of(path: str) -> str:
@@ -285,12 +297,9 @@ def _read_token(path: Path | None, host: str) -> str | None:
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach `host`."""
-    if host == "localhost":
-        return True
-    try:
+    with suppress(ValueError):
         return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return host == "localhost"
 
 
 @app.command(
@@ -318,17 +327,7 @@ def mcp(
     check_signer(sign)
     known = Folders(folders or [], out=out)
     preset = preset_for(loading)
-    _check_downloads(loading)
-    facts = {**describe(preset), "knows_faces": False}
-    served = {preset.name: ServedModel(partial(_load, loading, None), facts)}
-    models = Models(served, sign=sign and sign.absolute())
-    toolbox = Toolbox(Worker(models, limits=limits, tell=console.say), known)
-    asyncio.run(serve_stdio(toolbox))
-
-
-def _check_downloads(loading: LoadOptions) -> None:
-    """Download what is missing with --yes; the protocol has no questions."""
-    needs = plan_downloads(loading)
+    needs = plan_downloads(loading)  # the protocol has no questions
     if needs.bytes_left and not loading.get("yes", False):
         raise ConfigError(
             f"{len(needs.missing)} files of the model are missing, and their download "
@@ -336,3 +335,8 @@ def _check_downloads(loading: LoadOptions) -> None:
             "--yes."
         )
     needs.fetch()
+    facts = {**describe(preset), "knows_faces": False}
+    served = {preset.name: ServedModel(partial(_load, loading, None), facts)}
+    models = Models(served, sign=sign and sign.absolute())
+    toolbox = Toolbox(Worker(models, limits=limits, tell=console.say), known)
+    asyncio.run(serve_stdio(toolbox))

@@ -287,7 +287,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         for server in self.servers:
             for socket in server.sockets:
-                self._tell(f"serving on {_address(*socket.getsockname()[:2])}")
+                self._tell(_address(*socket.getsockname()[:2]))
 
     def _log_failure(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log what failed in the loop, and one line where connections cannot be accepted."""

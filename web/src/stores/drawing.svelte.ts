@@ -14,6 +14,8 @@ const LIVE_MS = 300; // a picture that takes longer is asked for at the end of a
 export class Drawing {
   connection = $state<Connection>("connecting");
   isStarting = $state(false); // the server, whose model is not ready yet
+  isWaiting = $state(false); // for room in the queue of the server
+  isOld = $state(false); // the server was replaced, and has another page
   retryInS = $state(0);
   endedBy = $state(""); // why the server ended the connection, until the next change
   latencyMs = $state<number | null>(null);
@@ -102,6 +104,7 @@ export class Drawing {
     if (visit !== this.stores.pictures.visit || header.id < this.#shownNumber) return letGo(url);
     this.#shownNumber = header.id;
     this.#frameMs = header.milliseconds;
+    this.isWaiting = false;
     const isNewest = header.id === this.#asked;
     if (isNewest) {
       this.stores.pictures.isDrawing = false;
@@ -159,6 +162,7 @@ export class Drawing {
       this.#backAt = now;
     }
     if (state === "lost") void this.#checkToken();
+    if (state === "open") void server.hasThisPage().then((isSame) => (this.isOld = !isSame));
     if (state === "open" && was !== "open" && this.stores.drafts.draft.placed.length) this.soon();
   }
 
@@ -172,6 +176,7 @@ export class Drawing {
     // Until it was asked for again the picture is on its way: the one that is shown is of another draft.
     if (problem.code === "identity_not_found") return this.onforgotten("subject");
     if (problem.param === "picture_id") return this.onforgotten("picture");
+    this.isWaiting = problem.retryAfterS !== null;
     if (problem.retryAfterS) {
       this.#later = setTimeout(() => this.#ask(), problem.retryAfterS * 1000);
       return;

@@ -93,7 +93,9 @@ export class Variations {
       this.#stripOf = "";
       if (error instanceof Refused && error.retryAfterS) {
         setTimeout(() => void this.draw(), error.retryAfterS * 1000);
-      } else this.stores.notices.tell("seeds", error);
+      } else if (!(error instanceof Refused && !error.status)) {
+        this.stores.notices.tell("seeds", error); // without an answer the connection says it
+      }
     }
   }
 

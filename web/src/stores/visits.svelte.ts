@@ -97,7 +97,9 @@ export class Visits {
       this.keptBytes = await keep(visit);
       this.problem = "";
     } catch (error) {
-      this.problem = `This browser could not keep the last change: ${(error as Error).message}`;
+      const { name, message } = error as Error;
+      const why = name === "QuotaExceededError" ? "It has no room for more." : message;
+      this.problem = `This browser does not keep the last change. ${why}`;
     }
   }
 
