@@ -12,7 +12,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
 from swiftpie.backbones.components import load_components
-from swiftpie.backbones.hub import PublishedFile, files_unlike
+from swiftpie.backbones.hub import RemoteFile, files_unlike
 from swiftpie.backbones.presets import PRESETS, Recipe
 from swiftpie.engine.load import plan_load
 from swiftpie.engine.verify import (
@@ -163,7 +163,7 @@ def test_a_projection_that_one_program_loads_otherwise_is_seen(turbo, monkeypatc
 
 def test_a_text_encoder_of_another_base_is_seen_by_its_size(copied):
     folder, name = copied["weights"], "text_encoder/model.safetensors"
-    listing = {name: PublishedFile((folder / name).stat().st_size, None)}
+    listing = {name: RemoteFile(name, (folder / name).stat().st_size, name, None)}
     tensors = load_file(folder / name)
     tensors["text_model.embeddings.position_ids"] = torch.arange(77)[None]
     save_file(tensors, folder / name)
@@ -184,7 +184,8 @@ def test_a_variant_that_one_program_reads_is_seen(copied):
 
 def test_a_mean_over_training_in_place_of_the_published_file_is_seen_by_its_sum(copied):
     path = copied["weights"] / UNET
-    listing = {UNET: PublishedFile(None, hashlib.sha256(path.read_bytes()).hexdigest())}
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    listing = {UNET: RemoteFile(UNET, 0, digest, digest)}
     assert not [*files_unlike(copied["weights"], listing, listing)]
     save_file({name: 0.9 * tensor for name, tensor in load_file(path).items()}, path)
     [note] = files_unlike(copied["weights"], listing, listing)

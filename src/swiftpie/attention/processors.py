@@ -27,6 +27,8 @@ from swiftpie.attention.condition import (
     attend_near,
     attend_to_style,
     mass_on,
+    match,
+    matched_values,
     merge_heads,
     shared_with,
     split_heads,
@@ -34,7 +36,6 @@ from swiftpie.attention.condition import (
     thin,
 )
 from swiftpie.attention.manipulate import attend_reshaped
-from swiftpie.attention.matching import match, matched_values
 from swiftpie.geometry.layout import cell_positions, to_reference
 from swiftpie.masks import attention_to_mask, resize_mask
 from swiftpie.validation import Size
@@ -130,7 +131,7 @@ class DetailAttention(SelfAttention):
     of subject s; one reference at scale 1 is plain reference attention. It needs no training, and
     then no projections of its own either: the layer reads references as it reads itself.
 
-    Matched: `out = Attn(q, k, v + Σ_s detail_scale_s * (v_s[match] - v))`, see `matching`.
+    Matched: `out = Attn(q, k, v + Σ_s detail_scale_s * (v_s[match] - v))`, see `match`.
     """
 
     def __init__(

@@ -4,16 +4,13 @@ After each file its checksum is compared with the published one, which `hf_hub_d
 by itself.
 """
 
-import hashlib
 import math
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from rich.filesize import decimal as as_size
 
@@ -23,6 +20,7 @@ from swiftpie.backbones.hub import (
     RepoReference,
     check_proxy,
     explain,
+    is_published,
     transport_error,
 )
 from swiftpie.errors import WeightsError
@@ -227,16 +225,6 @@ def memory_of(path: Path, item_bytes: int, unread: Unread = ALL_READ) -> int:
         for name, entry in check_safetensors(path).items()
         if name != METADATA and not (stays and stays(name))
     )
-
-
-def is_published(file: RemoteFile, path: Path) -> bool:
-    """Whether `path` has the published checksum: sha256, or of small files that of git."""
-    start: Callable[[], Any] = hashlib.sha256
-    if file.sha256 is None:  # as git counts: with a header
-        size = path.stat().st_size
-        start = partial(hashlib.sha1, b"blob %d\0" % size, usedforsecurity=False)
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, start).hexdigest() == (file.sha256 or file.blob)
 
 
 def wrong_sum(file: RemoteFile) -> str:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -155,15 +155,6 @@ FACTS: Mapping[str, Any] = MappingProxyType(
 )
 
 
-class PublishedFile(NamedTuple):
-    """A file of a repository at the commit that recipes pin."""
-
-    size: int | None  # bytes; None where no public source states them
-    sha256: str | None
-
-
-Listing = Mapping[str, PublishedFile]  # by the path in the repository
-
 PINS: Mapping[str, str] = MappingProxyType(
     {
         name: listed["revision"]
@@ -173,48 +164,56 @@ PINS: Mapping[str, str] = MappingProxyType(
 )
 """Commits of repositories; at least two independent public sources name each."""
 
-PUBLISHED: Mapping[str, Listing] = MappingProxyType(
+PUBLISHED: Mapping[str, Mapping[str, RemoteFile]] = MappingProxyType(
     {
-        repository: {path: PublishedFile(**facts) for path, facts in listed["files"].items()}
+        repository: {
+            path: RemoteFile(path, facts["size"] or 0, facts["sha256"] or path, facts["sha256"])
+            for path, facts in listed["files"].items()
+        }
         for repository, listed in FACTS["repositories"].items()
     }
 )
+"""Files at the commits that recipes pin; of 0 bytes where no public source states their size."""
 
 
 def published_listing(reference: RepoReference) -> RepoListing:
     """Return what the package knows of a repository, or of a release and its pieces.
-
-    Files have 0 bytes where no public source states their size.
 
     Raises:
         WeightsError: It knows nothing of it.
     """
     name, revision = reference.repository, reference.revision or "main"
     pieces = FACTS["releases"].get(name, {}).get("parts", ())
-    known = PUBLISHED.get(name) or {piece: PublishedFile(None, None) for piece in pieces}
+    known = PUBLISHED.get(name) or {piece: RemoteFile(piece, 0, piece, None) for piece in pieces}
     if not known:
         raise WeightsError(
             f"The files of {name!r} do not stand in the package. Leave `--offline` out, so that "
             "its host is asked for them."
         )
-    files = {
-        path: RemoteFile(path, file.size or 0, file.sha256 or path, file.sha256)
-        for path, file in known.items()
-    }
-    return RepoListing(name, revision, files, None)
+    return RepoListing(name, revision, known, None)
 
 
-def files_unlike(root: Path, names: Collection[str], listing: Listing) -> Iterator[str]:
+def files_unlike(
+    root: Path, names: Collection[str], listing: Mapping[str, RemoteFile]
+) -> Iterator[str]:
     """Yield a sentence for each file of weights below `root` that is not the published one."""
-    for name in names:
-        known = listing.get(name, PublishedFile(None, None))
-        more = 0 if known.size is None else (root / name).stat().st_size - known.size
+    for file in (listing[name] for name in names if name in listing):
+        place = root / file.path
+        more = place.stat().st_size - file.size if file.size else 0
         if more:
-            yield f"{name} has {more:+,} bytes beside the published {known.size:,}"
-        elif known.sha256 is not None and Path(name).suffix in FILE_SUFFIXES:
-            with (root / name).open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != known.sha256:
-                    yield f"{name} is not the published file: its sha256 is another"
+            yield f"{file.path} has {more:+,} bytes beside the published {file.size:,}"
+        elif file.sha256 and place.suffix in FILE_SUFFIXES and not is_published(file, place):
+            yield f"{file.path} is not the published file: its sha256 is another"
+
+
+def is_published(file: RemoteFile, path: Path) -> bool:
+    """Whether `path` has the published checksum: sha256, or of small files that of git."""
+    start: Callable[[], Any] = hashlib.sha256
+    if file.sha256 is None:  # as git counts: with a header
+        size = path.stat().st_size
+        start = functools.partial(hashlib.sha1, b"blob %d\0" % size, usedforsecurity=False)
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, start).hexdigest() == (file.sha256 or file.blob)
 
 
 def root_of(reference: RepoReference, listing: RepoListing | None = None) -> Path | None:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from swiftpie.backbones.downloads import DownloadList, ModelPart, is_published, wrong_sum
+from swiftpie.backbones.downloads import DownloadList, ModelPart, wrong_sum
 from swiftpie.backbones.hub import (
     ANSWER_S,
     Host,
@@ -23,6 +23,7 @@ from swiftpie.backbones.hub import (
     RepoReference,
     check_proxy,
     explain,
+    is_published,
     parse_reference,
     root_of,
     transport_error,

@@ -274,7 +274,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             InputError: The file name is missing.
             WeightsError: A file cannot be had, or is for other networks.
         """
-        plain = self._changeable(plain_family="takes_adapters")
+        plain = self._changeable()
         place = pretrained_model_name_or_path_or_dict
         source = parts.Source(place, subfolder, revision, {"offline": local_files_only})
         path = source.fetch("adapter", weight_name)
@@ -285,7 +285,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
 
     def unload_ip_adapter(self) -> None:
         """Take the identity adapter out of the U-Net."""
-        plain = self._changeable(plain_family="takes_adapters")
+        plain = self._changeable()
         self._exchange(plain, {**plain.family.to_folder(plain), "image_encoder": None}, None)
 
     def _checked(self) -> Components:
@@ -327,10 +327,10 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     def _session(self, components: Components) -> Session:
         return Session(components, cache_mib=0).with_face_encoder(self.face_encoder)
 
-    def _changeable(self, *, plain_family: str) -> Components:
-        """Return the networks, of a family with the attribute `plain_family`."""
+    def _changeable(self) -> Components:
+        """Return the networks, of a family that takes adapters and LoRAs."""
         loaded = self._at_rest()
-        if not getattr(loaded.family, plain_family):
+        if not loaded.family.takes_adapters:
             raise CapabilityError(
                 f"There are no adapters and LoRAs for the networks of preset "
                 f"{loaded.preset.name!r}. Load one of Stable Diffusion (`swiftpie presets`)."

@@ -83,7 +83,7 @@ class AdaptedPipeline(ModulesPipeline):
                 f"There is a LoRA {name!r} already. Choose another `adapter_name=`, or call "
                 "delete_adapters() or unload_lora_weights() before."
             )
-        self._changeable(plain_family="lora_loader")
+        self._changeable()
         given: Any = pretrained_model_name_or_path_or_dict
         read = parts.lora_of if isinstance(given, Mapping) else partial(parts.file_at, **where)
         lora = Lora(read(given))
@@ -210,7 +210,7 @@ class AdaptedPipeline(ModulesPipeline):
             InputError: The file name or the token is missing, or the vectors do not fit.
             WeightsError: A file cannot be had.
         """
-        self._changeable(plain_family="lora_loader")
+        self._changeable()
         words = pretrained_model_name_or_path
         given: Any = [
             load_file(parts.file_at(each, **where)) if isinstance(each, str | Path) else each
@@ -230,7 +230,7 @@ class AdaptedPipeline(ModulesPipeline):
         Raises:
             InputError: There is no such token.
         """
-        self._changeable(plain_family="lora_loader")
+        self._changeable()
         self._reword(_Words().unload_textual_inversion, tokenizer, text_encoder, tokens)
 
     def _reword(
@@ -265,9 +265,9 @@ class AdaptedPipeline(ModulesPipeline):
         setattr(self, f"tokenizer{suffix}", words)
         setattr(self, f"text_encoder{suffix}", encoder)
 
-    def _changeable(self, *, plain_family: str) -> Components:
-        """Return the networks without LoRAs, of a family with the attribute `plain_family`."""
-        loaded, plain = super()._changeable(plain_family=plain_family), self._plain
+    def _changeable(self) -> Components:
+        """Return the networks without LoRAs, of a family that takes them."""
+        loaded, plain = super()._changeable(), self._plain
         if plain is None:
             return loaded
         return replace(loaded, denoiser=plain.denoiser, fingerprint=plain.fingerprint)
@@ -276,7 +276,7 @@ class AdaptedPipeline(ModulesPipeline):
         """Give the denoiser these LoRAs, all or, if one does not fit, none of the change."""
         if loras == self._loras:
             return
-        plain = self._changeable(plain_family="lora_loader")
+        plain = self._changeable()
         if loras.drawn != self._loras.drawn:
             self._take(parts.fused(plain, loras.drawn) if loras.drawn else plain)
         self._loras, self._plain = loras, plain if loras.drawn else None

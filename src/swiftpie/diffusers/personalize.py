@@ -281,7 +281,7 @@ def _masked(call: PersonalizeCall, subjects: tuple[Subject, ...]) -> tuple[Subje
 
 def _skipping(components: Components, skip: int, prompts: list[str]) -> TextCondition:
     """Return what the text encoders read of prompts without their last layers."""
-    text, is_clip = components.text, components.family.lora_loader is not None
+    text, is_clip = components.text, components.family.takes_adapters
     if isinstance(text, TextTower | TwoTextTowers) and is_clip and skip >= 0:
         with suppress(IndexError):
             return replace(text, skip=skip).encode(prompts)

@@ -21,7 +21,6 @@ from swiftpie.errors import CapabilityError, InputError
 from swiftpie.imageio.images import mask_to_pil
 from swiftpie.masks import from_noise_difference
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.models.text import PromptPair
 from swiftpie.noise import (
     TRAIN_TIMESTEPS,
     Step,
@@ -40,9 +39,8 @@ from swiftpie.pipelines.edit_region import (
     enter_canvas,
     in_hole,
     joined,
-    mask_if_different,
+    known_mask,
     region_of,
-    warn_if_alike,
     widened_region,
 )
 from swiftpie.pipelines.methods.chord import ChordForm, ChordOptions
@@ -124,25 +122,17 @@ class ChordEdit:
     @cached_property
     def region(self) -> EditRegion:
         """Where the picture changes: the given region, or where the prompts or the keyword act."""
-        request, encoder, mask = self.choice.request, self.choice.components.text, self.mask
-        contrast = prompts = PromptPair(encoder, (request.source_prompt, request.prompt))
-        if mask is not None:
-            draws_anew = request.identity is not None or request.has_style
-            mask = mask if draws_anew else mask_if_different(self.choice, prompts, mask)
-            return region_of(mask, self.canvas, like=self.latents)
-        if request.keyword:
-            contrast = PromptPair(encoder, ("", request.keyword))
-        elif request.has_style:  # which is of all the picture
+        request, mask = self.choice.request, self.mask
+        if mask is None and request.has_style and not request.keyword:  # it is of all the picture
             mask = torch.full((1, 1, *self.canvas.full), 255, dtype=torch.uint8)
-            return region_of(mask, self.canvas, like=self.latents)
-        if warn_if_alike(self.choice, contrast):
-            mask = torch.zeros(1, 1, *self.canvas.full, dtype=torch.uint8)
-            return region_of(mask, self.canvas, like=self.latents)
-        pair, times = self.pairs[0], self.schedule.times[:1]
-        if request.keyword:
-            pair = self.clean(self.latents, times, contrast.prompts, shows=(0.0, 0.0))
-        latent = from_noise_difference(*pair.split(1))
-        mask = widened_region(self.choice, latent, self.canvas)
+        draws_anew = request.identity is not None or request.has_style
+        _, contrast, mask = known_mask(self.choice, mask, self.canvas, draws_anew=draws_anew)
+        if mask is None:
+            pair, times = self.pairs[0], self.schedule.times[:1]
+            if request.keyword:
+                pair = self.clean(self.latents, times, contrast.prompts, shows=(0.0, 0.0))
+            latent = from_noise_difference(*pair.split(1))
+            mask = widened_region(self.choice, latent, self.canvas)
         return region_of(mask, self.canvas, like=self.latents)
 
     @torch.no_grad()

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from swiftpie import __version__
-from swiftpie.attention.condition import AttentionCondition
+from swiftpie.attention.condition import INLINE_MASK, AttentionCondition, Notes
 from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Preset
@@ -46,11 +46,11 @@ from swiftpie.pipelines.denoise import (
     is_out_of_memory,
     join_prepared,
     shape_of,
+    without_identity,
 )
 from swiftpie.pipelines.edit_region import with_transparency
-from swiftpie.pipelines.first_pass import with_regions
 from swiftpie.pipelines.request import Output, PersonalizeRequest, texts_of
-from swiftpie.pipelines.settings import FIRST_PASS, IdentityGuidance
+from swiftpie.pipelines.settings import FIRST_PASS, IdentityGuidance, MaskSource
 from swiftpie.pipelines.tasks import EditRequest, Request, RetouchRequest
 from swiftpie.registry import later
 from swiftpie.types import (
@@ -340,10 +340,52 @@ def _with_regions(plan: Plan, start: Prepared) -> Prepared:
     request = plan.request
     if not isinstance(request, PersonalizeRequest) or not request.subjects:
         return start
-    if FIRST_PASS.isdisjoint({request.mask, request.detail_mask}):
+    fields = {"region": request.mask, "detail_mask": request.detail_mask}
+    sought = {
+        field: source
+        for field, source in fields.items()
+        if isinstance(source, MaskSource) and source in FIRST_PASS
+    }
+    if not sought:
         return start
-    most = _most_rows(start.latents)
-    return with_regions(start, request, partial(in_parts, can_split=not plan.reads_rows, most=most))
+    split: dict[str, Any] = {"can_split": not plan.reads_rows, "most": _most_rows(start.latents)}
+    count = len(start.latents)
+    found = {
+        source: torch.cat([*in_parts(partial(found_regions, start, source), count, **split)])
+        for source in {*sought.values()}
+    }
+    masks: dict[str, Any] = {field: found[source] for field, source in sought.items()}
+    attention = start.condition.attention._replace(**masks)
+    return start._replace(condition=start.condition._replace(attention=attention))
+
+
+@torch.no_grad()
+def found_regions(start: Prepared, source: MaskSource, first: int, end: int) -> Tensor:
+    """Return where attention sees each subject of some rows in the first step, (B, S, h, w).
+
+    After MONKEY (arXiv:2510.07656): attention to the tokens of a subject shows where the picture
+    has it. Differs from the paper: the first pass is one call at the first step, not a whole
+    drawing.
+    """
+    start = start if end - first == len(start.latents) else start.rows(first, end)
+    components, condition = start.components, _without_detail(start.components, start.condition)
+    if source is MaskSource.LAYOUT_FIRST:
+        condition = without_identity(condition, None)
+    notes: Notes = {}
+    step = components.schedule.steps[0]
+    components.denoiser(start.latents, step.timestep, start.text, condition, notes)
+    size = (start.latents.shape[2], start.latents.shape[3])
+    return resize_mask(notes[INLINE_MASK], size).to(condition.attention.region)
+
+
+def _without_detail(components: Components, condition: SubjectCondition) -> SubjectCondition:
+    attention = condition.attention
+    off = torch.zeros_like(attention.detail_scale)
+    attention = attention._replace(detail_scale=off, detail_background_scale=off)
+    # A joint softmax turns its keys off only up to rounding.
+    if components.denoiser.installation.plan.merge is Merge.JOINT:
+        attention = attention._replace(keys={}, values={})
+    return condition._replace(attention=attention)
 
 
 def acting_branches(

@@ -196,11 +196,28 @@ def blend_mask(mask: Tensor) -> Image.Image:
     return Image.fromarray(torch.minimum(soft, in_8_bits(mask))[0, 0].cpu().numpy())
 
 
-def warn_if_alike(choice: Choice[EditRequest], pair: PromptPair) -> bool:
-    """Return whether two prompts say the same, so that they show no region, and warn of that."""
-    if pair.are_alike:
-        choice.warn(UNCHANGED)
-    return pair.are_alike
+def known_mask(
+    choice: Choice[EditRequest], mask: Tensor | None, canvas: Canvas, *, draws_anew: bool
+) -> tuple[PromptPair, PromptPair, Tensor | None]:
+    """Return an edit's prompts, the two that are compared to find what changes, and its mask.
+
+    The mask is None where they have to be compared, and empty, with a warning, where prompts that
+    say the same change nothing. In a given mask they do if the edit `draws_anew` there, or if there
+    is no source prompt, as that says nothing about the picture.
+    """
+    request, encoder = choice.request, choice.components.text
+    prompts = contrast = PromptPair(encoder, (request.source_prompt, request.prompt))
+    if request.keyword:
+        contrast = PromptPair(encoder, ("", request.keyword))
+    if mask is None:
+        is_idle, warning = contrast.are_alike, UNCHANGED
+    else:
+        says_something = not draws_anew and bool(request.source_prompt.strip())
+        is_idle, warning = says_something and prompts.are_alike, UNCHANGED_INSIDE
+    if is_idle:
+        choice.warn(warning)
+        mask = torch.zeros(1, 1, *canvas.full, dtype=torch.uint8)
+    return prompts, contrast, mask
 
 
 def widened_region(
@@ -222,17 +239,6 @@ def region_of(pixels: Tensor, canvas: Canvas, *, like: Tensor) -> EditRegion:
     """Return a region of the given picture, also at the resolution of latents (1, C, h, w)."""
     latent = resize_mask(canvas.enter_mask(pixels), (like.shape[2], like.shape[3]))
     return EditRegion(latent.to(like), pixels)
-
-
-def mask_if_different(choice: Choice[EditRequest], pair: PromptPair, mask: Tensor) -> Tensor:
-    """Return `mask`, or an empty one and a warning if the two prompts say the same.
-
-    A source prompt without words says nothing about the picture, so the mask is redrawn.
-    """
-    if not pair.prompts[0].strip() or not pair.are_alike:
-        return mask
-    choice.warn(UNCHANGED_INSIDE)
-    return torch.zeros_like(mask)
 
 
 def enter_canvas(

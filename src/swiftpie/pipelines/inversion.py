@@ -24,9 +24,8 @@ from swiftpie.pipelines.edit_region import (
     enter_canvas,
     in_hole,
     joined,
-    mask_if_different,
+    known_mask,
     region_of,
-    warn_if_alike,
     widened_region,
 )
 from swiftpie.pipelines.identity import whole_picture_identity
@@ -107,13 +106,8 @@ def prepare_edit(
     else:
         latents = components.autoencoder.encode(pixels)
     clock.end_stage("encode")
-    prompts = PromptPair(components.text, (request.source_prompt, request.prompt))
-    if mask is not None and request.identity is None and settings.variation == 0:
-        mask = mask_if_different(choice, prompts, mask)
-    keyword = request.keyword
-    contrast = PromptPair(prompts.encoder, ("", keyword)) if keyword else prompts
-    if mask is None and warn_if_alike(choice, contrast):
-        mask = torch.zeros(1, 1, *canvas.full, dtype=torch.uint8)
+    draws_anew = request.identity is not None or settings.variation > 0
+    prompts, contrast, mask = known_mask(choice, mask, canvas, draws_anew=draws_anew)
     shown = InversionInput(original, canvas, pixels, latents, prompts, contrast, mask)
     noise, region, condition = (invert or _invert)(choice, shown)
     text = prompts.text if is_released else components.text.encode([request.prompt])
