@@ -38,10 +38,10 @@ class ImageError(InputError):
     """A picture or mask is missing, broken, too large, or shows no subject."""
 
 
-class RemediedImageError(ImageError):
-    """A picture or mask cannot be used, and what to do depends on the surface.
+class Remedied(InputError):  # noqa: N818 - reads as what it is
+    """An input cannot be used, and what to do depends on the surface.
 
-    `found` describes the picture, and `remedy` says what to do in Python or on the command line. A
+    `found` describes the input, and `remedy` says what to do in Python or on the command line. A
     server replaces `remedy` with its own.
     """
 
@@ -53,19 +53,19 @@ class RemediedImageError(ImageError):
         return f"{self.found} {self.remedy}"
 
 
-class NoSubject(RemediedImageError):  # noqa: N818 - reads as what it is
+class NoSubject(Remedied, ImageError):  # noqa: N818 - reads as what it is
     """A picture or mask shows no subject."""
 
 
-class AmbiguousMask(RemediedImageError):  # noqa: N818 - reads as what it is
+class AmbiguousMask(Remedied, ImageError):  # noqa: N818 - reads as what it is
     """A mask has two readings, one the opposite of the other."""
 
 
-class UnknownSubjectError(InputError):
+class UnknownSubjectError(Remedied):
     """A word or a prompt names no subject of the library, and there is no picture.
 
-    `found` says so and lists similar names; `remedy` says what to do in Python or on the command
-    line, and a server replaces it with its own. `word` is the unknown name, "" for a prompt.
+    `found` says so and lists similar names, which are `near`; `word` is the unknown name, "" for a
+    prompt.
     """
 
     def __init__(
@@ -77,11 +77,7 @@ class UnknownSubjectError(InputError):
         near: Sequence[str] = (),
     ) -> None:
         super().__init__(found, remedy)
-        self.found, self.remedy = found, remedy
         self.word, self.near = word, near
-
-    def __str__(self) -> str:
-        return f"{self.found} {self.remedy}"
 
 
 class UnknownArgument(InputError, TypeError):  # noqa: N818 - reads as what it is

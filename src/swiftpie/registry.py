@@ -47,6 +47,18 @@ def offered_as(group: str) -> EntryPoints:
     return found
 
 
+def load_offered(point: EntryPoint) -> Any:  # noqa: ANN401 - what it names
+    """Import what a distribution offers; ConfigError says whose it is if that fails."""
+    try:
+        return point.load()
+    except (ImportError, AttributeError) as error:
+        owner = point.dist.name if point.dist else "an installed distribution"
+        raise ConfigError(
+            f"{point.name!r} is offered by {owner} as {point.value!r}, which cannot be imported "
+            f"({error}). Repair or uninstall {owner}."
+        ) from error
+
+
 @lru_cache(maxsize=1)
 def _entry_points(_: tuple[str, ...]) -> Any:  # noqa: ANN401 - of another class in Python 3.12
     return entry_points()
@@ -137,13 +149,5 @@ class Registry(Generic[T]):
                 f"The {self.attribute.lower()} {name!r} does not exist; known are "
                 f"{', '.join(self.names())}. {advice}"
             )
-        entry_point: EntryPoint = self._entry_points()[name]
-        try:
-            loaded: T = entry_point.load()
-        except (ImportError, AttributeError) as error:
-            owner = entry_point.dist.name if entry_point.dist else "an installed distribution"
-            raise ConfigError(
-                f"{name!r} is offered by {owner} as {entry_point.value!r}, which cannot be "
-                f"imported ({error}). Repair or uninstall {owner}."
-            ) from error
+        loaded: T = load_offered(self._entry_points()[name])
         return loaded

@@ -11,7 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from swiftpie.errors import AmbiguousMask, NoSubject, UnknownSubjectError
+from swiftpie.errors import Remedied
 
 ARGUMENT = re.compile(r"`(?P<name>\w+)=(?P<value>[^`]*)`")  # how messages spell Python's arguments
 RECIPE = re.compile(r"\bthe recipe ([\w-]+(?:\|[\w-]+)*)")
@@ -33,9 +33,8 @@ TEXTS: Mapping[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").rea
 SHAPES: dict[str, str] = TEXTS["shapes"]
 """What a field of JSON takes."""
 SHAPES_OF_TOOLS: dict[str, str] = TEXTS["shapes_of_tools"]
-WITH_REMEDIES = NoSubject, UnknownSubjectError, AmbiguousMask
-REMEDIES = {kind: TEXTS["remedies"][kind.__name__] for kind in WITH_REMEDIES}
-"""What stands in place of an error's own remedy, by surface."""
+REMEDIES: dict[str, dict[str, str]] = TEXTS["remedies"]
+"""What stands in place of an error's own remedy, by its class and surface."""
 PHRASES = tuple((row["written"], row["http"], row["tools"]) for row in TEXTS["phrases"])
 """Patterns in messages of Python and commands, and what is said over HTTP and to an assistant."""
 
@@ -52,9 +51,11 @@ def spelled(text: str, tongue: Tongue) -> str:
 
 def said_of(error: Exception, tongue: Tongue) -> str:
     """Return what an error says, with the remedy of a surface."""
-    kind = next((kind for kind in REMEDIES if isinstance(error, kind)), None)
-    remedy = None if kind is None else REMEDIES[kind].get(tongue)
-    return spelled(str(error), tongue) if remedy is None else f"{error.args[0]} {remedy}"
+    if isinstance(error, Remedied) and (
+        remedy := REMEDIES.get(type(error).__name__, {}).get(tongue)
+    ):
+        return f"{error.found} {remedy}"
+    return spelled(str(error), tongue)
 
 
 def _as_option(argument: re.Match[str]) -> str:

@@ -47,7 +47,7 @@ class Broken:
 def test_commands_that_cannot_be_imported_name_their_distribution(monkeypatch):
     monkeypatch.setattr(main, "offered_as", lambda _: [Broken()])
     with pytest.raises(ConfigError, match="swiftpie_lab"):
-        list(main.commands_of_others())
+        main.app_for.__wrapped__("a word")
 
 
 @pytest.mark.parametrize(

@@ -85,10 +85,7 @@ class ModelPart:
         except (OSError, ValueError, transport_error()) as error:
             reference = RepoReference(listing.repository, file.path)
             raise WeightsError(explain(reference, self.option, error)) from error
-        if not is_published(file, Path(path)):
-            Path(path).resolve().unlink()
-            Path(path).unlink(missing_ok=True)
-            raise WeightsError(wrong_sum(file))
+        check_sum(file, Path(path))
 
     def finish(self) -> None:
         """Write the commit into the cache's refs, so that the complete part is found offline."""
@@ -227,13 +224,16 @@ def memory_of(path: Path, item_bytes: int, unread: Unread = ALL_READ) -> int:
     )
 
 
-def wrong_sum(file: RemoteFile) -> str:
-    """Return why `file` was removed, and what to do."""
-    return (
-        f"'{file.path}' is not the file that was published: its checksum differs from "
-        f"{file.sha256 or file.blob:.12}…, so it was removed. Try again. If this repeats, "
-        "something between the publisher and this machine changes files."
-    )
+def check_sum(file: RemoteFile, path: Path) -> None:
+    """Remove what is at `path` and raise WeightsError unless it is the published `file`."""
+    if not is_published(file, path):
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+        raise WeightsError(
+            f"'{file.path}' is not the file that was published: its checksum differs from "
+            f"{file.sha256 or file.blob:.12}…, so it was removed. Try again. If this repeats, "
+            "something between the publisher and this machine changes files."
+        )
 
 
 def _free(folder: Path) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from swiftpie.backbones.downloads import DownloadList, ModelPart, wrong_sum
+from swiftpie.backbones.downloads import DownloadList, ModelPart, check_sum
 from swiftpie.backbones.hub import (
     ANSWER_S,
     Host,
@@ -23,7 +23,6 @@ from swiftpie.backbones.hub import (
     RepoReference,
     check_proxy,
     explain,
-    is_published,
     parse_reference,
     root_of,
     transport_error,
@@ -172,9 +171,8 @@ def _receive(file: RemoteFile, begun: Path) -> None:
         )
         out.flush()
         os.fsync(out.fileno())
-    if file.sha256 is not None and not is_published(file, begun):
-        begun.unlink()
-        raise WeightsError(wrong_sum(file))
+    if file.sha256 is not None:
+        check_sum(file, begun)
 
 
 def _extract(archive: "_Joined", folder: Path, *, most: int) -> None:

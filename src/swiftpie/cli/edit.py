@@ -27,7 +27,6 @@ from swiftpie.validation import check_stored
 
 if TYPE_CHECKING:
     from swiftpie.engine.session import Session
-    from swiftpie.pipelines.tasks import RetouchRequest
 
 LOADED = tuple(name for name in options.DRAWING if name != "steps")
 EDITING = (*LOADED, "inversion")
@@ -77,29 +76,17 @@ def edit(
 ) -> None:
     """Change a picture so that it fits PROMPT; a mask, a box or a keyword limits the change."""
     preset_for(loading, use=Use.FACE if source.face else Use.EDIT)
-    options.check_prompt(words.get("source_prompt", ""))
-    seeds, picture = sampling.seeds, read_picture(image)
-    texts = {name: words.get(name, "") for name in ("source_prompt", "keyword")}
-    check_stored(prompt=prompt, **texts)
-    targets = plan_targets(output, count=len(seeds))
-    shown = with_cutouts([read_source(subject)] if subject else [], cutouts)
-    # All files are checked here, so that mistakes show at once.
-    common: dict[str, Any] = {"image": picture, "seed": 0, "file": read_picture}
-    wanted = {**words, "prompt": prompt}
-    request = change_of(TASKS["edit"], wanted, source=next(iter(shown), None), **common)
+    words["prompt"] = prompt
+    drawings = _drawings("edit", image, words, output, sampling, (subject, cutouts))
     person = read_person(source, recogniser, loading, others=subject, flag="--subject")
     loaded, identity = open_with(person, loading)
     if identity is not None:
-        request = with_changes(request, source=identity)
-    first = with_files_opened(request)  # once for all pictures
-    requests = [*for_seeds(first, seeds)]
-    _check_seeds(loaded.session, requests, sampling)
-    drawings = [
-        FileDrawing(each, [target], picture) for each, target in zip(requests, targets, strict=True)
-    ]
+        own: Any = {"source": identity}
+        drawings = [each._replace(request=with_changes(each.request, **own)) for each in drawings]
+    _check_seeds(loaded.session, drawings, sampling)
     known = options_of(EditRequest, without=("mask",))
-    given = {name: value for name, value in words.items() if name in known}
-    draw_files(loaded, drawings, output, **{"prompt": prompt, **given, **texts})
+    said: dict[str, Any] = {name: value for name, value in words.items() if name in known}
+    draw_files(loaded, drawings, output, **{"source_prompt": "", "keyword": "", **said})
     if person is not None:
         console.say(CONSENT)
 
@@ -123,7 +110,8 @@ def insert(
     loading: Loading,
 ) -> None:
     """Put SUBJECT into PHOTO, in its light and at its size, on the ground if there is no --box."""
-    _carry_out("insert", photo, words, output, sampling, loading, (subject, cutouts))
+    drawings = _drawings("insert", photo, words, output, sampling, ([subject], cutouts))
+    _carry_out(drawings, output, loading)
 
 
 @app.command(
@@ -143,7 +131,8 @@ def remove(
     loading: Loading,
 ) -> None:
     """Remove from PHOTO what a mask or a box covers, or the thing at a point."""
-    _carry_out("remove", photo, words, output, sampling, loading)
+    drawings = _drawings("remove", photo, words, output, sampling)
+    _carry_out(drawings, output, loading)
 
 
 @app.command(
@@ -165,42 +154,45 @@ def replace(
     loading: Loading,
 ) -> None:
     """Replace what a mask or a box covers, or the thing at a point, by SUBJECT."""
-    _carry_out("replace", photo, words, output, sampling, loading, (subject, cutouts))
+    drawings = _drawings("replace", photo, words, output, sampling, ([subject], cutouts))
+    _carry_out(drawings, output, loading)
 
 
-def _carry_out(
+def _drawings(
     task: str,
     photo: str,
     words: dict[str, Any],
     output: options.EditOutput,
     sampling: options.SeedOptions,
-    loading: LoadOptions,
-    subject: tuple[str, list[str] | None] | None = None,  # its picture, and how it is cut out
-) -> None:
-    """Draw the change once for each seed and write every file."""
-    options.check_prompt(words.get("prompt", ""))
-    check_stored(prompt=words.get("prompt", ""))
-    seeds, picture = sampling.seeds, read_picture(photo)
-    sources = [] if subject is None else with_cutouts([read_source([subject[0]])], subject[1])
+    subject: tuple[list[str] | None, list[str] | None] = (None, None),  # pictures, their cutouts
+) -> list[FileDrawing]:
+    """Return a change for each seed; all files are read here, so that mistakes show at once."""
+    stored = {name: words.get(name, "") for name in ("prompt", "source_prompt", "keyword")}
+    for prompt in (stored["prompt"], stored["source_prompt"]):
+        options.check_prompt(prompt)
+    check_stored(**stored)
+    picture, (shown, cutouts) = read_picture(photo), subject
+    sources = with_cutouts([read_source(shown)] if shown else [], cutouts)
     common: dict[str, Any] = {"image": picture, "seed": 0, "file": read_picture}
     change = change_of(TASKS[task], words, source=next(iter(sources), None), **common)
+    targets = plan_targets(output, count=len(sampling.seeds))
+    pairs = zip(for_seeds(with_files_opened(change), sampling.seeds), targets, strict=True)
+    return [FileDrawing(request, [target], picture) for request, target in pairs]
+
+
+def _carry_out(
+    drawings: list[FileDrawing], output: options.EditOutput, loading: LoadOptions
+) -> None:
     preset_for(loading)
-    targets = plan_targets(output, count=len(seeds))
-    loaded, first = open_session(**loading), with_files_opened(change)
-    drawings = [
-        FileDrawing(each, [target], picture)
-        for each, target in zip(for_seeds(first, seeds), targets, strict=True)
-    ]
-    draw_files(loaded, drawings, output, prompt=first.prompt)
+    draw_files(open_session(**loading), drawings, output, prompt=drawings[0].request.prompt)
 
 
 def _check_seeds(
-    session: "Session",
-    requests: "list[EditRequest | RetouchRequest]",
-    sampling: options.SeedOptions,
+    session: "Session", drawings: list[FileDrawing], sampling: options.SeedOptions
 ) -> None:
     from swiftpie.pipelines.tasks import equal_pictures
 
+    requests: list[Any] = [each.request for each in drawings]
     first, blank = requests[0], Image.new("RGB", (1, 1))
     has_mask = first.mask is not None or getattr(first.source, "is_face", False)
     mask = (0, 0, 1, 1) if has_mask else None

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from enum import IntEnum
 from functools import cache
@@ -29,7 +29,7 @@ from swiftpie.errors import (
     SwiftPieError,
     system_reason,
 )
-from swiftpie.registry import offered_as
+from swiftpie.registry import load_offered, offered_as
 
 WAITING = {"GOMP_SPINCOUNT": "3000"}
 """Spins of an idle thread before it sleeps, for GNU OpenMP in Linux wheels.
@@ -152,19 +152,6 @@ def _takes_nothing(stream: TextIO) -> bool:
     return False
 
 
-def commands_of_others() -> Iterator[typer.Typer]:
-    """Yield the commands that distributions add; ConfigError if they cannot be imported."""
-    for point in offered_as(ENTRY_POINTS):
-        try:
-            yield point.load()
-        except ImportError as error:
-            owner = point.dist.name if point.dist else "an installed distribution"
-            raise ConfigError(
-                f"{owner} adds commands as {point.value!r}, which cannot be imported ({error}). "
-                f"Repair or uninstall {owner}."
-            ) from error
-
-
 def _print_version(value: bool) -> None:  # noqa: FBT001 - as Typer calls it
     if value:
         typer.echo(f"swiftpie {__version__}")
@@ -193,8 +180,8 @@ def app_for(word: str = "") -> typer.Typer:
     own = [module for module, commands in MODULES.items() if word in commands.split()]
     for module in own or MODULES:
         made.add_typer(importlib.import_module(f"swiftpie.cli.{module}").app)
-    for added in () if own else commands_of_others():
-        made.add_typer(added)
+    for point in () if own else offered_as(ENTRY_POINTS):
+        made.add_typer(load_offered(point))
     return made
 
 
