@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from swiftpie import errors
 from swiftpie.mini.word_edits import LARGER, NotDrawn
 from swiftpie.places.reading import MESSAGES
 from swiftpie.remedies import PHRASES, REMEDIES, Tongue, said_of, spelled
@@ -33,8 +34,8 @@ def test_a_message_has_the_words_of_its_surface(text, http, tools):
 
 
 def test_an_error_has_the_remedy_of_its_surface():
-    for kind, own in REMEDIES.items():
-        error = kind("It is so.", "Do `x=`.")
+    for name, own in REMEDIES.items():
+        error = getattr(errors, name)("It is so.", "Do `x=`.")
         for tongue in own:
             assert said_of(error, tongue) == f"It is so. {own[tongue]}"
         assert said_of(error, Tongue.COMMANDS) == "It is so. Do --x."

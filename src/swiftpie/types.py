@@ -72,10 +72,8 @@ Prompts = str | tuple[str, ...] | TextCondition
 """One prompt for all pictures, one prompt for each picture, or encoded rows."""
 
 NO_FACTS: Mapping[str, str] = MappingProxyType({})
-SHOWN_PX, FILM_PX = (
-    256,
-    512,
-)  # longer side of each of several pictures, and of a film, in a notebook
+# The longer side of each of several pictures, and of a film, in a notebook.
+SHOWN_PX, FILM_PX = 256, 512
 # Of photographs 4 of 5 bad outlines and 2 of 17 good ones lie below this confidence, of composites
 # with rivals 45 of 52 and 5 of 48.
 DOUBTFUL = 0.5

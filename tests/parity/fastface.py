@@ -22,7 +22,7 @@ from swiftpie.guidance import Decoupled
 from swiftpie.noise import build_schedule, draw_step_noise
 from swiftpie.pipelines.choose import Clock
 from swiftpie.pipelines.denoise import denoise
-from swiftpie.pipelines.request import PersonalizeRequest, Subject
+from swiftpie.pipelines.request import Drawable, PersonalizeRequest, Subject
 from swiftpie.pipelines.techniques.personalize import prepare_subjects, read_null_text
 from tests.parity.attention import build, inputs, random_condition, run
 from tests.parity.manipulated import Numbers, ShapedCross, shaped_output
@@ -160,7 +160,7 @@ def guidance_rows(family, names=tuple(GUIDED)):
     network, compared = copy.deepcopy(components.denoiser).double(), []
     for name in names:
         guidance = GUIDED[name]
-        without = read_null_text(components, "", guidance=guidance, rows=len(SEEDS))
+        without = read_null_text(components, Drawable(guidance=guidance), rows=len(SEEDS))
         told_all = start._replace(text=text, null_text=without)
         found = denoise(told_all, guidance=guidance).latents
         expected = guided_by_hand(network, components, start, text, guidance)

@@ -96,9 +96,7 @@ class AttentionCondition(NamedTuple):
     detail_background_scale: Tensor  # (B, S) detail branch outside
     text_scale: Tensor  # (B,) text inside the union of all regions
     text_background_scale: Tensor  # (B,) text outside
-    caps: dict[
-        str, Tensor
-    ]  # ENERGY: (B,) factor by which a layer may grow a token's size; or empty
+    caps: dict[str, Tensor]  # ENERGY: (B,) factor by which a layer may grow a token's size
     layer_scales: dict[str, Tensor]  # factor of the semantic branch by module path, each (B, S)
     reshaping: dict[str, Reshaping]  # changes of identity maps, by part of U-Net
     style: dict[str, StyleTokens]  # by module path: tokens beside text, or inputs of a layer

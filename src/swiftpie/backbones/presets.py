@@ -70,11 +70,8 @@ class Preset:
     file: str | None = None  # the weights inside the source; None for the layout of diffusers
     lora: str | None = None  # a LoRA inside the source, trained together with motion modules
     base: str | None = None  # hub repository of the other networks; None if all are in the source
-    networks: tuple[str, ...] = (
-        "unet",
-        "vae",
-        "text_encoder",
-    )  # folders of a whole pipeline; the first one denoises
+    # Folders of a whole pipeline; the first one denoises.
+    networks: tuple[str, ...] = ("unet", "vae", "text_encoder")
     noise_scale: NoiseScale = "unit"
     betas: BetaSchedule = "scaled_linear"  # how noise rises with time, but for flows
     renoise: Renoise = "ddim"

@@ -115,9 +115,8 @@ class StableDiffusion(Family):
         preset = with_steps(preset, choices.get("steps"))
         needs = self.download_plan(preset, device=device, choices=choices)
         adapter_part = needs.part("adapter")
-        if (
-            adapter_part is not None and adapter_part.missing
-        ):  # it says which image encoder it reads
+        if adapter_part is not None and adapter_part.missing:
+            # It says which image encoder it reads.
             DownloadList((adapter_part,)).fetch()
             needs = self.download_plan(preset, device=device, choices=choices)
         needs.fetch()

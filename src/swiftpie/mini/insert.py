@@ -94,7 +94,7 @@ def prepare_insert(choice: Choice[RetouchRequest], *, side_px: int = CANVAS_PX) 
     subject = _place_subject(components, insertion, latents, text)
     start = Prepared(
         *(components, latents, text),
-        read_null_text(components, request.negative_prompt, guidance=request.guidance, rows=2),
+        read_null_text(components, request, rows=2),
         insertion_condition(
             components,
             insertion.pixels,

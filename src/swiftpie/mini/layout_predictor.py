@@ -327,9 +327,8 @@ class LightReader(nn.Module):
         """Make an untrained network; `known_width` is that of noise and prompt together."""
         super().__init__()
         layers = _trunk(7, (32, 48, 64, 96), strides=(2, 2, 2, 2))
-        self.reference = nn.Sequential(
-            *layers, nn.Flatten(), nn.Linear(16 * 96, width), nn.SiLU()
-        )  # pictures of 64 px a side as a whole
+        # Pictures of 64 px a side as a whole.
+        self.reference = nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * 96, width), nn.SiLU())
         self.own = nn.Linear(width, NUMBERS)
         self.told = nn.Sequential(
             nn.Linear(known_width, width), nn.SiLU(), nn.Linear(width, NUMBERS)

@@ -137,9 +137,8 @@ class WrappedDenoiser(nn.Module):
         notes: Notes,
     ) -> Prediction:
         """Predict; of the notes only the inline mask is written. See `Denoiser`."""
-        number = torch.as_tensor(
-            timestep, device=latents.device
-        )  # a graph would hold a plain number
+        # A graph would hold a plain number.
+        number = torch.as_tensor(timestep, device=latents.device)
         sample, mask, *inline = self._predict(DenoiserCall(latents, number, text, condition))
         if inline:
             notes[INLINE_MASK] = inline[0]

@@ -122,9 +122,7 @@ def prepare_edit(
         components=components.released if is_released else components,
         latents=start.expand(rows, -1, -1, -1),
         text=text,
-        null_text=read_null_text(
-            components, request.negative_prompt, guidance=request.guidance, rows=rows
-        ),
+        null_text=read_null_text(components, request, rows=rows),
         condition=condition,
         fresh=_fresh_noise(components, start, request.seed).expand(-1, rows, -1, -1, -1),
     )

@@ -62,9 +62,7 @@ def _start(components: Components, request: EditRequest, canvas: Canvas) -> Prep
         components=components,
         latents=components.schedule.initial_latents(noise),
         text=text,
-        null_text=read_null_text(
-            components, request.negative_prompt, guidance=request.guidance, rows=1
-        ),
+        null_text=read_null_text(components, request, rows=1),
         condition=condition,
         fresh=noise.new_zeros(0, *noise.shape),
     )

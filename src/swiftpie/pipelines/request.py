@@ -163,9 +163,8 @@ class Drawable:
 
     guidance: "Guidance | None" = None  # how several predictions of a step become one
     shaping: "Shaping | None" = None  # how identity maps are reshaped
-    identity_guidance: Annotated[IdentityGuidance, IDENTITY_GUIDANCE] = (
-        IdentityGuidance.PLAIN
-    )  # chooses both
+    # Chooses the two above.
+    identity_guidance: Annotated[IdentityGuidance, IDENTITY_GUIDANCE] = IdentityGuidance.PLAIN
     negative_prompt: Annotated[
         "Prompts",
         Option("What the picture should not show; needs guidance.", kind=str, surfaces=NOT_COMFYUI),

@@ -65,7 +65,7 @@ def _start(components: Components, insertion: Insertion) -> Prepared:
         components,
         add_noise(components.autoencoder.encode(filled), noise[0], components.schedule.steps[0]),
         components.text.encode([insertion.prompt]),
-        read_null_text(components, request.negative_prompt, guidance=request.guidance, rows=1),
+        read_null_text(components, request, rows=1),
         with_style(condition, components, request),
         fresh=noise[1:],
     )

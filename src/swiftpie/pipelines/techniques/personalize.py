@@ -13,7 +13,7 @@ from swiftpie.backbones.presets import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import Layout, from_box, to_affine, whole_frame
 from swiftpie.geometry.shading import Lighting, lit, without_light
-from swiftpie.guidance import Guidance, Plain, branches_of
+from swiftpie.guidance import Plain, branches_of
 from swiftpie.masks import Box, box_mask, resize_mask, subject_extent
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_step_noise
@@ -23,6 +23,7 @@ from swiftpie.pipelines.layers import scales_of
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
     ConditionPart,
+    Drawable,
     PersonalizeRequest,
     Subject,
     cells_of,
@@ -97,9 +98,7 @@ def prepare_subjects(
     scales = resolved_scales(components.preset, request)
     text = read_prompts(components, request.prompt, rows=rows)
     noise = noise.to(text.pooled.device)
-    null_text = read_null_text(
-        components, request.negative_prompt, guidance=request.guidance, rows=rows
-    )
+    null_text = read_null_text(components, request, rows=rows)
     clock.end_stage("text")
     if (place := place or components.family.place) is None:
         placed = in_boxes(subjects, noise[0])
@@ -238,11 +237,10 @@ def read_prompts(components: Components, prompts: Prompts, *, rows: int) -> Text
     return TextCondition(*(tensor[order] for tensor in text))
 
 
-def read_null_text(
-    components: Components, negative: Prompts, *, guidance: Guidance | None, rows: int
-) -> TextCondition | None:
+def read_null_text(components: Components, request: Drawable, *, rows: int) -> TextCondition | None:
     """Return the text of rows without the prompt; None if guidance has no such rows."""
-    used = branches_of(guidance or Plain(), len(components.schedule.steps))
+    negative = request.negative_prompt
+    used = branches_of(request.guidance or Plain(), len(components.schedule.steps))
     if all(branch.has_text for branch in used):
         return None
     if negative == "":  # not every model was trained with an empty prompt as null text
