@@ -98,10 +98,8 @@ def check_stored(**texts: str) -> None:
     Raises:
         InputError: They are too long together.
     """
-    length, limit = (
-        len(json.dumps({name: text[:MAX_STORED_PROMPT] for name, text in texts.items()})),
-        MAX_METADATA_BYTES - MAX_FACTS_BYTES,
-    )
+    length = len(json.dumps({name: text[:MAX_STORED_PROMPT] for name, text in texts.items()}))
+    limit = MAX_METADATA_BYTES - MAX_FACTS_BYTES
     if length > limit:
         raise InputError(
             f"The prompts take {length} bytes in a picture, where other letters than English ones "

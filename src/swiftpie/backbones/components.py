@@ -183,14 +183,13 @@ class Family(ABC):
     tiny_autoencoder: str | None = None  # hub repository of a small autoencoder for its latents
     needs_pooled_text: bool = False  # whether prompts given as embeddings need their vectors too
     lora_loader: str | None = None  # class of diffusers that reads LoRAs for it, if there are any
-    takes_adapters: bool = False  # whether identity branches come as an adapter, from a file
+    takes_adapters: bool = False  # whether files bring identity branches, also of faces
     is_large: bool = False  # whether accelerators, short numbers and offloading are worth while
     knows_all_times: bool = False  # whether its denoiser takes times between those of its steps
     edits_by_reference: bool = False  # whether it was made to edit a picture among its references
     edits_by_words: bool = False  # whether an edit needs no words for what its picture shows
     shows_own_pixels: bool = False  # whether pictures show subjects by the pixels of their own
     sees_what_stays: bool = False  # whether it completes a picture of which it sees the rest
-    knows_faces: bool = True  # whether an adapter can make it draw people by their faces
     needs_even_grid: bool = False  # whether rows and columns of latents come in pairs
     shifts_times: bool = False  # whether larger pictures stay noisy for longer
     knows_shapes: bool = False  # whether it was trained on other shapes than squares of one size

@@ -150,7 +150,7 @@ def check(job: BatchJob, inputs: Inputs) -> None:
     if job.sources:
         check_personalizes(preset)
     family = FAMILIES.get(preset.family)
-    if job.has_faces and not family.knows_faces:
+    if job.has_faces and not family.takes_adapters:
         raise CapabilityError(
             f"Preset {preset.name!r} draws no faces. A full-size model with an adapter is needed, "
             "as of the recipe 'face-plus'."

@@ -253,7 +253,7 @@ def _served(name: str, loading: LoadOptions, recogniser: FaceSettings) -> "Serve
     needs.fetch()
     asks_for_faces = recogniser.encoder or recogniser.face_models or encoder_of(choices)
     faces = None
-    if FAMILIES.get(preset.family).knows_faces and asks_for_faces:
+    if FAMILIES.get(preset.family).takes_adapters and asks_for_faces:
         faces, _ = with_face_files(recogniser, choices)
     facts = describe(preset) | {"knows_faces": faces is not None}
     load = partial(_load, choices, faces)

@@ -16,7 +16,6 @@ class Tiny(Family):
     name = "tiny"
     needs_even_grid = True  # its two levels, and the blocks of noise that its layout reads
     edits_by_words = shows_own_pixels = sees_what_stays = True
-    knows_faces = False  # it is small
     # Every seed shows the subject's own pixels, so how like it they are decides by chance.
     ranks_by = ("place_score",)
     own_modules = (
