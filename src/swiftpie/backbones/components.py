@@ -345,7 +345,7 @@ FAMILIES: Registry[Family] = Registry(
     package="swiftpie.backbones.families",
     attribute="FAMILY",
     family_attribute="FAMILIES",
-    elsewhere={"tiny": "swiftpie.mini", "stable-diffusion": "swiftpie.backbones.unet_family"},
+    elsewhere={"tiny": "swiftpie.mini"},
     entry_point_group="swiftpie.families",
 )
 """One family a file, named as the file, or several that share a file, by name in `FAMILIES`."""
