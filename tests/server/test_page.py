@@ -76,9 +76,8 @@ def server(small):
 @pytest.fixture(scope="module")
 def browser():
     with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--use-fake-device-for-media-stream"]
-        )
+        flags = ["--no-sandbox", "--use-fake-device-for-media-stream"]
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         yield chromium
         chromium.close()
 
@@ -163,9 +162,8 @@ class Visit:
         self.page.evaluate("(given) => probes.give(given)", [kind, encoded, at])
 
     def subject(self, name):
-        return self.page.locator("section[aria-labelledby=subjects]").get_by_role(
-            "button", name=name, exact=True
-        )
+        shelf = self.page.locator("section[aria-labelledby=subjects]")
+        return shelf.get_by_role("button", name=name, exact=True)
 
     def fold(self, panel):
         """Show a panel, or fold one that is shown."""
@@ -199,9 +197,8 @@ class Visit:
 
     def photograph(self, photo, task):
         self.page.get_by_text("Edit", exact=True).click()
-        self.page.get_by_label("A picture to edit").set_input_files(
-            {"name": photo[0], "mimeType": photo[1], "buffer": photo[2]}
-        )
+        file = {"name": photo[0], "mimeType": photo[1], "buffer": photo[2]}
+        self.page.get_by_label("A picture to edit").set_input_files(file)
         expect(self.page.get_by_alt_text("The picture to edit")).to_be_visible()
         self.page.get_by_label(task, exact=True).check(force=True)  # what is seen is its label
 
@@ -551,9 +548,8 @@ def test_pictures_are_compared_kept_and_saved_with_what_draws_them(visit, tmp_pa
     for star in (1, 2):
         board.get_by_role("button", name="Favour").nth(star).click()
     board.get_by_text("All", exact=True).click()
-    board.get_by_label("Several prompts").fill(
-        "a robot in a library\n\nan oil painting of a dog\na dog on a beach"
-    )
+    lines = "a robot in a library\n\nan oil painting of a dog\na dog on a beach"
+    board.get_by_label("Several prompts").fill(lines)
     board.get_by_role("button", name="Draw all").click()
     expect(board.locator(".problem")).to_contain_text("oil")
     expect(board.get_by_role("button", name="Draw all")).to_be_visible()
@@ -662,15 +658,12 @@ def test_advice_is_in_words_of_the_page(finer):
     finer.button("Leave out dog").click()
     finer.prompt.fill("four cats on a beach")
     check("four cats", "or the scene “beach” for the place alone.")
-    finer.photograph(
-        ("flat.png", "image/png", to_png(Image.new("RGB", (100, 80), "#555"))), "Words"
-    )
+    flat = to_png(Image.new("RGB", (100, 80), "#555"))
+    finer.photograph(("flat.png", "image/png", flat), "Words")
     change = finer.page.get_by_label(CHANGE)
     change.fill("a dog jumping")
-    check(
-        "jumping",
-        "colours and materials need a larger model, as that of a server with the recipe swiftedit.",
-    )
+    larger = "need a larger model, as that of a server with the recipe swiftedit."
+    check("jumping", f"colours and materials {larger}")
     change.fill("remove the dog")
     check("remove", "Subjects come and go by Insert, Remove and Replace.")
     finer.page.get_by_text("Draw", exact=True).click()
