@@ -87,12 +87,7 @@ def test_subject_on_a_plain_ground_is_found(shown):
     assert iou(mask, as_mask(shape())).item() > 0.9
 
 
-@pytest.mark.parametrize(
-    "subject",
-    thorough_but(
-        [(120, 120, 125), (30, 30, 30), (205, 190, 170), (20, 140, 60)], [(205, 190, 170)]
-    ),
-)
+@pytest.mark.parametrize("subject", thorough_but(TABLES["colours"], [[205, 190, 170]]))
 def test_subject_of_any_colour_is_found_on_white(subject):
     mask = cut_out(photo(ellipse(), "white", subject=subject)).mask
     assert iou(mask, as_mask(ellipse())).item() > 0.9
@@ -319,9 +314,7 @@ def test_hints_fit_pictures_of_any_size(size, hint):
     assert 0 <= how.confidence <= 1
 
 
-@pytest.mark.parametrize(
-    "point", ["nan,0.5", "inf,0.5", "auto", "none", "0.5", "1.2.3,0.5", "0.1,0.2,0.3,0.4"]
-)
+@pytest.mark.parametrize("point", TABLES["no_points"])
 def test_what_is_no_point_is_called_by_its_name(point):
     with pytest.raises(InputError, match=rf"^'{re.escape(point)}' is not a point"):
         search_at(["0.5,0.5", point])
