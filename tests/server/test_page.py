@@ -822,7 +822,6 @@ def test_a_film_of_three_states_is_played_stopped_and_saved(visit):
     film.get_by_label("What state 3 becomes").select_option("at night")
     film.get_by_label("What state 2 becomes").select_option("at sunset")
     end = visit.button("Move dog at the end")
-    start = visit.button("State 1: as drawn")
     expect(end).to_have_count(0)  # the second state is shown
     film.get_by_role("button", name="State 3: at night").click()
     visit.drag(end, (0.5, 0.5), (0.1, 0.5))
@@ -837,7 +836,7 @@ def test_a_film_of_three_states_is_played_stopped_and_saved(visit):
     time = film.get_by_label("Time")
     time.fill("15")
     last = visit.pixels(visit.page.locator("#picture canvas"))
-    start.press("Enter")
+    film.get_by_role("button", name="State 1: as drawn").press("Enter")
     expect(time).to_have_value("0")
     assert differs(last, visit.pixels(visit.page.locator("#picture canvas")))
     visit.look("film")
@@ -913,6 +912,8 @@ def test_axe_finds_nothing_serious(browser, server, photo):
                 visit.screenshot(f"{state}-{scheme}")
 
         check("draw")
+        visit.button("Film", exact=True).click()
+        check("film")
         visit.give("drop", photo)
         page.get_by_role("button", name="Cut-out and pictures of subject").click()
         expect(page.get_by_role("application")).to_be_visible()

@@ -114,7 +114,7 @@ def page(
     _refuse_existing(out)
     check_installed("onnx", "onnxruntime", extra="export", use="A page")
     files = site.read_runtime(runtime)
-    console.say("preparing the graphs of mini, about 20 s")
+    console.say("preparing the graphs of mini, about 30 s")
     with atomic_folder(out) as new:
         size = site.write_page(new, files)
     console.say(f"wrote {out} ({as_size(size)}). Try it: python -m http.server -d {out} 8000")
