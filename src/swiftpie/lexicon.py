@@ -6,7 +6,7 @@ The words are in `lexicon.toml`. This module loads no tensor library.
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,11 +46,11 @@ LOOK_WORDS = _words_of(COLOUR_WORDS, MATERIAL_WORDS, MATERIAL_PHRASES) - PREPOSI
 WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
 WORD_OR_MARK = re.compile(rf"{WORD.pattern}|[,;.:!?]")
 WORD_OR_NUMBER = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")  # such as "8-bit"
-LOOKS_END = re.compile(rf"\b(?:{'|'.join(LISTS['looks_end'])})\b|,", re.IGNORECASE)
-IN_THE_AIR = re.compile(rf"\b(?:{'|'.join(LISTS['in_the_air'])})\b", re.IGNORECASE)
 WITHOUT_IT = str(LISTS["without_it"])
 FUNCTIONS, PARTS, ATTRIBUTES, SCENIC = map(listed, ("functions", "parts", "attributes", "scenic"))
-COMPOUNDING = listed("compounding")
+COMPOUNDING, SKY, KINDS, CLEAR, FOREIGN = map(
+    listed, ("compounding", "sky", "kinds", "clear", "foreign")
+)
 SAID_AS = re.compile(rf"\b(?:{'|'.join(LISTS['said_as'])})\b")
 
 
@@ -100,12 +100,6 @@ def plain(text: str) -> str:
     return SAID_AS.sub(lambda phrase: LISTS["said_as"][phrase[0]], text)
 
 
-def _one_of(phrases: Iterable[str]) -> str:
-    """Return a pattern for any of the phrases, the longest first."""
-    longest = sorted(phrases, key=lambda phrase: (-len(phrase), phrase))
-    return "|".join(longest).replace(" ", r"[ ]+")
-
-
 ARTS = {phrase: name for name, phrases in RENDITIONS.items() for phrase in phrases}
 """The art by each of its phrases, as "an oil painting of", and by those that end a prompt."""
 ENDING_ARTS = {
@@ -113,23 +107,11 @@ ENDING_ARTS = {
     for phrase, name in ARTS.items()
     if phrase.startswith(("a ", "an ", "pixel", "stained"))
 }
-ART_PHRASE = re.compile(rf"\b(?:{_one_of(ARTS)})\b", re.IGNORECASE)
-ART_AT_END = re.compile(
-    r"(?:[,;.]|\s+in|\s+as|\s+into)\s+(?:in\s+|as\s+)?(?:the\s+style\s+of\s+)?(?:an?\s+)?"
-    rf"(?P<art>{_one_of(ENDING_ARTS)})(?:\s+style)?[\s.]*$",
-    re.IGNORECASE,
-)
 TEXTURES = {name: (*MATERIAL_PHRASES[name], *MATERIAL_WORDS[name]) for name in TEXTURED}
 """Phrases for materials that are not drawn: stitches and studs are finer than a latent cell."""
 NAMED_MATERIALS = {name: (*phrases, name) for name, phrases in MATERIAL_WORDS.items()}
 WORN = tuple(LISTS["worn"])
 WORN_NOUNS = frozenset(noun.split()[-1] for noun in WORN)
-WORN_PHRASE = re.compile(
-    r"\s*\b(?:wearing|holding|carrying|with)\s+(?:(?:a|an|the|his|her|its|some|pair[ ]+of)\s+)*"
-    rf"(?:(?!(?:an?|the|and|of|in|on|at|{_one_of(WORN)})\b)[a-z'-]+\s+){{0,3}}"
-    rf"(?P<noun>{_one_of(WORN)})\b",
-    re.IGNORECASE,
-)
 
 
 NAMES = frozenset(
@@ -143,24 +125,23 @@ SAID_OF = {
     for name, words in COLOUR_WORDS.items()
 }
 """How colours are said behind a noun, as "painted red"."""
-A_WORD = rf"(?!(?:{'|'.join(sorted(ENDS | listed('stops')))})\b){WORD.pattern}"
-A_PHRASE = (
-    r"(?:(?:any|an?|the|some|more|too|so|very|of)\s+)*"
-    rf"(?:(?:{'|'.join(sorted(PREPOSITIONS))})\s+(?:(?:an?|the|any|front\s+of)\s+)*)?"
-    rf"(?:(?:wearing|holding|having|being)\s+(?:an?\s+|the\s+)?)?{A_WORD}(?:\s+{A_WORD}){{0,3}}"
+GRAMMAR: Mapping[str, str | list[str]] = LISTS["grammar"]
+PHRASES = {"arts": [*ARTS], "ending_arts": [*ENDING_ARTS], "look_words": [*LOOK_WORDS]}
+
+
+def pattern(name: str) -> str:
+    """Return a pattern of the grammar, or one for any phrase of a list, the longest first."""
+    if (said := GRAMMAR.get(name)) is None:
+        phrases = sorted(PHRASES.get(name, LISTS.get(name, ())), key=lambda one: (-len(one), one))
+        return WORD.pattern if name == "word" else "|".join(phrases).replace(" ", "[ ]+")
+    parts = said if isinstance(said, str) else "|".join(said)
+    return re.sub(r"\{([a-z_]+)\}", lambda part: pattern(part[1]), parts)
+
+
+_NAMES = ("art_phrase", "art_at_end", "worn_phrase", "negated", "unread", "looks_end_at")
+ART_PHRASE, ART_AT_END, WORN_PHRASE, NEGATED, UNREAD, LOOKS_END, IN_THE_AIR = (
+    re.compile(pattern(name), re.IGNORECASE) for name in (*_NAMES, "in_the_air")
 )
-NEGATED = re.compile(
-    r"(?:[,;]\s*)?(?:\b(?:but|and|yet|though)\s+)?(?:\b(?:it|that|which|who|there|he|she|they)\s+)?"
-    r"(?:\b(?:is|are|was|were|does|do|should|must|has|have|with)\s+)?"
-    rf"(?:\b(?:{_one_of(LISTS['negators'])}|[a-z]+n't)\s+(?!(?:{'|'.join(LISTS['not_negated'])})\b)"
-    rf"(?P<what>{A_PHRASE}(?:(?:\s*,)?\s+(?:or|nor)\s+{A_PHRASE}"
-    r"|\s+and\s+(?!(?:an?|the|two|three|four|one|my|at|in|on|by)\b)(?!\w+(?:y|ing|ed)\b)"
-    rf"{A_WORD})*)"
-    rf"|\b(?:{'|'.join(LISTS['over'])})\s+(?:the\s+|a\s+)?(?P<past>{_one_of(LISTS['falls'])})\b"
-    rf"|\b(?P<less>{_one_of(LISTS['falls'])}|cloud)(?:[ -]free|less)\b)",
-    re.IGNORECASE,
-)
-"""What a prompt takes off, as "without rain", "not at night or in fog" and "fog-free"."""
 
 
 class Look(NamedTuple):

@@ -78,7 +78,9 @@ class Scenes:
         for name, row in photographed.items():
             self._rows[name] = {"is_known": False, **self._rows.get(name, {}), **row}
         self._heads = {
-            name: frozenset(map(_head, (name, *row["phrases"], *row["aliases"])))
+            name: frozenset(
+                map(_head, (name, *row["phrases"], *row["aliases"], *LISTS["called"].get(name, ())))
+            )
             for name, row in self._rows.items()
         }
         self._starting = defaultdict[str, list[tuple[str, tuple[str, ...]]]](list)

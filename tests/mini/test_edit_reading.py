@@ -17,7 +17,8 @@ def expected_of(row):
     if isinstance(row, str):
         return NotDrawn[row]
     setting = PLAIN._replace(**row["setting"]) if "setting" in row else None
-    return EditReading(setting, row.get("look"), keeps_subject="keeps_subject" in row)
+    lost = tuple(map(tuple, row.get("lost", ())))
+    return EditReading(setting, row.get("look"), "keeps_subject" in row, lost)
 
 
 @pytest.mark.parametrize(("shown", "prompt", "expected"), ROWS)

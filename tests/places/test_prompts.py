@@ -40,7 +40,7 @@ def check_accounts(prompt):
     whys = {one.why for one in reading.accounts if one.outcome is Outcome.WARNED}
     assert whys <= MESSAGES["words"].keys(), prompt
     obeyed = {one.why for one in reading.accounts if one.outcome is not Outcome.WARNED}
-    assert bool({"look", "texture"} & obeyed) == any(reading.all_looks), prompt
+    assert bool({"look", "clear", "texture"} & obeyed) == any(reading.all_looks), prompt
     for kind, number in reading.shown_setting._asdict().items():
         assert not number or {kind, "place", "weather"} & obeyed, prompt
     return reading

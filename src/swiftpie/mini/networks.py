@@ -5,7 +5,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +42,13 @@ from swiftpie.pipelines.request import MAX_SUBJECTS, PersonalizeRequest
 from swiftpie.pipelines.tasks import EditRequest, RetouchRequest
 from swiftpie.places.placing import ACROSS, Staged, StagedPrompt, accounts_of, stage
 from swiftpie.places.reading import ENGLISH, MESSAGES, Outcome, Reading, names_people, read
-from swiftpie.places.vocabulary import GENERIC, Vocabulary
-from swiftpie.scenes import MOST_ENLARGED, scene_library
+from swiftpie.places.vocabulary import GENERIC, Vocabulary, spelled_alike
+from swiftpie.scenes import DRAWN, MOST_ENLARGED, scene_library
 from swiftpie.types import TextCondition
 
 CHOICES = {"steps", "weights", "inversion"}
 IDLE_CHOICES = {"allow_pickle", "offline"}  # nothing is downloaded or unpickled anyway
 # Why words have no effect that stand together in one phrase.
-PHRASED = frozenset(("kept", "both", "colourless", "part", "pose", "position", "place", "worn"))
 INVERSION_FOLDER = "inversion"  # identities do not depend on it, so no fingerprint does
 
 NETWORKS: Mapping[str, Callable[[Path], nn.Module]] = {
@@ -185,9 +183,9 @@ def advice(components: Components, staged: Staged | EditRequest | RetouchRequest
         return
     match staged:
         case Staged():
-            yield from _advice_on_drawing(name, vocabulary, staged)
+            yield from _advice_on_drawing(name, staged)
         case RetouchRequest(prompt=prompt):  # edits are drawn as they are read, or refused
-            yield from _advice_on_insertion(name, vocabulary, read(prompt, vocabulary))
+            yield from _advice_on_insertion(name, read(prompt, vocabulary))
 
 
 def check_dtype(preset: Preset, dtype: torch.dtype) -> None:
@@ -250,18 +248,17 @@ def _components(
     )
 
 
-def _advice_on_insertion(name: str, vocabulary: Vocabulary, reading: Reading) -> Iterator[str]:
+def _advice_on_insertion(name: str, reading: Reading) -> Iterator[str]:
     """Yield a warning of unknown words; the picture of what is inserted explains its name."""
     explained = FILLERS.union(HOLDERS, *(one.keys for one in reading.mentions if reading.unknown))
     means = subject_library().meant_by
     if unknown := [word for word in reading.unknown if word not in explained and not means(word)]:
-        words = vocabulary.quoted([*dict.fromkeys(unknown)])
-        yield MESSAGES["words"]["unknown"].format(preset=name, words=words)
+        yield MESSAGES["words"]["unknown"].format(preset=name, words=quoted(dict.fromkeys(unknown)))
 
 
-def _advice_on_drawing(name: str, vocabulary: Vocabulary, staged: Staged) -> Iterator[str]:
+def _advice_on_drawing(name: str, staged: Staged) -> Iterator[str]:
     said, (high, wide) = MESSAGES["drawings"], staged.request.size_px or (0, 0)
-    yield from _advice_on_words(name, vocabulary, staged)
+    yield from _advice_on_words(name, staged)
     for prompt in staged.prompts if staged.is_scene else ():
         scene = prompt.px if staged.photograph is None else staged.photograph.size
         times = max(new / old for new, old in zip((wide, high), scene, strict=True))
@@ -279,23 +276,26 @@ def _advice_on_drawing(name: str, vocabulary: Vocabulary, staged: Staged) -> Ite
         yield said["people"].format(preset=name)
 
 
-def _advice_on_words(name: str, vocabulary: Vocabulary, staged: Staged) -> Iterator[str]:
+def _advice_on_words(name: str, staged: Staged) -> Iterator[str]:
     """Yield warnings of the words of a drawing's prompts that preset `name` does not obey."""
     for prompt in staged.prompts:
-        runs = groupby(accounts_of(staged, prompt), key=lambda account: account[1:])
-        lost = [(why, [*run]) for (outcome, why), run in runs if outcome is Outcome.WARNED]
-        for why in dict.fromkeys(why for why, _ in lost):
-            words = [[account.word for account in run] for each, run in lost if each == why]
-            phrases = [" ".join(run) for run in words] if why in PHRASED else [*chain(*words)]
-            quote = vocabulary.quoted if why == "unknown" else quoted
-            near = scene_library().near(phrases[-1]) if why == "place" else ()
-            yield MESSAGES["words"][why].format(
-                preset=name,
-                shown=prompt.shown.split()[-1] if prompt.shown else "",
-                near=quoted(near, " or "),
-                words=quote([*dict.fromkeys(phrases)]),
-                most=MAX_SUBJECTS,
-            )
+        lost = [
+            (phrase, why)
+            for phrase, outcome, why in prompt.reading.phrases(accounts_of(staged, prompt))
+            if outcome is Outcome.WARNED
+        ]
+        groups = dict.fromkeys((why, phrase if why == "typo" else "") for phrase, why in lost)
+        for why, slip in groups:
+            phrases = [*dict.fromkeys(slip or phrase for phrase, each in lost if each == why)]
+            is_place, where = why == "place", prompt.shown.removeprefix(DRAWN)
+            near = scene_library().near(" ".join(phrases)) if is_place else spelled_alike(slip)
+            said = {
+                "preset": name,
+                "where": where,
+                "near": quoted(near, " or "),
+                "most": MAX_SUBJECTS,
+            }
+            yield MESSAGES["words"][why].format(**said, words=quoted(phrases))
     yield from [ENGLISH for reading in staged.readings if reading.is_foreign][:1]
 
 

@@ -4,6 +4,7 @@ The subject is dyed or remade in its outline, and then the whole picture is show
 A season alone leaves the subject as it is.
 """
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,38 +17,22 @@ import torch
 from PIL import Image, ImageChops
 from torch import Tensor
 
+from swiftpie import lexicon
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, short_reason
 from swiftpie.geometry.relief import height, normals
-from swiftpie.imageio.images import (
-    as_rgb,
-    carried_on,
-    extent_of,
-    mask_to_pil,
-    plane,
-    resized,
-    shrunk_to,
-    to_pil,
-    to_tensor,
-)
+from swiftpie.imageio import images
+from swiftpie.imageio.images import mask_to_pil, plane, resized, shrunk_to, to_pil, to_tensor
 from swiftpie.lexicon import (
     ARTICLES,
-    COLOUR_WORDS,
     FILLERS,
-    FUNCTIONS,
-    LOOK_WORDS,
-    MATERIAL_PHRASES,
+    LISTS,
     NAMED_MATERIALS,
-    NO_SUBJECT,
-    PARTS,
     PLAIN,
     PREPOSITIONS,
-    SAID_OF,
     SETTING_WORDS,
-    WORN_PHRASE,
     SceneSetting,
-    listed,
-    phrases_in,
+    plain,
     words_in,
 )
 from swiftpie.masks import grow, resize_mask
@@ -62,7 +47,7 @@ from swiftpie.pipelines.tasks import EditRequest
 from swiftpie.places.looks import COLOURS, MATERIALS, recolour, remake
 from swiftpie.places.reading import HOLDS, MESSAGES, Reading, read
 from swiftpie.places.relight import NOISE_SHAPE, add_weather, relight
-from swiftpie.places.vocabulary import BEFORE_NOUNS, SHADES, Vocabulary, subjects_in
+from swiftpie.places.vocabulary import BEFORE_NOUNS, SHADES, Vocabulary, spelled_alike, subjects_in
 from swiftpie.types import EditedImage
 
 # Masks of other shares of the picture are no outlines of subjects.
@@ -72,26 +57,22 @@ AGREED = 0.66  # least agreement of two outlines; of 20 photographs, 10 bad and 
 SOLID = 0.95  # opacity from which a colour is the subject's alone
 VISIBLE_LEVELS = 5  # a smaller change, in levels of 255, is not seen
 LARGE_PX = 1024  # longer side of what is dyed
-BRINGS, TURNS, PAINTS, SCENERY, ARTWORKS, OF_AIR, APPAREL = map(
-    listed, ("brings", "turns", "paints", "scenery", "artworks", "of_air", "apparel")
+TURNS, INTO, COMES, PAINTS, SCENERY, ARTWORKS, OF_AIR, APPAREL = map(
+    lexicon.listed, ["turns", "into", "comes", "paints", "scenery", "artworks", "of_air", "apparel"]
 )
-INTO = frozenset(("into", "to"))  # before what comes of a turn
-COMES = ("add", "let")  # before weather
+KEEPS = re.compile(rf"(?:\b(?:but|and|while)\s+)?\b(?:{'|'.join(LISTS['keeps'])})\b", re.IGNORECASE)
 LOOKS = {
     name: tuple(
-        " ".join(word for word in each.split() if word not in FILLERS | FUNCTIONS)
+        " ".join(word for word in each.split() if word not in FILLERS | lexicon.FUNCTIONS)
         for each in phrases
     )
     for name, phrases in {
-        **{name: (*words, *SAID_OF[name]) for name, words in COLOUR_WORDS.items()},
-        **{name: (*MATERIAL_PHRASES[name], *NAMED_MATERIALS[name]) for name in MATERIALS},
+        **{name: (*words, *lexicon.SAID_OF[name]) for name, words in lexicon.COLOUR_WORDS.items()},
+        **{name: (*lexicon.MATERIAL_PHRASES[name], *NAMED_MATERIALS[name]) for name in MATERIALS},
     }.items()
 }
+DRAWN_WORDS = SETTING_WORDS | lexicon.LOOK_WORDS
 LARGER = "the recipe swiftedit, which `swiftpie fetch swiftedit` gets"
-SUMMER = (
-    "A picture without a source prompt is taken to show a clear summer day, so nothing in it will "
-    "change."
-)
 
 
 class NotDrawn(StrEnum):
@@ -110,6 +91,7 @@ class NotDrawn(StrEnum):
     WORN = "worn"
     ART = "art"
     LIGHT = "light"
+    TYPO = "typo"
 
     @property
     def remedy(self) -> str:
@@ -117,6 +99,10 @@ class NotDrawn(StrEnum):
         return MESSAGES["edits"][self].format(larger=LARGER, materials=", ".join(MATERIALS))
 
 
+REFUSED = {
+    why: re.compile(rf"\b(?:{'|'.join(patterns)})(?!\w)")
+    for why, patterns in LISTS["refused"].items()
+}
 REFUSALS = {why: NotDrawn[why.upper()] for why in ("part", "worn", "place")}
 REFUSALS |= dict.fromkeys(("attribute", "pose"), NotDrawn.POSE)
 """What is not drawn of words that have no effect on new pictures."""
@@ -128,6 +114,7 @@ class EditReading(NamedTuple):
     setting: SceneSetting | None = None  # the new setting; pictures are taken to show `PLAIN`
     look: str | None = None  # one of `COLOURS` or `MATERIALS`, of the subject
     keeps_subject: bool = False  # whether plants and ground alone change with the setting
+    lost: tuple[tuple[str, str], ...] = ()  # words without effect, and why
 
     @property
     def changes_light(self) -> bool:
@@ -168,13 +155,18 @@ def prepare_word_edit(choice: Choice[EditRequest]) -> Plan:
     components, request = choice.components, in_hole(choice.request)
     reading = reading_of(components, request)
     if isinstance(reading, NotDrawn):
+        slips = chain(*map(spelled_alike, words_in(request.prompt)))
+        meant = f" Did you mean {' or '.join(map(repr, slips))}?" * (reading is NotDrawn.TYPO)
         raise CapabilityError(
             f"Preset {components.preset.name!r} cannot make the edit "
-            f"{short_reason(request.prompt)!r}. {reading.remedy}"
+            f"{short_reason(request.prompt)!r}. {reading.remedy}{meant}"
         )
+    for why in dict.fromkeys(why for _, why in reading.lost):
+        words = ", ".join(repr(word) for word, other in reading.lost if other == why)
+        choice.warn(MESSAGES["words"][why].format(words=words))
     if reading.look is None and not reading.changes_light:
-        choice.warn(UNCHANGED if reading.setting is None else SUMMER)
-    original, outline = as_rgb(request.picture), None
+        choice.warn(UNCHANGED if reading.setting is None else MESSAGES["drawings"]["summer"])
+    original, outline = images.as_rgb(request.picture), None
     if reading.look is not None:
         outline = _outline(request, original)
     elif reading.keeps_subject:
@@ -282,7 +274,7 @@ def _remade(picture: Image.Image, outline: Tensor, look: str) -> Image.Image:
 
     A large subject is changed at `LARGE_PX`, and keeps its finer detail.
     """
-    window = extent_of((outline > 0).float())
+    window = images.extent_of((outline > 0).float())
     assert window is not None, "an outline holds something"
     left, top, right, bottom = window
     size = (bottom - top, right - left)
@@ -291,7 +283,7 @@ def _remade(picture: Image.Image, outline: Tensor, look: str) -> Image.Image:
     is_solid, before = cover > SOLID, colours
     inside = 1 - grow((~is_solid).to(torch.uint8), 1)
     if bool(inside.any()):
-        colours = torch.where(is_solid, colours, carried_on(colours, inside.to(colours)))
+        colours = torch.where(is_solid, colours, images.carried_on(colours, inside.to(colours)))
     frame = torch.cat([colours * cover, cover], dim=1)
     if look in COLOURS:
         frame = recolour(frame, [look])
@@ -321,21 +313,29 @@ def read_edit(
     """
     if vocabulary is None:
         return NotDrawn.OTHER
-    before = read(shown, vocabulary)
+    before, prompt = read(shown, vocabulary), plain(prompt)
+    if kept := KEEPS.search(prompt):
+        rest = KEEPS.sub("", prompt).strip(" ,.;")
+        edit = read_edit(rest, vocabulary, shown=shown, is_marked=is_marked)
+        is_around = not SCENERY.isdisjoint(words_in(kept[0]))
+        if isinstance(edit, NotDrawn) or (edit.look is None and not is_around):
+            return edit if isinstance(edit, NotDrawn) else edit._replace(keeps_subject=True)
+        return edit if is_around and edit.setting is None else NotDrawn.SEVERAL
     new = [word for word in words_in(prompt) if word not in words_in(shown)]
-    is_worn = bool(WORN_PHRASE.search(prompt)) or not HOLDS.isdisjoint(words_in(prompt))
-    apparel = (
-        frozenset[str]() if (LOOK_WORDS - SETTING_WORDS).isdisjoint(new) or is_worn else APPAREL
-    )
-    if not (is_marked or (PARTS | apparel).isdisjoint(new)):
+    is_worn = bool(lexicon.WORN_PHRASE.search(prompt)) or not HOLDS.isdisjoint(words_in(prompt))
+    is_look = not (lexicon.LOOK_WORDS - SETTING_WORDS).isdisjoint(new)
+    parts = lexicon.PARTS | APPAREL if is_look and not is_worn else lexicon.PARTS
+    if not (is_marked or parts.isdisjoint(new)):
         return NotDrawn.PART
     verb, _, rest = prompt.strip().partition(" ")
     is_weather = verb.lower() in COMES and not _without(read(rest, vocabulary).subject_tokens, ())
     if is_weather or (verb.lower() in PAINTS and rest):
         prompt = rest  # "add some fog", "paint the dog purple"
-    after = read(prompt, vocabulary)
-    more = _taken_off(before, after) or _more_than_words(before, after)
-    return _changes(before, after, is_described=bool(shown.strip())) if more is None else more
+    after, is_described = read(prompt, vocabulary), bool(shown.strip())
+    more = _more_than_words(before, after)
+    changed = more or _changes(before, after, is_described=is_described)
+    is_slip = any(not DRAWN_WORDS.isdisjoint(spelled_alike(word)) for word in new)
+    return NotDrawn.TYPO if is_slip and isinstance(changed, NotDrawn) else changed
 
 
 def _changes(before: Reading, after: Reading, *, is_described: bool) -> EditReading | NotDrawn:
@@ -355,8 +355,18 @@ def _changes(before: Reading, after: Reading, *, is_described: bool) -> EditRead
         if not (SCENERY - of_air).isdisjoint(after.subject_tokens):
             return NotDrawn.SCENERY
         new = [word for word in new if word not in of_air]
+    phrases = after.phrases(after.accounts)
+    lost = [(one.word, one.why) for one in phrases if one.why in {"sky", "quality"}]
+    moons = [one.word for one in phrases if not lexicon.SKY.isdisjoint(one.word.split())]
+    lost += [(one.word, "sky") for one in phrases if one.why == "subject" and one.word in moons]
+    is_hazed = after.setting.in_photographs.time != after.setting.time
+    hazed = [(one.word, "hazed") for one in phrases if one.why == "time" and is_hazed]
+    new = _without(new, " ".join(word for word, _ in lost).split())
     if new or old or (faded and not look):
-        whys = {account.word: account.why for account in after.accounts}
+        whys = {
+            word: "attribute" if word in lexicon.ATTRIBUTES else why
+            for word, _, why in after.accounts
+        }
         return next((REFUSALS[whys[w]] for w in new if whys.get(w) in REFUSALS), NotDrawn.OTHER)
     changes = [*zip(before.shown_setting, after.shown_setting, PLAIN, strict=True)]
     if any(plain != old != new for old, new, plain in changes):
@@ -364,43 +374,43 @@ def _changes(before: Reading, after: Reading, *, is_described: bool) -> EditRead
     is_same = after.shown_setting == before.shown_setting
     is_said = not is_same or (not is_described and after.unset != after.tokens)
     if not (is_said or look or is_described):
-        return NotDrawn.STILL
+        return NotDrawn.SCENERY if lost else NotDrawn.STILL
     comes = SceneSetting(*(plain if new == old else new for old, new, plain in changes))
     setting = comes if is_said else None
     is_season = setting is not None and setting._replace(season=PLAIN.season) == PLAIN != setting
-    return EditReading(
-        setting, look, is_season and bool(is_described or _without(after.subject_tokens, ()))
-    )
-
-
-def _taken_off(before: Reading, after: Reading) -> NotDrawn | None:
-    """Return which of light and things an edit takes off by a negation; None for none."""
-    taken = [account for account in after.accounts if account.why in {"left out", "kept", "both"}]
-    if not taken or {account.word for account in taken} <= {*words_in(before.text)}:
-        return None
-    words = chain.from_iterable(account.word.split("-") for account in taken)
-    is_light = not (SETTING_WORDS - FILLERS).isdisjoint(words)
-    return NotDrawn.LIGHT if is_light else NotDrawn.SUBJECT
+    keeps = is_season and bool(is_described or _without(after.subject_tokens, ()))
+    return EditReading(setting, look, keeps, (*lost, *hazed))
 
 
 def _more_than_words(before: Reading, after: Reading) -> NotDrawn | None:
-    """Return which of art, things worn, subjects and the place an edit changes; None for none."""
-    if before.art != after.art or not ARTWORKS.isdisjoint(_without(after.tokens, before.tokens)):
-        return NotDrawn.ART
-    if before.worn != after.worn:
-        return NotDrawn.WORN
-    if after.texture != before.texture:
-        return NotDrawn.MATERIAL
-    if BRINGS.intersection(after.subject_tokens[:1]) or NO_SUBJECT.intersection(
-        after.subject_tokens
-    ):
-        return NotDrawn.SUBJECT
+    """Return which of things, light, art and the place an edit changes besides; None for none."""
+    taken = [account for account in after.accounts if account.why in {"left out", "kept", "both"}]
+    if not {account.word for account in taken} <= {*words_in(before.text)}:
+        words = chain.from_iterable(account.word.split("-") for account in taken)
+        is_light = not (SETTING_WORDS - FILLERS).isdisjoint(words)
+        return NotDrawn.LIGHT if is_light else NotDrawn.SUBJECT
     # "In the snow" is winter.
     place = {*_without(after.tokens, after.others)} - SETTING_WORDS - PREPOSITIONS - ARTICLES
-    if place and after.place not in (None, before.place):
-        is_dyed = bool(SCENERY.intersection(place) and _looking(after.others)[1])
-        return NotDrawn.SCENERY if is_dyed else NotDrawn.PLACE
-    return NotDrawn.LANGUAGE if after.is_foreign and not before.is_foreign else None
+    is_moved = bool(place) and after.place not in (None, before.place)
+    is_dyed = bool(SCENERY.intersection(place) and _looking(after.others)[1])
+    tints = [one for one in after.accounts if one.why == "tint" and one not in before.accounts]
+    refused = {
+        why
+        for why, pattern in REFUSED.items()
+        if pattern.search(after.text) and not pattern.search(before.plain)
+    }
+    arts = ARTWORKS.intersection(_without(after.tokens, before.tokens))
+    is_what = {
+        NotDrawn.ART: before.art != after.art or bool(arts),
+        NotDrawn.WORN: before.worn != after.worn,
+        NotDrawn.MATERIAL: "material" in refused or before.texture != after.texture,
+        NotDrawn.SUBJECT: "subject" in refused
+        or not lexicon.NO_SUBJECT.isdisjoint(after.subject_tokens),
+        NotDrawn.SCENERY: bool(tints) or (is_moved and is_dyed),
+        NotDrawn.PLACE: is_moved,
+        NotDrawn.LANGUAGE: after.is_foreign and not before.is_foreign,
+    }
+    return next((why for why, is_so in is_what.items() if is_so), None)
 
 
 def _new_words(before: Reading, after: Reading, *, is_described: bool) -> list[str]:
@@ -425,7 +435,7 @@ def _new_words(before: Reading, after: Reading, *, is_described: bool) -> list[s
 def _looking(words: Sequence[str]) -> tuple[list[str], str | None]:
     """Return words but for those of a look, and the colour or material that most of them name."""
     text = f" {' '.join(word.replace(' ', '_') for word in words)} "  # a name is one word
-    looks = phrases_in(text, LOOKS)
+    looks = lexicon.phrases_in(text, LOOKS)
     if not looks:
         return [*words], None
     name, phrase = max(looks, key=lambda look: (len(look.phrase), look))
@@ -439,6 +449,6 @@ def _without(words: Sequence[str], others: Collection[str]) -> list[str]:
     for word in words:
         if left[word] > 0:
             left[word] -= 1
-        elif word not in FILLERS | FUNCTIONS:
+        elif word not in FILLERS | lexicon.FUNCTIONS:
             kept.append(word)
     return kept

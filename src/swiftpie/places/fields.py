@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.lexicon import LISTS
 from swiftpie.noise import grain
 
 CELLS = 32  # cells a side of the four noise fields
@@ -47,24 +48,8 @@ IN_PHOTOS = {
     ),
 }
 LEAST_FLAKE = -0.2  # cells with a smaller number hold none
-# Colours in [0, 1], a row for each time of day: day, sunset, night and dawn.
-RAIN_COLOURS = (
-    (0.7788, 0.7956, 0.7849),
-    (0.7420, 0.6264, 0.5172),
-    (0.4670, 0.4821, 0.5222),
-    (0.8058, 0.7581, 0.7438),
-)
-FLAKE_COLOURS = (
-    (0.9400, 0.9400, 0.9400),
-    (0.8492, 0.7849, 0.7518),
-    (0.6588, 0.6763, 0.7289),
-    (0.8679, 0.8484, 0.8601),
-)
-FOG_COLOURS = (
-    (0.7878, 0.8244, 0.8675),
-    (0.6934, 0.5590, 0.5638),
-    (0.2307, 0.2653, 0.3930),
-    (0.8209, 0.7661, 0.8125),
+RAIN_COLOURS, FLAKE_COLOURS, FOG_COLOURS = (
+    tuple((r, g, b) for r, g, b in LISTS["in_air"][name]) for name in ("rain", "flakes", "fog")
 )
 
 

@@ -8,24 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.lexicon import LISTS
 from swiftpie.places.fields import Colour, centres
 
 Ramp = tuple[Colour, Colour, Colour]  # colours in shadow, of the body and in light
 
-COLOURS: dict[str, Colour] = {
-    "red": (215, 30, 35),
-    "orange": (250, 130, 15),
-    "yellow": (250, 215, 25),
-    "green": (45, 160, 50),
-    "turquoise": (30, 200, 190),
-    "blue": (30, 85, 220),
-    "purple": (130, 50, 185),
-    "pink": (250, 130, 185),
-    "brown": (125, 75, 35),
-    "black": (38, 38, 42),
-    "white": (242, 242, 240),
-    "grey": (135, 137, 140),
-}
+COLOURS: dict[str, Colour] = {name: (r, g, b) for name, (r, g, b) in LISTS["levels"].items()}
 
 _LUMINANCE = (0.3, 0.59, 0.11)  # weights of red, green and blue, rounded from ITU-R BT.601
 _SAMPLE = 4  # Every fourth pixel in x and y tells the statistics of a frame.

@@ -191,14 +191,12 @@ def accounts_of(staged: Staged, prompt: StagedPrompt) -> list[Account]:
     shown = {*words_in(" ".join(names))} if is_any_lost else set[str]()
     if len(named) < len(staged.identities):
         shown |= HOLDERS  # a picture of a bowl of berries shows both
-    is_own = staged.photograph is not None
-    is_placed = is_own or any(subject.box is not None for subject in request.subjects)
-    is_inside = prompt.shown.removeprefix(DRAWN) in INDOORS
+    reading, lost = prompt.reading, _lost_at(staged, prompt)
 
     def account_of(account: Account) -> Account:
         word, outcome, why = account
         if not staged.is_scene:  # the denoiser draws from words all that it was taught
-            if outcome is not Outcome.WARNED or why in {"name", "colourless", "unknown"}:
+            if outcome is not Outcome.WARNED or why in {"name", "colourless", "quality", "unknown"}:
                 return account
             is_taught = vocabulary is None or why == "kept" or vocabulary.knows(word)
             return Account(
@@ -206,19 +204,30 @@ def accounts_of(staged: Staged, prompt: StagedPrompt) -> list[Account]:
             )
         if outcome is Outcome.WARNED and word in shown:
             return Account(word, Outcome.OBEYED, "subject")
-        if why == "place" and outcome is Outcome.WARNED and (request.scene or prompt.reading.place):
-            why = "another"
-        is_pose = why == "pose" and (is_own or prompt.is_photo) and not prompt.reading.is_turned
-        is_lost = (why == "position" and is_placed) or (is_inside and why in {"weather", "season"})
-        if outcome is Outcome.OBEYED and (is_pose or is_lost):
-            why = "indoors" if why in {"weather", "season"} else why
-            return Account(word, Outcome.WARNED, why)
-        return Account(word, outcome, why)
+        if outcome is Outcome.OBEYED:
+            return Account(word, Outcome.WARNED, lost[why]) if why in lost else account
+        is_second = why == "place" and bool(request.scene or reading.place)
+        return Account(word, outcome, "another" if is_second else why)
 
     accounts = [account_of(account) for account in prompt.reading.accounts]
     for at, why in _without_picture(prompt.reading, len(request.subjects)).items():
         accounts[at] = Account(accounts[at].word, Outcome.WARNED, why)
     return accounts
+
+
+def _lost_at(staged: Staged, prompt: StagedPrompt) -> dict[str, str]:
+    """Return what of it words set that the pictures of a prompt do not show, and why."""
+    is_own, reading = staged.photograph is not None, prompt.reading
+    lost = {"clear": "clear"}
+    if (is_own or prompt.is_photo) and not reading.is_turned:
+        lost["pose"] = "pose"
+    if is_own or any(subject.box is not None for subject in staged.request.subjects):
+        lost["position"] = "position"
+    if prompt.shown.removeprefix(DRAWN) in INDOORS:
+        lost |= dict.fromkeys(("weather", "season"), "indoors")
+    if prompt.is_photo and reading.shown_setting.in_photographs != reading.shown_setting:
+        lost["time"] = "hazed"
+    return lost
 
 
 def _without_picture(reading: Reading, num_pictures: int) -> dict[int, str]:

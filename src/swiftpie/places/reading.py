@@ -20,43 +20,22 @@ from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Preset
 from swiftpie.errors import UnknownSubjectError, short_reason
 from swiftpie.lexicon import (
-    ARTICLES,
     AS_LARGE,
     ATTRIBUTES,
     ENDS,
     FILLERS,
     FUNCTIONS,
-    IN_THE_AIR,
-    LISTS,
-    LOOK_WORDS,
     NEGATED,
-    NO_SUBJECT,
-    OF_PLACES,
     PARTS,
     PLACED,
     PLAIN,
-    POSED,
     PREPOSITIONS,
     RENDITIONS,
-    SEASONS,
-    SETTING_WORDS,
-    TEXTURES,
     TIMES,
     WEATHERS,
-    WITHOUT_IT,
-    WORN_NOUNS,
-    WORN_PHRASE,
-    Look,
     SceneSetting,
     blank,
-    listed,
-    look_in,
     phrases_in,
-    setting_in,
-    start_of,
-    texture_in,
-    tokens_in,
-    without_art,
     words_in,
 )
 from swiftpie.library import Named, subject_library
@@ -70,36 +49,39 @@ from swiftpie.places.vocabulary import (
     Spelling,
     Unit,
     Vocabulary,
+    spelled_alike,
     subjects_in,
     tokens_at,
 )
-from swiftpie.scenes import BACKDROPS, DRAWN, INDOORS, NEARBY, OUTDOORS, scene_library
+from swiftpie.scenes import BACKDROPS, DRAWN, INDOORS, NEARBY, NEIGHBOURS, OUTDOORS, scene_library
 
 MESSAGES = tomllib.loads(Path(__file__).with_name("advice.toml").read_text("utf-8"))
 """What is said of words without effect, and of edits that are not drawn."""
 Value = TypeVar("Value")
 NUM_KEPT = 256  # readings; advice, the choice of a technique and the drawing need the same ones
 NAMES = re.compile(r"\b[^\W\d_a-z]\w+(?: [^\W\d_a-z]\w+)+")  # such as "Ada Lovelace"
-FOREIGN_SHARE = 0.5  # a prompt with this share of unknown words is in another language
+FOREIGN_SHARE = 0.5  # in another language a larger share of words is unknown, and some are its own
 COLOURLESS = "black and white"
 ENGLISH = "SwiftPie reads English."
-KEPT = re.compile(rf" (?:{'|'.join(POSED['kept'])})(?= )")
-PEOPLE, TURNING, POSE_TAILS = map(listed, ("people", "turning", "pose_tails"))
-WHOLE = LISTS["whole"]
+KEPT = re.compile(rf" (?:{'|'.join(lexicon.POSED['kept'])})(?= )")
+PEOPLE, TURNING, POSE_TAILS = map(lexicon.listed, ("people", "turning", "pose_tails"))
+WHOLE = lexicon.LISTS["whole"]
 ACROSS = ("left", "middle", "right")  # entries of `PLACED`
 # Words that say nothing by themselves; behind a setting, the others of `FILLERS` belong to it.
-STRENGTHS = frozenset(("heavy", "light", "thick", "dense", "early", "late"))
+STRENGTHS, HOLDS, INTO_PLACES, OF_NOUNS = map(
+    lexicon.listed, ("strengths", "holds", "into_places", "of_nouns")
+)
 SAY_NOTHING = FUNCTIONS | FILLERS | PREPOSITIONS | ENDS | {"a", "an", "the", "some"}
 SETTINGS = {
     kind: frozenset(word for row in table.values() for phrase in row for word in phrase.split())
-    for kind, table in zip(SceneSetting._fields, (TIMES, WEATHERS, SEASONS), strict=True)
+    for kind, table in zip(SceneSetting._fields, (TIMES, WEATHERS, lexicon.SEASONS), strict=True)
 }
 SIZE_WORDS = frozenset(chain.from_iterable(AS_LARGE.values()))
 BEHIND = re.compile(rf" with (?:[\w' -]+?) ({'|'.join(PLACED['far'])})(?= )")
-HOLDS = frozenset(("wearing", "holding", "carrying"))
 THINGS_OFF = re.compile(r"\b(?:no|without|free|lack|less|fewer|sans|minus|devoid|void)\b|n't")
 LEAST_VERB = 5  # letters from which "ing" and "ed" end a verb: "thing" and "bread" are nouns
-INTO_PLACES = frozenset(("in", "on", "at", "near", "inside", "into", "onto", "outside", "within"))
+NEAR_PLACES = frozenset(" ".join(NEIGHBOURS.values()).split())
+BY_PLACES = PREPOSITIONS - {"of", "with"} | {"behind"}
 
 
 class Outcome(StrEnum):
@@ -147,6 +129,16 @@ class Reading:
     order: tuple[int | None, ...] | None = None  # number of the subject that each picture shows
     is_foreign: bool = False  # whether hardly a word is known, as of another language
 
+    def phrases(self, accounts: Sequence[Account]) -> list[Account]:
+        """Return accounts of its words as those of phrases, which marks and other accounts end."""
+        spelling, phrases = Spelling(self.text), list[Account]()
+        for at, account in enumerate(accounts):
+            if at and spelling.joins(at - 1) and phrases[-1][1:] == account[1:]:
+                phrases[-1] = account._replace(word=f"{phrases[-1].word} {account.word}")
+            else:
+                phrases.append(account)
+        return phrases
+
     @cached_property
     def subject_tokens(self) -> tuple[str, ...]:
         """The tokens of subjects, with those before a place that stands alone."""
@@ -176,7 +168,7 @@ class Reading:
     @cached_property
     def plain(self) -> str:
         """The prompt as words in lower case."""
-        return " ".join(tokens_in(self.spoken))
+        return " ".join(lexicon.tokens_in(self.spoken))
 
     @cached_property
     def as_place(self) -> "Reading":
@@ -206,11 +198,11 @@ class Reading:
         return tuple(None if at is None else values[at] for at in self.order)
 
     @cached_property
-    def all_looks(self) -> tuple[Look | None, ...]:
+    def all_looks(self) -> tuple[lexicon.Look | None, ...]:
         """How each subject that it asks for shall look, in order; a name may be a "black cat"."""
         if not self.mentions:  # a name that is in no list
             text = f" {' '.join(self.others)} "
-            return (look_in(text, text),)
+            return (lexicon.look_in(text, text),)
         nouns = sorted(tokens_at(chain.from_iterable(unit.noun for unit in self.units)))
         looks = []
         for unit in self.units:
@@ -219,11 +211,11 @@ class Reading:
             behind = [w for w in self.others if last < max(tokens_at([w]), default=-1) < end]
             names = [word for word in unit.noun[:-1] if word in COLOUR_NAMES]
             own, other = f" {' '.join(unit.looks)} ", f" {' '.join(behind)} "
-            looks.append(look_in(own, other) or look_in(f" {' '.join(names)} ", ""))
+            looks.append(lexicon.look_in(own, other) or lexicon.look_in(f" {' '.join(names)} ", ""))
         return tuple(looks)
 
     @cached_property
-    def looks(self) -> tuple[Look | None, ...]:
+    def looks(self) -> tuple[lexicon.Look | None, ...]:
         """How the subject of each picture shall look."""
         return self._by_picture(self.all_looks) if self.mentions else self.all_looks
 
@@ -317,14 +309,14 @@ class Reading:
         text = f" {' '.join(self.tokens)} "
         return {
             kind: [look.phrase for look in phrases_in(text, {kind: phrases})]
-            for kind, phrases in POSED.items()
+            for kind, phrases in lexicon.POSED.items()
         }
 
     @cached_property
     def sentence(self) -> str:
         """The prompt as captions put it, a list as a sentence: "a dog on a beach at sunset"."""
         if not self._is_list:
-            bare, art = without_art(self.spoken)
+            bare, art = lexicon.without_art(self.spoken)
             bare = " ".join(bare.split()).strip(" ,.")
             return self.spoken if art is None else f"{RENDITIONS[art][0]} {bare}"
         nouns = []
@@ -337,7 +329,7 @@ class Reading:
         parts = [RENDITIONS[self.rendition][0]] if self.rendition else []
         parts += [" and ".join(nouns), *(word for word in self.loose if word not in FILLERS)]
         parts += [scene_library().phrase(self.place)] if self.place else []
-        settings = zip((TIMES, WEATHERS, SEASONS), self.setting, PLAIN, strict=True)
+        settings = zip((TIMES, WEATHERS, lexicon.SEASONS), self.setting, PLAIN, strict=True)
         parts += [[*table.values()][new][0] for table, new, plain in settings if new != plain]
         return " ".join(parts)
 
@@ -354,8 +346,8 @@ class Reading:
 
         Nothing is in the air of it: that is drawn over the finished picture.
         """
-        text = WORN_PHRASE.sub("", self.spoken, count=1)
-        return scene_library().in_known_words(IN_THE_AIR.sub(WITHOUT_IT, text))
+        text = lexicon.WORN_PHRASE.sub("", self.spoken, count=1)
+        return scene_library().in_known_words(lexicon.IN_THE_AIR.sub(lexicon.WITHOUT_IT, text))
 
 
 def vocabulary_of(by: Preset | Components) -> Vocabulary | None:
@@ -388,7 +380,18 @@ class Ledger:
         self._of_place = scene_library().nouns(place) | {*place.split()} if place else frozenset()
 
     def accounts(self) -> tuple[Account, ...]:
-        return tuple(row for row in self._rows if row is not None)
+        """Return all of them; a phrase such as "two robots" is one thing, and slips are marked."""
+        rows = [row for row in self._rows if row is not None]
+        for at in range(len(rows) - 1, -1, -1):
+            after = rows[at + 1] if at + 1 < len(rows) and self._spelling.joins(at) else None
+            word, outcome, why = rows[at]
+            if outcome is Outcome.WARNED and why != "quality" and spelled_alike(word):
+                rows[at] = Account(word, outcome, "typo")
+            elif outcome is Outcome.WARNED and why in OF_NOUNS and after is not None:
+                is_lost = after.outcome is Outcome.WARNED and after.why not in {"typo", "quality"}
+                is_verb = at > 0 and rows[at - 1][1:] == (Outcome.OBEYED, "subject")
+                rows[at] = after._replace(word=word) if is_lost and not is_verb else rows[at]
+        return tuple(rows)
 
     def _mark_at(self, tokens: Iterable[int], outcome: Outcome, why: str = "") -> None:
         for number in tokens:
@@ -410,15 +413,15 @@ class Ledger:
             words: Sequence[str] = self._spelling.words(
                 " " * start + text[start:end] + " " * (len(text) - end)
             )
-            setting, left, _ = setting_in(words)
+            setting, left, _ = lexicon.setting_in(words)
             content = [word for word in left if word not in SAY_NOTHING]
             is_asked = any(off == asked != 0 for off, asked in zip(setting, shown, strict=True))
             is_choice = THINGS_OFF.search(text[match.start() : start]) is None
             is_place = scene_library().place_in(["in", *left]) is not None
             is_off = [
-                word not in PARTS | WORN_NOUNS
+                word not in PARTS | lexicon.WORN_NOUNS
                 and (
-                    word in NO_SUBJECT | PEOPLE
+                    word in lexicon.NO_SUBJECT | PEOPLE
                     or (is_choice and (is_place or subject_library().meant_by(word) is not None))
                 )
                 for word in content
@@ -432,6 +435,10 @@ class Ledger:
 
     def mark_said(self, bare: str, said: str, worn: re.Match[str] | None) -> None:
         """Note art and what is worn, which `bare` does not have or `worn` holds."""
+        for match in lexicon.UNREAD.finditer(NEGATED.sub(blank, self._spelling.text)):
+            why = str(match.lastgroup)
+            outcome = Outcome.OBEYED if why == "weather" else Outcome.WARNED
+            self._mark_at(self._spelling.within(match.span()), outcome, why)
         for match in re.finditer(COLOURLESS, said):
             self._mark_at(self._spelling.within(match.span()), Outcome.WARNED, "colourless")
         spans = (slice(*token.span()) for token in self._spelling.tokens)
@@ -447,15 +454,17 @@ class Ledger:
         reading, unset = self._reading, {*tokens_at(self._reading.unset)}
         self._obeyed(place[len(place) - num_head :], "place")
         self._warned(second, "second")
-        self._obeyed((word for word in reading.tokens if word in NO_SUBJECT), "subject")
+        self._obeyed((word for word in reading.tokens if word in lexicon.NO_SUBJECT), "subject")
         self._obeyed((word for word in reading.skipped if word in self._of_place), "place")
-        self._warned(reading.skipped, "apart")
+        self._warned(reading.skipped, "scenery")
         for before, word in pairwise(("", *reading.tokens)):
             at = tokens_at([word])
             if not unset.issuperset(at):
+                stars = (n for n in at if self._spelling.tokens[n][0] in lexicon.SKY)
+                self._mark_at(stars, Outcome.WARNED, "sky")  # "under the stars"
                 kind = next(kind for kind, words in SETTINGS.items() if word in words)
                 self._obeyed([word, before] if before in STRENGTHS else [word], kind)
-        self._obeyed((word for word in place if word in SAY_NOTHING | ARTICLES), "place")
+        self._obeyed((word for word in place if word in SAY_NOTHING | lexicon.ARTICLES), "place")
         end = max(tokens_at(place), default=-1) + 1  # "with mountains in the background"
         far = (said_at(reading.tokens, phrase) for phrase in PLACED["far"])
         behind = (at for at in far if at[:1] == [end])
@@ -465,7 +474,7 @@ class Ledger:
         """Note how subjects are posed and placed, their looks and their names."""
         reading = self._reading
         tokens, others = reading.tokens, reading.others
-        for phrase in TEXTURES[reading.texture] if reading.texture else ():
+        for phrase in lexicon.TEXTURES[reading.texture] if reading.texture else ():
             self._mark_at(said_at(tokens, phrase), Outcome.REFUSED, "texture")
         for _, at in reading.positions:
             self._mark_at(at, Outcome.OBEYED, "position")
@@ -485,21 +494,23 @@ class Ledger:
             self._mark_look(look, unit.head, behind)
             self._mark_unit(unit, names, has_size=size is not None)
 
-    def _mark_look(self, look: Look | None, *runs: Sequence[str]) -> None:
+    def _mark_look(self, look: lexicon.Look | None, *runs: Sequence[str]) -> None:
         """Note the phrase of a look in the first of the runs of words that has it."""
         spans = (said_at(words, look.phrase) for words in runs) if look else iter(())
-        self._mark_at(next(filter(None, spans), ()), Outcome.OBEYED, "look")
+        why = "clear" if look and look.name in lexicon.CLEAR else "look"
+        self._mark_at(next(filter(None, spans), ()), Outcome.OBEYED, why)
 
     def _mark_unit(self, unit: Unit, names: Collection[str], *, has_size: bool) -> None:
         """Note the words of one subject."""
         meant_by, of_name = subject_library().meant_by, " ".join(unit.noun)
-        shades = (shade for shade, word in pairwise(unit.head) if word in LOOK_WORDS)
+        shades = (shade for shade, word in pairwise(unit.head) if word in LOOK_PHRASES)
+        self._obeyed((word for word in unit.head if word in lexicon.KINDS), "subject")
         self._obeyed((shade for shade in shades if shade in SHADES), "look")
         self._obeyed((word for word in unit.head if word in NUMBERS), "number")
         self._obeyed((word for word in unit.head if has_size and word in SIZE_WORDS), "size")
         rest = [word for word in unit.head if word not in SAY_NOTHING - STRENGTHS]
         self._obeyed((word for word in rest if " " in word and meant_by(word)), "subject")
-        self._warned((word for word in rest if word in LOOK_WORDS - ATTRIBUTES), "second")
+        self._warned((word for word in rest if word in LOOK_PHRASES), "second")
         self._warned(rest, "attribute")
         for word in unit.noun:
             last = word.split()[-1]
@@ -516,33 +527,50 @@ class Ledger:
 
     def mark_rest(self) -> None:
         """Note all other words: those that say nothing, and why others change nothing."""
-        is_placing, is_named = False, bool(self._reading.mentions)
-        words_of_places = scene_library().words_of_all
-        for word, after in pairwise((*self._reading.tokens, "")):
-            is_placing = word in INTO_PLACES or (is_placing and word not in {",", "and", "with"})
+        link, is_named = "", bool(self._reading.mentions)
+        tokens, of_all = self._reading.tokens, scene_library().words_of_all
+        behind = BEHIND.search(f" {' '.join(tokens)} ")  # "with a tower in the background"
+        tower = said_at(tokens, behind[0].strip()) if behind else []
+        self._mark_at(tower[-behind[1].count(" ") - 1 :] if behind else (), Outcome.FUNCTION)
+        for word, after in pairwise((*tokens, "")):
+            at = tokens_at([word])
+            if word in PREPOSITIONS and (word != "of" or not link):
+                link = "behind" if at[:1] == tower[:1] else word
+            elif word in {",", "and"} or any(
+                row and row[1:] == (Outcome.OBEYED, "place")
+                for row in map(self._rows.__getitem__, at)
+            ):
+                link = ""
             if word in SAY_NOTHING - STRENGTHS or (word in {"top", "front"} and after == "of"):
-                self._mark_at(tokens_at([word]), Outcome.FUNCTION)
-            elif not (is_named or is_placing or _tells_how(word) or word in words_of_places):
-                is_named = any(self._rows[at] is None for at in tokens_at([word]))
+                self._mark_at(at, Outcome.FUNCTION)
+            elif not (is_named or link in BY_PLACES or _tells_how(word) or word in of_all):
+                is_named = any(self._rows[number] is None for number in at)
                 self._obeyed([word], "subject")  # what its picture explains, as "a thing"
             elif word in self._of_place:
                 self._obeyed([word], "place")
             else:
-                self._warned([word], self._why(word, after, is_placing=is_placing))
+                self._warned([word], self._why(word, after, link=link))
         self._mark_at(range(len(self._rows)), Outcome.WARNED, "unknown")
 
-    def _why(self, word: str, after: str, *, is_placing: bool) -> str:
-        """Return why a word has no effect that is no part of what is drawn."""
+    def _why(self, word: str, after: str, *, link: str) -> str:
+        """Return why a word has no effect that is no part of what is drawn, behind a `link`."""
         if word in PARTS or after in PARTS:
             return "part"
-        if word in WORN_NOUNS:
+        if word in lexicon.WORN_NOUNS:
             return "worn"
-        if is_placing or _tells_how(word):
-            return "place" if is_placing else "attribute"
+        if word in lexicon.SKY and link not in {"in", "on", "to"}:
+            return "sky"
+        is_noun = word in _drawn_apart() or subject_library().meant_by(word) is not None
+        if link in BY_PLACES:
+            is_thing = is_noun and word not in scene_library().words_of_all | NEAR_PLACES
+            return "apart" if is_thing and link not in INTO_PLACES else "place"
+        if _tells_how(word):
+            return "attribute"
+        if self._reading.place and (link == "of" or (link and not is_noun)):
+            return "scenery"
         vocabulary = self._reading.vocabulary
         assert vocabulary is not None, "the prompt was read by one"
-        is_noun = word in _drawn_apart() or subject_library().meant_by(word) is not None
-        is_apart = word not in OF_PLACES and (is_noun or vocabulary.knows(word))
+        is_apart = word not in lexicon.OF_PLACES and (is_noun or vocabulary.knows(word))
         return "apart" if is_apart else "unknown"
 
 
@@ -560,7 +588,7 @@ def is_read_apart(name: str) -> bool:
 def said_at(words: Sequence[str], phrase: str) -> list[int]:
     """Return the tokens of a prompt by which words of it say a phrase first."""
     parts = phrase.split()
-    start = start_of(words, parts)
+    start = lexicon.start_of(words, parts)
     return [] if start is None else tokens_at(words[start : start + len(parts)])
 
 
@@ -571,20 +599,21 @@ def read(text: str, vocabulary: Vocabulary | None = None, names: tuple[str, ...]
     `names` are those of its subjects with a picture, in their order; one may be "".
     """
     spelling = Spelling(text)
-    said = NEGATED.sub(blank, spelling.text)
-    bare, rendition = without_art(said.replace(COLOURLESS, " " * len(COLOURLESS)))
-    worn = WORN_PHRASE.search(bare)
+    asked = NEGATED.sub(blank, spelling.text)
+    said = lexicon.UNREAD.sub(blank, asked)
+    bare, rendition = lexicon.without_art(said.replace(COLOURLESS, " " * len(COLOURLESS)))
+    worn = lexicon.WORN_PHRASE.search(bare)
     names = tuple(name.lower() for name in names)
     tokens = spelling.words(bare, names)
-    shown_setting, unset, second = setting_in(tokens)
-    left: Sequence[str] = spelling.words(WORN_PHRASE.sub(blank, bare, count=1), names)
+    shown_setting, unset, second = lexicon.setting_in(tokens)
+    left: Sequence[str] = spelling.words(lexicon.WORN_PHRASE.sub(blank, bare, count=1), names)
     place = scene_library().place_in(left)
     start, end, num_head = (place.start, place.end, len(place.head)) if place else (0, 0, 0)
     of_place, left = left[start:end], [*left[:start], *left[end:]]
-    says_nothing = PREPOSITIONS | ARTICLES | SETTING_WORDS
+    says_nothing = PREPOSITIONS | lexicon.ARTICLES | lexicon.SETTING_WORDS
     skipped = [word for word in of_place[: len(of_place) - num_head] if word not in says_nothing]
-    setting, others, _ = setting_in(left)
-    spoken = spelling.spoken(said, tokens)
+    setting, others, _ = lexicon.setting_in(left)
+    spoken = spelling.spoken(asked, tokens)
     reading = Reading(
         text=text,
         vocabulary=vocabulary,
@@ -594,7 +623,7 @@ def read(text: str, vocabulary: Vocabulary | None = None, names: tuple[str, ...]
         setting=setting,
         shown_setting=shown_setting,
         worn=None if worn is None else " ".join(worn["noun"].split()),
-        texture=texture_in(said),
+        texture=lexicon.texture_in(said),
         is_turned=is_turned(said),
         art=rendition or (COLOURLESS if COLOURLESS in said else None),
         tokens=tuple(tokens),
@@ -613,7 +642,7 @@ def read(text: str, vocabulary: Vocabulary | None = None, names: tuple[str, ...]
         mentions=tuple(mentions),
         loose=tuple(loose),
         unknown=tuple(vocabulary.unknown_in(reading.spoken)),
-        is_foreign=_is_foreign(reading.spoken, vocabulary),
+        is_foreign=_is_foreign(said, vocabulary),
     )
     ledger = Ledger(spelling, reading)
     ledger.mark_negated()
@@ -670,33 +699,23 @@ def named_besides(
 
 
 def _refuse(reading: Reading, unknown: Sequence[str]) -> NoReturn:
-    text = short_reason(reading.text)
+    said, text = MESSAGES["refused"], short_reason(reading.text)
     if names_people(reading.spoken):
-        raise UnknownSubjectError(
-            f"No picture was given, and {text!r} is about people. The library has animals, plants "
-            "and things.",
-            "Give a photograph of the person.",
-        )
+        raise UnknownSubjectError(said["people"].format(text=text), said["photograph"])
     english = f" {ENGLISH}" if reading.is_foreign else ""
     if not unknown:
-        raise UnknownSubjectError(
-            f"No picture was given, and {text!r} names no subject.{english} A prompt begins with "
-            "its subject, as in 'a cat on a beach'."
-        )
+        raise UnknownSubjectError(said["none"].format(text=text, english=english))
     near = () if english else subject_library().near(unknown[0])
-    similar = f" Spelled alike: {', '.join(near)}." if near else ""
-    raise UnknownSubjectError(
-        f"The library has no subject called {short_reason(unknown[0])!r}.{similar}{english}",
-        word=unknown[0],
-        near=near,
-    )
+    similar = said["near"].format(near=", ".join(near)) if near else ""
+    strange = said["strange"].format(word=short_reason(unknown[0]), more=similar + english)
+    raise UnknownSubjectError(strange, word=unknown[0], near=near)
 
 
 def _is_foreign(text: str, vocabulary: Vocabulary) -> bool:
     words, meant_by = words_in(NAMES.sub(" ", text)), subject_library().meant_by
     taught = vocabulary.words | vocabulary.words_of_names | ENDS | FILLERS | FUNCTIONS | ATTRIBUTES
     strange = [word for word in words if word not in taught and meant_by(word) is None]
-    is_said = len(strange) > 1 or not "".join(strange).isascii()
+    is_said = not lexicon.FOREIGN.isdisjoint(strange) or not "".join(strange).isascii()
     return is_said and len(strange) > FOREIGN_SHARE * len(words)
 
 
@@ -705,4 +724,4 @@ def _drawn_apart() -> frozenset[str]:
     """The nouns of places, accessories and arts, which no network reads from words."""
     places = (noun for name in scene_library().names() for noun in scene_library().nouns(name))
     arts = {phrase.split()[-2] for phrases in RENDITIONS.values() for phrase in phrases}
-    return frozenset({*places, *WORN_NOUNS, *arts})
+    return frozenset({*places, *lexicon.WORN_NOUNS, *arts})

@@ -1,43 +1,34 @@
 """The words of training captions, and the words and phrases of a prompt that name subjects."""
 
 import difflib
+import json
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 from itertools import chain, groupby, islice, takewhile
 from typing import NamedTuple, Self
 
+from swiftpie import lexicon
 from swiftpie.lexicon import (
-    COLOUR_WORDS,
     COMPOUNDING,
     ENDS,
-    FILLERS,
-    LISTS,
     LOOK_WORDS,
     MATERIAL_PHRASES,
     NAMED_MATERIALS,
     NAMES,
-    PARTS,
     PREPOSITIONS,
-    SAID_AS,
     SAID_OF,
     SCENIC,
     SETTING_WORDS,
-    SIZES,
-    WORD,
-    WORD_OR_NUMBER,
-    WORN_NOUNS,
-    listed,
     plain,
-    words_in,
 )
 from swiftpie.library import Named, subject_library
 from swiftpie.scenes import PHOTOS, scene_library
 
 BEFORE_NAMES = ("of", "and", "")  # an article and a size may follow; "" is the beginning
-LINKS = SIZES | PREPOSITIONS | {"and"}
+LINKS = lexicon.SIZES | PREPOSITIONS | {"and"}
 FIELDS = ("words", "names", "looks")
 WEARS = re.compile(r"(\b(?:wearing|holding|carrying|with)\b)", re.IGNORECASE)
 WORN = re.compile(r"\b(?:(?:top|billed) hat|billed cap|cap|hat|backpack)\b", re.IGNORECASE)
@@ -53,25 +44,22 @@ NUMBERS = {"two": 2, "three": 3, "four": 4}
 DIGITS = {str(number): word for word, number in NUMBERS.items()}
 # Words and marks, a number before a noun, as in "3 cats", and one in the place of a name, as that
 # of the file 00.jpg in "a photo of 00 on a beach".
-SCAN = re.compile(
-    rf"(?P<said>{SAID_AS.pattern})|(?P<count>(?<![\w.])[2-4](?= +[^\W\d_]))"
-    r"|(?P<name>(?:(?<=\bof )|(?<=\ban )|(?<=\ba ))\d+"
-    rf"(?= (?:{'|'.join(sorted(PREPOSITIONS))})\b))|(?P<word>{WORD.pattern})|[,;.:!?]"
-)
+SCAN = re.compile(lexicon.pattern("scan"))
 MAX_NAME_WORDS = 7
 MAX_WORDS, MAX_MENTIONS = 12, 8  # bounds for prompts of any length
 BEFORE_NOUNS = frozenset(("a", "an", "the"))
 LISTS_GO_ON = frozenset(("", ",", "and"))  # before a subject
 LOOK_PHRASES = frozenset(
-    phrase for row in (*COLOUR_WORDS.values(), *NAMED_MATERIALS.values()) for phrase in row
+    phrase for row in (*lexicon.COLOUR_WORDS.values(), *NAMED_MATERIALS.values()) for phrase in row
 )
-COLOUR_NAMES = frozenset(phrase for row in COLOUR_WORDS.values() for phrase in row)
+COLOUR_NAMES = frozenset(phrase for row in lexicon.COLOUR_WORDS.values() for phrase in row)
 FIRSTS = frozenset(name.split()[0] for name in NAMES)
 MADE = frozenset(
     phrase.split()[0] for row in (*MATERIAL_PHRASES.values(), *SAID_OF.values()) for phrase in row
 ) - {"in", "coloured", "colored"}
 MOST_NAME = max(name.count(" ") + 1 for name in NAMES)
-NO_NAMES, SHADES = map(listed, ("unset", "shades"))
+SAID: Mapping[str, str] = {**lexicon.LISTS["said_as"], **lexicon.LISTS["things"]}
+NO_NAMES, SHADES = map(lexicon.listed, ("unset", "shades"))
 DAYS = frozenset(("at", "by", "during"))  # after them an hour or a weather is no part of a name
 
 
@@ -103,7 +91,7 @@ class Vocabulary:
 
         `shown` are names that pictures explain; None means that they explain every name.
         """
-        words = words_in(MEASURE.sub(" ", prompt))
+        words = lexicon.words_in(MEASURE.sub(" ", prompt))
         names = {
             word
             for word in self._names_in(words)
@@ -118,8 +106,8 @@ class Vocabulary:
         that subjects wear, where they are the subject: the model draws those on subjects.
         """
         named, *rest = WEARS.split(prompt, maxsplit=1)
-        tokens = WORD_OR_NUMBER.findall(plain("".join((WORN.sub(GENERIC, named), *rest))))
-        spelled = [WORD.findall(token) for token in tokens]
+        tokens = lexicon.WORD_OR_NUMBER.findall(plain("".join((WORN.sub(GENERIC, named), *rest))))
+        spelled = [lexicon.WORD.findall(token) for token in tokens]
         flat = [word for words in spelled for word in words]
         names = {*self._names_in(flat, needs_known=False)} - self.words
         taught: list[str | None] = []  # None is a word that is left out
@@ -144,25 +132,12 @@ class Vocabulary:
         """Whether captions had a word or another form of it, other than as a name."""
         return self._taught_form(word) is not None
 
-    def near(self, word: str) -> list[str]:
-        """Return known words that may be meant by a misspelled `word`."""
-        words = self.words | self.words_of_names - {word} if len(word) >= LEAST_LETTERS else ()
-        alike = sorted(other for other in words if other[0] == word[0])
-        return difflib.get_close_matches(word, alike, NUM_NEAR, LEAST_LIKENESS)
-
     def _taught_form(self, word: str) -> str | None:
         """Return a known word of the same stem, if there is one."""
         return next((form for form in _forms(word) if form in self.words), None)
 
     def _names(self, word: str) -> bool:
         return not self.words_of_names.isdisjoint(_forms(word))
-
-    def quoted(self, unknown: Sequence[str]) -> str:
-        """Return unknown words for a message, with known ones that they may be meant for."""
-        near = {word: ", ".join(self.near(word)) for word in unknown}
-        return ", ".join(
-            f"{word!r} (near: {alike})" if alike else repr(word) for word, alike in near.items()
-        )
 
     @cached_property
     def words_of_names(self) -> frozenset[str]:
@@ -186,7 +161,7 @@ class Vocabulary:
 
     def _may_name(self, tokens: Sequence[str], start: int) -> bool:
         first = start
-        while first and tokens[first - 1] in SIZES | self.looks:
+        while first and tokens[first - 1] in lexicon.SIZES | self.looks:
             first -= 1
         before = tokens[first - 1] if first else ""
         is_behind_colour = before == "white" and first < start  # "black and white a …"
@@ -261,7 +236,7 @@ class Spelling:
 
     def __init__(self, text: str) -> None:
         self.text = unicodedata.normalize("NFKC", text).lower().replace("\u2019", "'")
-        self.tokens = [*WORD_OR_NUMBER.finditer(self.text)]
+        self.tokens = [*lexicon.WORD_OR_NUMBER.finditer(self.text)]
         self._token_at = dict[int, int]()
         for number, token in enumerate(self.tokens):
             self._token_at |= dict.fromkeys(range(*token.span()), number)
@@ -269,6 +244,11 @@ class Spelling:
     def within(self, span: tuple[int, int]) -> list[int]:
         """Return the tokens that stand in a span of the text."""
         return [*dict.fromkeys(self._token_at[at] for at in range(*span) if at in self._token_at)]
+
+    def joins(self, number: int) -> bool:
+        """Whether nothing but blanks stands between a token and the next one."""
+        first, second = self.tokens[number : number + 2]
+        return self.text[first.end() : second.start()].isspace()
 
     def words(self, text: str, names: Collection[str] = ()) -> list[Word]:
         """Return the words of the prompt, of which blanks in `text` leave some out.
@@ -281,7 +261,7 @@ class Spelling:
             at, spelled = self.within(match.span()), match[0]
             match match.lastgroup:
                 case "said":
-                    words += [Word(word, at) for word in LISTS["said_as"][spelled].split()]
+                    words += [Word(word, at) for word in SAID[" ".join(spelled.split())].split()]
                 case "count":
                     words.append(Word(DIGITS[spelled], at))
                 case "name":
@@ -331,7 +311,7 @@ def _makes_a_name(words: Sequence[str], at: int) -> bool:
     if words[at] not in COMPOUNDING or at + 1 == len(words) or (at and words[at - 1] in DAYS):
         return False
     noun = words[at + 1]
-    is_other = noun in PREPOSITIONS | ENDS | FILLERS | SCENIC | SETTING_WORDS | LOOK_WORDS
+    is_other = noun in PREPOSITIONS | ENDS | lexicon.FILLERS | SCENIC | SETTING_WORDS | LOOK_WORDS
     is_verb = noun.endswith(("ing", "ed"))
     return not (is_other or is_verb or noun in scene_library().words_of_all or "," in noun)
 
@@ -402,8 +382,8 @@ def subjects_in(
             continue
         start, (mention, at) = at, _mention(tokens, at, taught)
         if wears and mention is not None:
-            is_worn = mention.words.split()[-1] in WORN_NOUNS
-            mention = None if is_worn or not PARTS.isdisjoint(tokens[start:at]) else mention
+            is_worn = mention.words.split()[-1] in lexicon.WORN_NOUNS
+            mention = None if is_worn or not lexicon.PARTS.isdisjoint(tokens[start:at]) else mention
         twin = _twin_of(mention, mentions) if before in LISTS_GO_ON else None
         if twin is not None and mention is not None:
             other = mentions[twin]
@@ -461,7 +441,7 @@ def _mention(
     """
     library, noun, count = subject_library(), start, 1
     end = next((at for at in range(start, len(tokens)) if _ends(tokens[at])), len(tokens))
-    while noun < end and (tokens[noun] in SIZES or tokens[noun] in NUMBERS):
+    while noun < end and (tokens[noun] in lexicon.SIZES or tokens[noun] in NUMBERS):
         count, noun = NUMBERS.get(tokens[noun], count), noun + 1
 
     def named(first: int, last: int, stop: int, subject: Named | None) -> tuple[Mention, int]:
@@ -517,3 +497,31 @@ def _meant_by(words: Sequence[str]) -> Named | None:
     if subject is None and len(words) == 1 and " " in text and text not in NO_NAMES:
         subject = library.meant_by(text.split()[-1])
     return subject
+
+
+@lru_cache(maxsize=1024)
+def spelled_alike(word: str) -> tuple[str, ...]:
+    """Return words for subjects, places, settings and looks that a strange one is a slip for."""
+    if len(word) < LEAST_LETTERS or not _known().isdisjoint(_forms(word)):
+        return ()
+    alike = (other for other in _drawn() if other[0] == word[0])
+    near = [other for other in alike if abs(len(other) - len(word)) < 2]
+    return tuple(difflib.get_close_matches(word, sorted(near), NUM_NEAR, LEAST_LIKENESS))
+
+
+@cache
+def _drawn() -> frozenset[str]:
+    """The words that set what a picture shows."""
+    names = frozenset(name for name in subject_library().names() if " " not in name)
+    return names | SETTING_WORDS | LOOK_WORDS | scene_library().words_of_all
+
+
+@cache
+def _known() -> frozenset[str]:
+    """Words of English: those of the lists, of captions and of what the library's names mean."""
+    entries = subject_library().entries
+    words = (word for entry in entries for word in (entry.name, *entry.words))
+    return _drawn() | {
+        *lexicon.WORD.findall(json.dumps(lexicon.LISTS)),
+        *chain.from_iterable(map(str.split, words)),
+    }
