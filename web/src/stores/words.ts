@@ -9,8 +9,12 @@ export interface Loss {
   why: string;
 }
 
-const LOST = /was never taught (.*?)\. |^The words (.*) have no effect at their place/;
-const LISTED = /(['"])(.+?)\1(?: \(near: ([^)]*)\))?/g;
+const WORDS = `((?:(?:'[^']+'|"[^"]+")(?:, )?)+)`;
+const LOST = new RegExp(
+  `(?:was never taught|is called|is spelled) ${WORDS}|${WORDS} (?:has|have) no effect`,
+);
+const MEANT = /Did you mean (.*)\?/;
+const LISTED = /(['"])(.+?)\1/g;
 
 export class Words {
   constructor(private readonly stores: Pick<Studio, "drafts" | "pictures">) {}
@@ -41,7 +45,8 @@ export class Words {
 }
 
 function lostIn(warning: string): Loss["words"] {
-  const [, untaught, astray] = LOST.exec(warning) ?? [];
-  const listed = (untaught ?? astray ?? "").matchAll(LISTED);
-  return [...listed].map(([, , word, near = ""]) => [word!, near.split(", ").filter(Boolean)]);
+  const [, unknown, astray] = LOST.exec(warning) ?? [];
+  const quoted = (text = "") => [...text.matchAll(LISTED)].map(([, , word]) => word!);
+  const near = quoted(MEANT.exec(warning)?.[1]);
+  return quoted(unknown ?? astray).map((word) => [word, near]);
 }
