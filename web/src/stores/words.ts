@@ -9,11 +9,8 @@ export interface Loss {
   why: string;
 }
 
-const WORDS = `((?:(?:'[^']+'|"[^"]+")(?:, )?)+)`;
-const LOST = new RegExp(
-  `(?:was never taught|is called|is spelled) ${WORDS}|${WORDS} (?:has|have) no effect`,
-);
-const MEANT = /Did you mean (.*)\?/;
+const LOST =
+  /(?:never taught|is called|is spelled) ([^.]*)|((?:'[^']+'(?:, )?)+) ha(?:s|ve) no effect/;
 const LISTED = /(['"])(.+?)\1/g;
 
 export class Words {
@@ -47,6 +44,6 @@ export class Words {
 function lostIn(warning: string): Loss["words"] {
   const [, unknown, astray] = LOST.exec(warning) ?? [];
   const quoted = (text = "") => [...text.matchAll(LISTED)].map(([, , word]) => word!);
-  const near = quoted(MEANT.exec(warning)?.[1]);
+  const near = quoted(/Did you mean (.*)\?/.exec(warning)?.[1]);
   return quoted(unknown ?? astray).map((word) => [word, near]);
 }
