@@ -840,7 +840,7 @@ def _face_of(session: Session, photos: Sequence[Image.Image], number: int) -> Id
     Raises:
         InputError: Several pictures came, the session finds no faces, or there is no such face.
     """
-    if not session.components.family.knows_faces or session.face_encoder is None:
+    if not session.components.family.takes_adapters or session.face_encoder is None:
         raise InputError(
             f"This session of {session.components.preset.name!r} draws no faces. Load a recipe for "
             "faces, as 'face-plus', or a full-size one with an `encoder`."

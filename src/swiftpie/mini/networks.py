@@ -279,9 +279,12 @@ def _advice_on_drawing(name: str, staged: Staged) -> Iterator[str]:
 def _advice_on_words(name: str, staged: Staged) -> Iterator[str]:
     """Yield warnings of the words of a drawing's prompts that preset `name` does not obey."""
     for prompt in staged.prompts:
+        accounts = accounts_of(staged, prompt)
+        if all(outcome is not Outcome.WARNED for _, outcome, _ in accounts):
+            continue
         lost = [
             (phrase, why)
-            for phrase, outcome, why in prompt.reading.phrases(accounts_of(staged, prompt))
+            for phrase, outcome, why in prompt.reading.phrases(accounts)
             if outcome is Outcome.WARNED
         ]
         groups = dict.fromkeys((why, phrase if why == "typo" else "") for phrase, why in lost)

@@ -23,7 +23,7 @@ from swiftpie.geometry.ground import (
 )
 from swiftpie.geometry.layout import THINNEST
 from swiftpie.imageio.images import bounding_box
-from swiftpie.lexicon import HOLDERS, LISTS, PLAIN, tokens_in, words_in
+from swiftpie.lexicon import FOG, HOLDERS, LISTS, PLAIN, tokens_in, words_in
 from swiftpie.library import subject_library
 from swiftpie.masks import HALF, Box, subject_extent
 from swiftpie.pipelines.insertion import AS_SHOWN, Posture, posture_of, proposed_box
@@ -225,7 +225,8 @@ def _lost_at(staged: Staged, prompt: StagedPrompt) -> dict[str, str]:
         lost["position"] = "position"
     if prompt.shown.removeprefix(DRAWN) in INDOORS:
         lost |= dict.fromkeys(("weather", "season"), "indoors")
-    if prompt.is_photo and reading.shown_setting.in_photographs != reading.shown_setting:
+    setting = reading.shown_setting
+    if prompt.is_photo and setting.weather == FOG and setting.in_photographs != setting:
         lost["time"] = "hazed"
     return lost
 
