@@ -17,6 +17,7 @@ refused.
 
 import argparse
 import sys
+import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -34,64 +35,7 @@ from swiftpie.masks import Box
 from swiftpie.types import Identity
 
 CELL_PX, LABEL_PX, COLUMNS = 320, 14, 8
-
-
-class Insertion(NamedTuple):
-    """A subject, by the folder of its outlined photograph, into a photograph."""
-
-    subject: str
-    photo: str  # below the folder of DreamBench, or one of the backgrounds
-    box: Box
-
-
-INSERTIONS = (
-    Insertion("bear_plushie", "shiny_sneaker/02.jpg", (0.05, 0.35, 0.35, 0.75)),
-    Insertion("berry_bowl", "candle/01.jpg", (0.55, 0.6, 0.95, 0.92)),
-    Insertion("can", "poop_emoji/03.jpg", (0.1, 0.45, 0.35, 0.85)),
-    Insertion("candle", "can/02.jpg", (0.6, 0.62, 0.85, 0.85)),
-    Insertion("cat", "bear_plushie/03.jpg", (0.02, 0.5, 0.4, 0.95)),
-    Insertion("colorful_sneaker", "bear_plushie/02.jpg", (0.55, 0.72, 0.95, 0.95)),
-    Insertion("dog2", "grey_sloth_plushie/00.jpg", (0.55, 0.4, 0.9, 0.85)),
-    Insertion("dog6", "dog7/02.jpg", (0.05, 0.5, 0.35, 0.9)),
-    Insertion("duck_toy", "bear_plushie/03.jpg", (0.65, 0.6, 0.97, 0.9)),
-    Insertion("grey_sloth_plushie", "candle/02.jpg", (0.6, 0.45, 0.95, 0.9)),
-    Insertion("poop_emoji", "rc_car/01.jpg", (0.7, 0.6, 0.97, 0.9)),
-    Insertion("rc_car", "colorful_sneaker/01.jpg", (0.02, 0.6, 0.4, 0.97)),
-    Insertion("robot_toy", "shiny_sneaker/03.jpg", (0.02, 0.3, 0.35, 0.8)),
-    Insertion("shiny_sneaker", "duck_toy/03.jpg", (0.05, 0.75, 0.4, 0.97)),
-    Insertion("vase", "candle/01.jpg", (0.05, 0.3, 0.25, 0.9)),
-    Insertion("can", "poop_emoji/01.jpg", (0.65, 0.35, 0.9, 0.8)),
-    Insertion("duck_toy", "colorful_sneaker/03.jpg", (0.55, 0.6, 0.9, 0.9)),
-    Insertion("bear_plushie", "dog7/02.jpg", (0.62, 0.55, 0.95, 0.95)),
-    Insertion("rc_car", "mate-Wood.jpg", (0.38, 0.5, 0.66, 0.8)),
-    Insertion("robot_toy", "stellarium-hurricane2.png", (0.5, 0.55, 0.75, 0.97)),
-    Insertion("candle", "skimage-coffee.png", (0.0, 0.62, 0.2, 0.95)),
-    Insertion("poop_emoji", "lomiri-Picture_0B_by_freespace.jpg", (0.03, 0.62, 0.25, 0.95)),
-    Insertion(
-        "bear_plushie", "lomiri-picosdeeuropa_by_Aitzol_Berasategi.jpg", (0.5, 0.6, 0.72, 0.92)
-    ),
-    Insertion("dog2", "stellarium-guereins1.png", (0.3, 0.45, 0.6, 0.92)),
-)
-REMOVALS = (
-    "bear_plushie",
-    "candle",
-    "can",
-    "duck_toy",
-    "grey_sloth_plushie",
-    "poop_emoji",
-    "shiny_sneaker",
-    "colorful_sneaker",
-)
-REPLACEMENTS = (  # the subject that goes, and the one that comes
-    ("candle", "duck_toy"),
-    ("poop_emoji", "candle"),
-    ("duck_toy", "bear_plushie"),
-    ("bear_plushie", "robot_toy"),
-    ("can", "vase"),
-    ("grey_sloth_plushie", "dog2"),
-    ("shiny_sneaker", "rc_car"),
-    ("colorful_sneaker", "poop_emoji"),
-)
+TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 
 
 class Pair(NamedTuple):
@@ -109,17 +53,17 @@ def pairs(session: swiftpie.Session, folder: Path, backgrounds: Path) -> Iterato
         InputError: A photograph is missing, or another one than was outlined.
     """
     outlines, photographs = read_outlines(whole=True), read_outlines()
-    for subject, place, box in INSERTIONS:
+    for subject, place, box in TABLES["insertions"]:
         photo = load_image((folder if "/" in place else backgrounds) / place)
         identity = identity_of(session, folder, outlines[subject])
-        result = session.insert(photo, identity, box=box, seed=1)
+        result = session.insert(photo, identity, box=tuple(box), seed=1)
         pasted = _pasted(photo, folder, outlines[subject], box)
         yield Pair(f"{subject} into {place}", pasted, result.image)
-    for subject in REMOVALS:
+    for subject in TABLES["removals"]:
         photo = open_photo(folder, photographs[subject])
         result = session.remove(photo, points=[_middle(photographs[subject])], seed=1)
         yield Pair(f"{subject} out", photo, result.image)
-    for goes, comes in REPLACEMENTS:
+    for goes, comes in TABLES["replacements"]:
         photo = open_photo(folder, photographs[goes])
         identity = identity_of(session, folder, outlines[comes])
         result = session.replace(photo, identity, points=[_middle(photographs[goes])], seed=1)
@@ -220,7 +164,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="an export, in place of the preset's own")
     given = parser.parse_args()
     session = swiftpie.load(given.preset, weights=given.weights)
-    total = len(INSERTIONS) + len(REMOVALS) + len(REPLACEMENTS)
+    total = sum(map(len, TABLES.values()))
     drawn = pairs(session, given.folder, given.backgrounds)
     if given.free is not None:
         total, asked = given.free + given.free // 4, {"seed": given.seed, "count": given.free}

@@ -36,6 +36,10 @@ PACK, INDEX = "scenes.zip", "scenes.json"
 PLACES, PLACES_INDEX, PROBES = "places.zip", "places.json", "probes.json"  # photos, facts, light
 PHOTOGRAPH_PX = (768, 576)  # width and height
 DRAWING_PX = (512, 512)
+# Share of summer's green that 95 of 100 winters of the renderer leave at most, as
+# `benchmarks.relighting --winter` prints.
+MOST_GREEN = 0.26
+OPTIONAL = ("summit", "sun", "light", "green")  # facts that some photographs have
 MOST_ENLARGED = 2.0  # times at which a picture of a place still looks sharp
 CREDIT = "Photographs: each with its own author and licence; others drawn by SwiftPie, Apache-2.0"
 OWN_PICTURE = "a picture of your own"  # what metadata call a scene that is no name
@@ -167,6 +171,11 @@ class Scenes:
         views = [n for n, ground in enumerate(grounds) if ground.is_near == is_small]
         chosen = min(int(len(views) * share), len(views) - 1)
         return (views[chosen] + 0.5) / len(grounds) if views else share
+
+    def stays_green(self, name: str, *, is_small: bool) -> bool:
+        """Whether winter leaves plants green in a view that `share_for` may deal."""
+        views = [ground for ground in self._grounds.get(name, ()) if ground.is_near == is_small]
+        return any(ground.green > MOST_GREEN for ground in views or self._grounds.get(name, ()))
 
     def variant_number(self, name: str, share: float) -> int:
         """Return which picture of a place a share chooses; odd ones of drawings are mirrored."""
@@ -383,7 +392,7 @@ def _grounds_of(row: Mapping[str, Any]) -> tuple[Ground, ...]:
     for photograph in row["photographs"]:
         corners = tuple((x, y) for x, y in photograph["ground"])
         first, second = ((y, metre) for y, metre in photograph["metre"])
-        more = {key: photograph[key] for key in ("summit", "sun", "light") if key in photograph}
+        more = {key: photograph[key] for key in OPTIONAL if key in photograph}
         grounds.append(Ground(corners, (first, second), photograph["is_near"], **more))
     return tuple(grounds)
 

@@ -63,6 +63,7 @@ class Ground(NamedTuple):
     # Direction towards its light, if that is seen, and the share of that in all light on a front.
     sun: tuple[float, ...] | None = None  # right, down, to the viewer; share
     light: float | list[float] = 1.0  # over that in a subject's photograph; or red, green, blue
+    green: float = 0.0  # share of the green of summer that winter leaves
 
     def metre_at(self, y: float) -> float:
         """Return the height of a metre whose foot is at `y`."""

@@ -23,7 +23,7 @@ from swiftpie.geometry.ground import (
 )
 from swiftpie.geometry.layout import THINNEST
 from swiftpie.imageio.images import bounding_box
-from swiftpie.lexicon import FOG, HOLDERS, LISTS, PLAIN, tokens_in, words_in
+from swiftpie.lexicon import FOG, HOLDERS, LISTS, PLAIN, WINTER, tokens_in, words_in
 from swiftpie.library import subject_library
 from swiftpie.masks import HALF, Box, subject_extent
 from swiftpie.pipelines.insertion import AS_SHOWN, Posture, posture_of, proposed_box
@@ -228,6 +228,10 @@ def _lost_at(staged: Staged, prompt: StagedPrompt) -> dict[str, str]:
     setting = reading.shown_setting
     if prompt.is_photo and setting.weather == FOG and setting.in_photographs != setting:
         lost["time"] = "hazed"
+    is_green = scene_library().stays_green(prompt.named, is_small=prompt.is_small)
+    if prompt.is_photo and setting.season == WINTER and is_green:
+        is_named = any(account.why == "season" for account in reading.accounts)
+        lost["season" if is_named else "weather"] = "green"  # else by "in the snow"
     return lost
 
 
