@@ -899,7 +899,7 @@ def _cutout_input() -> io.Input:
         "cutout",
         default="auto",
         tooltip="How the subject is found: auto, none (the whole picture), a network (isnet, "
-        "birefnet), a box '0.1,0.1,0.9,0.9', or points '0.5,0.6 not:0.1,0.1'.",
+        "birefnet, sam2), a box '0.1,0.1,0.9,0.9', or points '0.5,0.6 not:0.1,0.1'.",
     )
 
 

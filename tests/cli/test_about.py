@@ -1,4 +1,6 @@
 import json
+import tomllib
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -13,6 +15,8 @@ from swiftpie.cli import about
 from swiftpie.engine.transforms import TRANSFORMS
 from swiftpie.faces import FACE_ENCODERS
 from swiftpie.imageio.writing import save_image
+
+TABLES = tomllib.loads(Path(__file__).with_name("about.toml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(autouse=True)
@@ -86,18 +90,7 @@ def test_a_recipe_lists_all_its_parts(call):
     assert {term["part"] for term in listed} >= {"preset", "adapter", "face encoder"}
 
 
-@pytest.mark.parametrize(
-    ("repository", "stated", "counts"),
-    [
-        ("stabilityai/sdxl-turbo", "sai-nc-community", False),
-        ("stabilityai/sd-turbo", "other", False),
-        ("black-forest-labs/FLUX.2-klein-4B", "apache-2.0", False),
-        ("black-forest-labs/FLUX.2-klein-4B", "flux-non-commercial", True),
-        ("ByteDance/SDXL-Lightning", "cc-by-nc-4.0", True),
-        ("h94/IP-Adapter-FaceID", "apache-2.0", False),
-        ("someone/else", "apache-2.0", True),
-    ],
-)
+@pytest.mark.parametrize(("repository", "stated", "counts"), TABLES["stated"])
 def test_downloads_name_the_licence_that_is_listed_unless_the_card_is_stricter(
     repository, stated, counts
 ):
@@ -144,19 +137,7 @@ def test_recipes_for_commerce_are_those_whose_parts_all_allow_it(call):
     assert all(term["is_commercial"] is True for term in terms)
 
 
-@pytest.mark.parametrize(
-    ("choices", "licence"),
-    [
-        ({"preset": "sdxl-turbo"}, "preset 'sdxl-turbo': sai-nc-community"),
-        ({"recipe": "faceid-lcm"}, "ip-adapter-faceid"),
-        ({"recipe": "swiftedit"}, "weights as SD-Turbo"),
-        (
-            {"recipe": "lcm-sdxl", "detail": "joint", "reference": "stabilityai/sdxl-turbo:unet"},
-            "reference 'stabilityai/sdxl-turbo': sai-nc-community",
-        ),
-        ({"preset": "sdxs-512", "adapter": "someone/else:adapter.safetensors"}, "file you bring"),
-    ],
-)
+@pytest.mark.parametrize(("choices", "licence"), TABLES["not_sold"])
 def test_what_may_not_be_sold_is_refused_by_its_licence_before_anything_is_fetched(
     choices, licence
 ):

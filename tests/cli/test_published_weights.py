@@ -1,5 +1,7 @@
 import json
+import tomllib
 from itertools import chain
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -7,6 +9,8 @@ from PIL import Image
 import swiftpie
 from swiftpie.imageio.writing import read_metadata
 from tests.tiny.folders import make_model
+
+TABLES = tomllib.loads(Path(__file__).with_name("published_weights.toml").read_text("utf-8"))
 
 
 @pytest.fixture
@@ -35,20 +39,7 @@ def test_a_picture_is_drawn_at_the_size_asked_for(call, folder, tmp_path, hamste
     assert (stored["preset"], stored["identity_scale"]) == ("sd-turbo", "0.8")  # the adapter's
 
 
-@pytest.mark.parametrize(
-    ("options", "code", "message"),
-    [
-        (["--size", "big"], 2, "512x768"),
-        (["--size", "65x64"], 2, "multiples of 8"),
-        (["--adapter", "nothing.safetensors"], 1, "the path of --adapter"),
-        (["--image-encoder", "nothing"], 1, "the path of --image-encoder"),
-        (["--weights", "nothing"], 1, "the path of --weights"),
-        (["--preset", "instaflow"], 1, "family 'sd21', and preset 'instaflow' is of 'sd15'"),
-        (["--preset", "lcm-lora-sd15", "--base", "nothing"], 1, "the path of --base"),
-        (["--base", "some/where"], 2, "Pass --weights."),
-        (["--save-subject-mask", "mask.png"], 1, "does not report where it draws"),
-    ],
-)
+@pytest.mark.parametrize(("options", "code", "message"), TABLES["refused"])
 def test_what_cannot_be_used_is_named(call, folder, tmp_path, hamster, options, code, message):
     result = personalize(call, folder, hamster, tmp_path / "out.png", *options, code=code)
     assert message in result.stderr

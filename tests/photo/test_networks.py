@@ -1,11 +1,19 @@
 """Public networks look as their publishers write, told by tiny random ones of the same layout."""
 
+import json
+import shutil
+import tomllib
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import helper
 from PIL import Image
+from safetensors.torch import save_file
+from torch.nn import functional as F
+from transformers import Sam2Config, Sam2Model
 
 import swiftpie
 from swiftpie.backbones.hub import PINS
@@ -19,6 +27,8 @@ from tests.shapes import as_mask, corner, ellipse, photo
 from tests.tiny.faces import tiny_model
 
 SIDE, BOX = 32, "0.2,0.1,0.8,0.95"
+HERE = Path(__file__).parent
+TABLES = tomllib.loads((HERE / "cutout.toml").read_text(encoding="utf-8"))
 NAMES = ("isnet", "birefnet")
 MEANS = {"isnet": (0.5, 1.0), "birefnet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}
 # Random, and red stands out.
@@ -60,12 +70,16 @@ def resized(values, size):
     return np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR))
 
 
+def seen(picture, name, side):
+    channels = np.moveaxis(np.asarray(picture, np.float32) / 255, -1, 0)
+    small = np.stack([resized(np.ascontiguousarray(one), (side, side)) for one in channels])
+    mean, deviation = (np.reshape(numbers, (-1, 1, 1)) for numbers in MEANS[name])
+    return (small - mean) / deviation
+
+
 def documented(picture, name):
     """Return the mask (H, W) that the publishers' steps make with the tiny weights."""
-    channels = np.moveaxis(np.asarray(picture, np.float32) / 255, -1, 0)
-    small = np.stack([resized(np.ascontiguousarray(one), (SIDE, SIDE)) for one in channels])
-    mean, deviation = (np.reshape(numbers, (-1, 1, 1)) for numbers in MEANS[name])
-    mask = (WEIGHTS[0] * (small - mean) / deviation).sum(axis=0).astype(np.float32)
+    mask = (WEIGHTS[0] * seen(picture, name, SIDE)).sum(axis=0).astype(np.float32)
     if name == "isnet":
         mask = (mask - mask.min()) / (mask.max() - mask.min())
     else:
@@ -86,6 +100,20 @@ def test_a_network_sees_and_answers_as_its_publisher_writes(name):
     inside[0, 0, top:bottom, left:right] = torch.tensor(documented(picture.crop(area), name))
     outside = box_mask(tuple(map(float, BOX.split(","))), height=47, width=61)
     torch.testing.assert_close(boxed, inside * outside, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("hints", "given"), TABLES["hints"])
+def test_a_box_and_points_show_what_transformers_find_there(home, hints, given):
+    settings = shutil.copy(HERE / "sam2.json", home / "networks")
+    torch.manual_seed(0)
+    network = Sam2Model(Sam2Config(**json.loads(Path(settings).read_text()))).eval()
+    save_file(network.state_dict(), home / "networks" / "sam2.safetensors")
+    picture = photo(ellipse(), "gradient").resize((61, 47))
+    pixels = torch.from_numpy(seen(picture, "birefnet", 64))[None].float()
+    places = {f"input_{name}": torch.tensor([[numbers]]) for name, numbers in given.items()}
+    odds = network(pixels, **places, multimask_output=False).pred_masks[0].detach()
+    expected = F.interpolate(odds, (47, 61), mode="bilinear").sigmoid()
+    torch.testing.assert_close(cut_out(picture, f"sam2 {hints}").mask, expected, atol=2e-4, rtol=0)
 
 
 @pytest.mark.usefixtures("home")
@@ -131,8 +159,11 @@ def test_what_is_not_here_or_cuts_nothing_out_is_refused(tmp_path, monkeypatch):
         cut_out(picture, "isnet")
     with pytest.raises(InputError, match="fills holes and cuts nothing out"):
         cut_out(picture, "lama")
-    with pytest.raises(InputError, match="reads no points"):
-        cut_out(picture, "isnet 0.5,0.5")
+    for search, why in (("isnet 0.5,0.5", "reads no points"), ("sam2", "as in 'sam2 0.5,0.4'")):
+        with pytest.raises(InputError, match=why):
+            cut_out(picture, search)
+    with pytest.raises(CapabilityError, match=r"sam2.safetensors\. Run `swiftpie fetch sam2`"):
+        cut_out(picture, "sam2 0.5,0.5")
     (tmp_path / "networks").mkdir()
     (tmp_path / "networks" / "isnet.onnx").write_bytes(b"no network")
     with pytest.raises(WeightsError, match="not a readable ONNX model"):
@@ -141,14 +172,16 @@ def test_what_is_not_here_or_cuts_nothing_out_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_comes_by_its_name_from_a_pinned_commit(tmp_path, name):
-    file = NETWORKS[name].file
-    contents = {file.path: name.encode(), "README.md": b"not needed"}
-    published = {file.repository: Repository(contents, revision=PINS[file.repository])}
+    files, repository = NETWORKS[name].files, NETWORKS[name].file.repository
+    contents = {file.path: name.encode() for file in files} | {"README.md": b"not needed"}
+    pin = {"revision": PINS[repository]} if repository in PINS else {}
+    published = {repository: Repository(contents, **pin)}
     with serving(published) as hub, clean_machine(hub, tmp_path):
-        assert [part.licence for part in plan_files([name], {}).parts] == [file.licence]
+        parts = plan_files([name], {}).parts
+        assert [part.licence for part in parts] == [file.licence for file in files]
         with pytest.raises(WeightsError, match="fetch it elsewhere"):
             fetch_files([name], {"offline": True})
         fetch_files([name])
-        assert hub.files == {f"{file.repository}:{file.path}"}
-        assert file.place.read_bytes() == name.encode()
+        assert hub.files == {f"{repository}:{file.path}" for file in files}
+        assert {file.place.read_bytes() for file in files} == {name.encode()}
         assert not plan_files([name], {}).parts

@@ -165,7 +165,7 @@ def file_names() -> tuple[str, ...]:
 
 
 def files_of(name: str) -> tuple[ModelFile, ...]:
-    return (NETWORKS[name].file,) if name in NETWORKS else FACE_ENCODERS.get(name).files
+    return NETWORKS[name].files if name in NETWORKS else FACE_ENCODERS.get(name).files
 
 
 def file_terms(name: str) -> list[LicenceTerms]:

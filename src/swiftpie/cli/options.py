@@ -28,7 +28,7 @@ PANELS: Mapping[str, str] = tomllib.loads(_TEXT)
 CUTOUT = Option(
     "How the subject is cut out of its picture; once for all pictures, or once for each.\n\n"
     "auto: a network finds it, the default.\n\n"
-    "NETWORK: isnet or birefnet finds it, see `swiftpie fetch`; a box may follow.\n\n"
+    "NETWORK: isnet, birefnet or sam2 finds it, see `swiftpie fetch`; a box may follow.\n\n"
     "none: the whole picture.\n\n"
     "PLACE: a box L,T,R,B or points, as in '0.5,0.6 not:0.1,0.1'.\n\n"
     "MASK: a file, white where the subject is.",

@@ -117,10 +117,15 @@ def find_with_named(image: Image.Image, search: Search) -> CutOut:
 
     How sure it is stays unknown.
     """
-    photo = image if image.mode == "RGB" else image.convert("RGB")
+    photo, network = image.convert("RGB"), NETWORKS[search.network]
+    if network.settings:
+        from swiftpie.photo.sam2 import segment
+
+        mask = segment(network, to_tensor(photo) / 2 + 0.5, search)
+        return CutOut(mask, Cutout(search.network, None))
     left, top, right, bottom = area = _views(photo.size, search)[0]
     view = np.asarray(photo.crop(area), np.float32) / np.float32(255)
-    mask = torch.from_numpy(NETWORKS[search.network].segment(view))[None, None]
+    mask = torch.from_numpy(network.segment(view))[None, None]
     mask = F.pad(mask, (left, photo.width - right, top, photo.height - bottom))
     if search.box is not None:
         mask = mask * box_mask(search.box, height=photo.height, width=photo.width)

@@ -1,4 +1,4 @@
-"""Public networks that look at photographs, by name: fetched once, and run by onnxruntime.
+"""Public networks that look at photographs, by name: fetched once, most run by onnxruntime.
 
 Their rows are in the file beside this one. This module loads no tensor library by itself.
 """
@@ -7,7 +7,7 @@ import functools
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +31,15 @@ class PhotoNetwork:
     mean: tuple[float, ...] = ()  # empty: it fills holes
     deviation: tuple[float, ...] = ()
     has_odds: bool = False
+    settings: ModelFile | None = None  # of a network that transformers run; it reads points
+
+    @property
+    def files(self) -> tuple[ModelFile, ...]:
+        return (self.file,) if self.settings is None else (self.file, self.settings)
 
     @property
     def is_here(self) -> bool:
-        return self.file.place.is_file()
+        return all(file.place.is_file() for file in self.files)
 
     def segment(self, picture: "Array") -> "Array":
         """Return how much each pixel of a picture (H, W, 3) in [0, 1] shows what stands out.
@@ -77,7 +82,13 @@ class PhotoNetwork:
 
     def _open(self) -> tuple[tuple[int, int], Any]:
         """Return the (width, height) that the network sees, and a function of its arrays."""
-        place = self.file.place
+        self.check_place()
+        network = _opened(place := self.file.place, self.file, place.stat().st_mtime_ns)
+        height, width = (side or self.side_px for side in network.input_shape[2:])
+        return (width, height), lambda *arrays: next(iter(network(*arrays).values()))
+
+    def check_place(self) -> None:
+        """Raise CapabilityError where a file is missing."""
         if not self.is_here:
             rest = (
                 "leave its name out, so that the built-in one looks" if self.mean else "mark less"
@@ -87,9 +98,6 @@ class PhotoNetwork:
                 f"networks/{self.file.name}. Run `swiftpie fetch {self.name}` where there is a "
                 f"connection, or {rest}."
             )
-        network = _opened(place, self.file, place.stat().st_mtime_ns)
-        height, width = (side or self.side_px for side in network.input_shape[2:])
-        return (width, height), lambda *arrays: next(iter(network(*arrays).values()))
 
 
 @functools.lru_cache(maxsize=2)  # the largest takes a gigabyte
@@ -112,7 +120,10 @@ def _resized(field: "Array", size: tuple[int, int]) -> "Array":
 def _network(name: str, row: dict[str, Any]) -> PhotoNetwork:
     terms = {key: row.pop(key) for key in ("repository", "path", "sha256", "licence")}
     terms |= {"source": f"huggingface.co/{terms['repository']}", "folder": "networks", "option": ""}
-    file = ModelFile(f"{name}.onnx", is_commercial=row.pop("is_commercial", None), **terms)
+    terms["is_commercial"] = row.pop("is_commercial", None)
+    file = ModelFile(f"{name}{PurePath(terms['path']).suffix}", **terms)
+    if path := row.pop("settings", ""):
+        row["settings"] = ModelFile(f"{name}.json", **terms | {"path": path, "sha256": ""})
     return PhotoNetwork(name=name, file=file, **row)
 
 

@@ -31,10 +31,16 @@ class Search:
                 f"The network {self.network!r} fills holes and cuts nothing out. Choose another, "
                 "as isnet."
             )
-        if self.network and (self.points or self.background):
+        reads_points = bool(self.network and NETWORKS[self.network].settings)
+        if self.network and (self.points or self.background) and not reads_points:
             raise InputError(
                 f"The network {self.network!r} cannot be combined with points: it sees what stands "
                 "out, and reads no points. Give a box, or leave its name out."
+            )
+        if reads_points and not self.has_hints:
+            raise InputError(
+                f"The network {self.network!r} sees what a box or points are on. Give one, as in "
+                f"'{self.network} 0.5,0.4', or choose another network, as isnet."
             )
         if self.box is not None:
             check_box(self.box)
@@ -95,8 +101,8 @@ def search_of(text: str | Search) -> Search:
     if search is None:
         raise InputError(
             f"cutout={text!r} is no way to cut a subject out. 'auto', 'none', a box or points "
-            "are needed, as in '0.2,0.1,0.8,0.95', or a network: isnet or birefnet. A mask goes "
-            "into `masks=`."
+            "are needed, as in '0.2,0.1,0.8,0.95', or a network: isnet, birefnet or sam2. A mask "
+            "goes into `masks=`."
         )
     return search
 

@@ -108,7 +108,7 @@ def upload_routes(worker: Worker) -> APIRouter:
             Form(
                 description="Where to look: 'auto', 'all' for every subject, or a box L,T,R,B "
                 "around the subject, points X,Y on it and not:X,Y off it, separated by spaces, in "
-                "shares from 0 to 1; 'isnet' or 'birefnet' before a box looks by that network.",
+                "shares from 0 to 1; 'isnet', 'birefnet' or 'sam2' before it names a network.",
                 max_length=4_000,
             ),
         ] = "auto",
