@@ -228,8 +228,8 @@ def _lost_at(staged: Staged, prompt: StagedPrompt) -> dict[str, str]:
     setting = reading.shown_setting
     if prompt.is_photo and setting.weather == FOG and setting.in_photographs != setting:
         lost["time"] = "hazed"
-    is_green = scene_library().stays_green(prompt.named, is_small=prompt.is_small)
-    if prompt.is_photo and setting.season == WINTER and is_green:
+    in_winter = prompt.is_photo and setting.season == WINTER
+    if in_winter and scene_library().stays_green(prompt.named, is_small=prompt.is_small):
         is_named = any(account.why == "season" for account in reading.accounts)
         lost["season" if is_named else "weather"] = "green"  # else by "in the snow"
     return lost
