@@ -19,13 +19,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swiftpie.geometry import shading
+from swiftpie.geometry import cones, shading
 from swiftpie.geometry.layout import SUBJECT_FILL, whole_frame
 from swiftpie.geometry.shading import Illumination
 from swiftpie.imageio.images import bounding_box
 from swiftpie.models.light import LightNetwork
 from swiftpie_lab.training.stages.light import LightPairsConfig, LightPairsStage
-from swiftpie_world import cones
 
 KINDS = ("", "_sun", "_sky", "_panorama", "_window", "_lamp", "_thing")
 DRAWN_PX = 256  # side at which light is drawn now

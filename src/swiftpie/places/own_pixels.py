@@ -1,8 +1,8 @@
 """A subject's own pixels and outline, in the light of its new place.
 
 What a picture shows of a subject is its photograph, to the last opaque pixel. The light of the
-photograph is taken off by the relief of its outline, and that of the place is put on. What the
-denoiser's small drawing shows beyond that comes as a soft field of gains.
+photograph is taken off by the relief of its outline. The network of light puts that of the place
+on, and what the denoiser's small drawing shows beyond that comes as a soft field of gains.
 """
 
 import math
@@ -81,6 +81,15 @@ class PlacedSprite(NamedTuple):
         turned = scene._replace(direction=in_frame(scene.direction, self.layout))
         return self._replace(scene=scene, light=brightness(self.normal, turned))
 
+    def lit_evenly(self) -> Self:
+        """Return the same subject as bright all over as its light makes what faces the viewer."""
+        viewer = self.normal.new_tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1)
+        return self._replace(light=brightness(viewer, self.scene).expand_as(self.normal))
+
+    def plain(self, size: tuple[int, int], place: Box = WHOLE) -> Tensor:
+        """Return the subject without light in a patch of the picture, as `render` does."""
+        return self._cached(partial(in_patch, self.levels, self.layout), size, place)
+
     def _cached(self, make: Callable[..., Cached], *key: object) -> Cached:
         """Return what `make(*key)` does, which is kept if several pictures show it alike."""
         if self.cache is None:
@@ -113,7 +122,7 @@ class PlacedSprite(NamedTuple):
         size: tuple[int, int],
         place: Box = WHOLE,
         *,
-        gains: Tensor | None = None,
+        gains: Sequence[tuple[Tensor, Box]] = (),
         on_band: OnBand = int,
     ) -> Tensor:
         """Return the subject in its light in a patch of the picture, premultiplied (1, 4, h, w).
@@ -121,19 +130,17 @@ class PlacedSprite(NamedTuple):
         Args:
             size: Height and width of the patch in pixels.
             place: Where it lies in the picture.
-            gains: Further factors of colour for all of the picture, smooth, (1, 3, n, m).
+            gains: Further factors of colour, smooth, (1, 3, n, m), and where they are in it.
             on_band: See `OnBand`.
         """
         coarse = (math.ceil(size[0] / LIGHT_STRIDE), math.ceil(size[1] / LIGHT_STRIDE))
         affine = within(to_affine(self.layout), place)
         light = warp(self.light, affine, coarse, padding="border")
-        if gains is not None:
-            part = within(torch.eye(2, 3)[None], place)
-            light = light * warp(gains, part, coarse, padding="border", mode="bicubic")
+        for factors, where in gains:
+            light = light * sampled(factors, where, place, coarse)
         light = F.interpolate(light, size, mode="bilinear")
         on_band()
-        frame = self._cached(partial(in_patch, self.levels, self.layout), size, place)
-        plain, alpha = frame.split((3, 1), dim=1)
+        plain, alpha = self.plain(size, place).split((3, 1), dim=1)
         if self.grey:
             plain = plain.lerp(plain.mean(dim=1, keepdim=True), self.grey)
         on_band()
@@ -260,6 +267,17 @@ def _soft(values: Tensor) -> Tensor:
     for _ in range(2):
         values = F.avg_pool2d(values, 2 * RADIUS + 1, 1, RADIUS)
     return values
+
+
+def sampled(values: Tensor, where: Box, place: Box, size: tuple[int, int]) -> Tensor:
+    """Return smooth values (1, C, n, m), which lie at `where` in a picture, at a place of it."""
+    wide, high = where[2] - where[0], where[3] - where[1]
+    left, top, right, bottom = (
+        (end - begin) / side
+        for end, begin, side in zip(place, where[:2] * 2, (wide, high) * 2, strict=True)
+    )
+    part = within(torch.eye(2, 3)[None], (left, top, right, bottom))
+    return warp(values, part, size, padding="border", mode="bicubic")
 
 
 def within(affine: Tensor, place: Box) -> Tensor:

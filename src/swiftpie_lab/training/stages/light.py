@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.errors import ConfigError
+from swiftpie.geometry import cones
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.models.light import LightNetwork, light_maps, light_numbers
 from swiftpie_lab.data.light_pairs import THINGS_A_SCENE, Pair, mix, read_scene
 from swiftpie_lab.training.context import VALIDATION_SEED, Context
-from swiftpie_world import cones
 
 GAINS = 1 / 16, 8.0  # logarithms beyond are cut off
 NEAR = 2.5  # heights of a thing from its foot: ground that is judged
@@ -99,10 +99,13 @@ class LightPairsStage:
         withheld = deal.random(len(pairs)) < self.config.withheld_share
         batch = batch_of(pairs, withheld=withheld.tolist(), device=self.device)
         drawn = network(batch.maps.to(memory_format=torch.channels_last), batch.numbers)
-        ground, thing = (drawn - batch.truth)[:, :6].abs().chunk(2, 1)
-        ground = ground + 2 * ground.square()  # a median of deep shadows and light has no shadow
         # All of a place counts, and what is near the thing and can be seen of it counts most.
         beside, inside = 0.2 * (1 - batch.alpha) + batch.near, batch.alpha * (batch.alpha > 0.9)
+        ground, thing = (drawn - batch.truth)[:, :6].chunk(2, 1)
+        ground = ground.abs() + 2 * ground.square()  # medians of deep shadows and light have none
+        # How bright all of a thing is depends on its exposure, which is the picture's.
+        mean = (thing * inside).sum((1, 2, 3)) / (3 * inside.sum((1, 2, 3))).clamp_min(1)
+        thing = (thing - mean[:, None, None, None]).abs()
         hidden = F.binary_cross_entropy_with_logits(
             drawn[:, 6:], batch.truth[:, 6:], weight=batch.alpha, reduction="sum"
         )

@@ -2,7 +2,7 @@ import math
 
 import torch
 
-from swiftpie_world import cones
+from swiftpie.geometry import cones
 from swiftpie_world.rays import Camera
 
 
