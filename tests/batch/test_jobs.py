@@ -1,4 +1,6 @@
+import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -177,114 +179,25 @@ def test_a_face_is_a_subject_of_full_size_models(collected, folder):
     assert [source.image.name for source in pair.sources] == ["dog.webp", "side.webp"]
 
 
-REFUSED = {  # lines, what changes in each, and words of the reason
-    "picture": (
-        DOG,
-        [
-            ({"prompt": None}, "no 'prompt'"),
-            ({"prompt": " "}, "empty"),
-            ({"prompt": "\ud800"}, "surrogate pair"),
-            ({"prompt": "ß" * 100_000, "negative_prompt": 3}, "negative_prompt"),
-            ({"prompt": "@absent.txt"}, "absent.txt"),
-            ({"subject": None, "prompt": "a photo"}, "names no subject"),
-            ({"subject": "absent.png"}, "does not exist"),
-            ({"subject": "elefant"}, "Spelled alike: elephant"),
-            ({"subject": ["dog.webp", "kitten"]}, "cut out already"),
-            ({"subject": "kitten", "cutout": "none"}, "cut out already"),
-            ({"subject": "jobs.jsonl"}, "not a readable picture"),
-            ({"subject": "a\0b"}, "A picture file is needed"),
-            ({"subject": ["dog.webp"] * 65}, "65 pictures"),
-            ({"subjects": [{"pictures": "dog.webp"}]}, "exclude"),
-            ({"promt": "x"}, "Did you mean prompt"),
-            ({"keyword": "x"}, "only edit"),
-            ({"seed": -1}, "seeds"),
-            ({"seed": 2**63}, "seed"),
-            ({"seed": 1, "seeds": 2}, "exclude"),
-            ({"seed": True}, "seed"),
-            ({"size": "70x128"}, "multiples"),
-            ({"size": "big"}, "512x768"),
-            ({"box": [0, 0, 2, 1]}, "not a box"),
-            ({"view": [90, 0]}, "yaw"),
-            ({"identity_scale": 9}, "identity_scale"),
-            ({"preset": "nimi"}, "mini"),
-            ({"preset": "mini", "recipe": "sd-turbo"}, "exclude each other"),
-            ({"mask": "box"}, "box"),
-            ({"mask": "absent.png"}, "does not exist"),
-            ({"cutout": "0.1,9"}, "0 to 1"),
-            ({"cutout": "absent.png"}, "does not exist"),
-            ({"cutout": ["auto", "none"]}, "2 values"),
-            ({"subject": ["dog.webp"] * 9}, "1 to 8 pictures"),
-            ({"id": "../x"}, "id"),
-            ({"id": "/etc/x"}, "id"),
-            ({"id": "a\\b"}, "id"),
-            ({"id": "a\nb"}, "id"),
-            ({"id": "nul.x"}, "id"),
-            ({"id": "x."}, "id"),
-            ({"id": "ü" * MAX_ID_BYTES}, "id"),
-        ],
-    ),
-    "animation": (
-        DOG,
-        [
-            ({"to": "a dog on a beach at night", "fps": 99}, "99.0 frames a second"),
-            ({"to": "a dog on a beach at night", "format": "png"}, "'format'"),
-            ({"num_frames": 1}, "num_frames=1"),
-            ({"to": ["a"] * 2, "to_box": [0, 0, 1]}, "'to_box'"),
-            ({"to": "a cat at night", "image": "dog.webp"}, "only animate"),
-        ],
-    ),
-    "edit": (
-        EDIT,
-        [
-            ({"mask": "inline"}, "does not exist"),
-            ({"mask": "mask.png", "box": [0, 0, 1, 1]}, "exclude each other"),
-            ({"size": "64x64"}, "only personalize, animate"),
-            ({"variation": 2}, "variation"),
-            ({"mode": "own"}, "mode"),
-            ({"best_of": 4, "prompt": "at night"}, "compares no picture with words"),
-            ({"image": "absent.png"}, "does not exist"),
-        ],
-    ),
-    "repaint": (
-        {"task": "remove", "image": "dog.webp"},
-        [
-            ({}, "no hole"),
-            ({"task": "removed"}, "Did you mean remove"),
-            ({"image": None}, "changes an 'image'"),
-            ({"mask": "absent.png"}, "does not exist"),
-            ({"mask": "mask.png", "point": [0.5, 0.5]}, "exclude each other"),
-            ({"point": ["0.5,0.5", "not:1"]}, "not a point"),
-            ({"point": [2, 0.5]}, "beyond the picture"),
-            ({"point": "0.5,0.5", "subject": "dog.webp"}, "'subject' does not fit"),
-            ({"task": "insert"}, "names no subject"),
-            (
-                {"task": "insert", "subject": "cat", "mask": "mask.png"},
-                "only personalize, animate, edit, remove, replace",
-            ),
-            ({"task": "replace", "subject": "cat", "keep_pose": True}, "no hole"),
-        ],
-    ),
-    "face": (
-        FACE,
-        [
-            ({"preset": "mini"}, "draws no faces"),
-            ({"subject": "dog.webp"}, "exclude"),
-            ({"face": "", "face_number": 1}, "belongs to a 'face'"),
-            ({"face": "absent.png"}, "does not exist"),
-            ({"face": "", "subjects": [{"box": [0, 0, 1, 1]}]}, "or a 'face'"),
-            ({"identity_guidance": "painted"}, "identity_guidance"),
-        ],
-    ),
+ROWS = {
+    "picture": DOG,
+    "animation": DOG,
+    "edit": EDIT,
+    "repaint": {"task": "remove", "image": "dog.webp"},
+    "face": FACE,
 }
+TOO_LONG = [
+    ["picture", {"prompt": "ß" * 100_000, "negative_prompt": 3}, "negative_prompt"],
+    ["picture", {"subject": ["dog.webp"] * 65}, "65 pictures"],
+    ["picture", {"id": "ü" * MAX_ID_BYTES}, "id"],
+]
+# Lines, what changes in each, and words of the reason.
+REFUSED = Path(__file__).with_name("refused.jsonl").read_text(encoding="utf-8").splitlines()
 
 
-@pytest.mark.parametrize(
-    ("row", "change", "words"),
-    [(row, *case) for row, cases in REFUSED.values() for case in cases],
-    ids=str,
-)
-def test_what_cannot_be_drawn_is_reported_with_its_line(collected, row, change, words):
-    changed = {name: one for name, one in {**row, **change}.items() if one is not None}
+@pytest.mark.parametrize(("kind", "change", "words"), [*map(json.loads, REFUSED), *TOO_LONG])
+def test_what_cannot_be_drawn_is_reported_with_its_line(collected, kind, change, words):
+    changed = {name: one for name, one in {**ROWS[kind], **change}.items() if one is not None}
     assert words in why(collected(changed))
 
 

@@ -183,18 +183,15 @@ class Muon(torch.optim.Optimizer):
 def orthogonalise(matrices: Tensor) -> Tensor:
     """Return the nearest (semi-)orthogonal matrices (..., rows, columns), approximately.
 
-    By Newton-Schulz iteration on their Gram matrices, of all at once. Many processors take forty
-    times as long for the same in bfloat16.
+    By Newton-Schulz iteration on Gram matrices, as many processors are slow in bfloat16.
     """
     a, b, c = NEWTON_SCHULZ
-    work = matrices.float()
+    is_tall = matrices.shape[-2] > matrices.shape[-1]
+    work = (matrices.mT if is_tall else matrices).float()
     work = work / (work.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    is_tall = work.shape[-2] > work.shape[-1]
-    work = work.mT if is_tall else work
     gram = work @ work.mT
     unit = factor = torch.eye(gram.shape[-1], device=gram.device)
     for _ in range(ITERATIONS):
         step = a * unit + b * gram + c * gram @ gram
         factor, gram = step @ factor, step @ gram @ step
-    work = factor @ work
-    return (work.mT if is_tall else work).to(matrices.dtype)
+    return ((factor @ work).mT if is_tall else factor @ work).to(matrices.dtype)

@@ -1,7 +1,7 @@
 """Subjects taken out of photographs, with exact answers: insertions the other way round."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from torch import Tensor
@@ -62,15 +62,9 @@ class RemovalBenchmark(InsertionBenchmark):
         """Yield what each method left of the subject, the truth and the untouched picture."""
         truth, source = (to_tensor(results.read(case, kind)) for kind in ("truth", "source"))
         mask, before = (results.read_mask(case, kind) for kind in ("mask", "before-mask"))
-        known = Evidence(
-            picture=truth,
-            truth=truth,
-            source=source,
-            mask=mask,
-            claimed=mask,
-            expected=Expected(where=before, gone=case.code),
-            networks=networks,
-        )
+        known = Evidence(picture=truth, truth=truth, source=source, mask=mask, networks=networks)
+        expected = Expected(where=before, gone=case.code)
+        known = replace(known, claimed=mask, expected=expected)
         yield from self._each(case, known, results)
 
     def words(self, case: InsertionCase) -> list[str]:

@@ -104,8 +104,8 @@ class LightPairsStage:
         ground, thing = (drawn - batch.truth)[:, :6].chunk(2, 1)
         ground = ground.abs() + 2 * ground.square()  # medians of deep shadows and light have none
         # How bright all of a thing is depends on its exposure, which is the picture's.
-        mean = (thing * inside).sum((1, 2, 3)) / (3 * inside.sum((1, 2, 3))).clamp_min(1)
-        thing = (thing - mean[:, None, None, None]).abs()
+        sums = [part.sum((1, 2, 3), keepdim=True) for part in (thing * inside, 3 * inside)]
+        thing = (thing - sums[0] / sums[1].clamp_min(1)).abs()
         hidden = F.binary_cross_entropy_with_logits(
             drawn[:, 6:], batch.truth[:, 6:], weight=batch.alpha, reduction="sum"
         )
@@ -146,4 +146,4 @@ class LightPairsStage:
         return {name: float(torch.cat(parts).mean().sqrt()) for name, parts in squares.items()}
 
     def export(self, network: LightNetwork, folder: Path) -> None:
-        network.save_pretrained(folder / "light")
+        network.save_in_eight_bits(folder / "light")
