@@ -85,7 +85,7 @@ class TracedNorm(nn.GroupNorm):
     """A group norm that is traced in its parts: fused with modulation, it ends OpenVINO 2026.4."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        if not torch.jit.is_tracing():  # type: ignore[no-untyped-call]
+        if not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             return super().forward(maps)
         groups = maps.unflatten(1, (self.num_groups, -1))
         apart = groups - groups.mean((2, 3, 4), keepdim=True)
