@@ -79,7 +79,7 @@ def kept(session: swiftpie.Session, identity: Identity, seed: int) -> Kept:
     drawn = session.personalize(identity, PROMPT, seed=seed)
     picture, mask = drawn.images[0], plane(drawn.subject_masks[0])
     size = (picture.height, picture.width)
-    frame = OwnPixels.of(height(identity.mask[:1]), (_frame(identity),))
+    frame = OwnPixels(height(identity.mask[:1]), (_frame(identity),))
     shown = frame.sprite_at(drawn.layouts[0], EVEN, picture_px=max(size)).render(size)
     solid = shown[:, 3:] > OPAQUE
     inner = -grow(-solid.float(), RIM_PX) > 0

@@ -3,11 +3,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from swiftpie.geometry.cones import Lens
 from swiftpie.geometry.layout import from_box
 from swiftpie.geometry.relief import height
 from swiftpie.geometry.shading import Illumination
 from swiftpie.mini.insert import composite_patch
+from swiftpie.models.light import Lens
 from swiftpie.photo.compositing import (
     CanvasDrawing,
     draw_over,
@@ -55,7 +55,7 @@ EVEN = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0
 
 def standing(frame, where=(0.4, 0.4, 0.6, 0.6), light=EVEN):
     """Return a subject (1, 4, S, S), premultiplied in [0, 1], in a box."""
-    own = OwnPixels.of(height(frame[:, 3:]), (frame.mul(255).round().to(torch.uint8),))
+    own = OwnPixels(height(frame[:, 3:]), (frame.mul(255).round().to(torch.uint8),))
     return own.sprite_at(from_box(where), light, picture_px=SIDE)
 
 
@@ -90,16 +90,14 @@ def test_the_ground_keeps_its_texture_and_takes_no_shade_of_the_drawing(ball, sh
 def test_the_ground_is_darkest_where_a_subject_touches_it(ball):
     below = join(flat(0.5, SIDE), drawing(), ball)[0, 0, 154:, 128]
     assert 0.15 < float(below[0]) < 0.43 < 0.49 < float(below[-60:].min())
-    assert (below.diff() > -0.01).all()
+    assert (below.diff() > -0.02).all()
 
 
-def test_a_known_light_is_trusted_where_the_drawing_does_not_clearly_differ(lit_ball):
+def test_the_light_of_a_drawing_counts_where_it_clearly_differs(lit_ball):
     photo, subject = flat(0.5, SIDE), box(25, 25, 39, 39)
     shown = lit_ball.render((CELLS, CELLS))
     alike = torch.lerp(flat(0.5), shown[:, :3] / shown[:, 3:].clamp_min(0.01), subject)
     result = join(photo, drawing(after=alike), lit_ball)
-    row = result[0, 0, SIDE // 2]
-    assert row[110:120].mean() > row[136:146].mean() + 0.1  # lit from the left
     assert result[0, 0, 154, 128] < 0.45  # and it casts a shadow at its feet
     dark = join(photo, drawing(after=0.3 * alike), lit_ball)
     assert dark[0, 0, 128, 128] < 0.6 * result[0, 0, 128, 128]

@@ -4,11 +4,11 @@ import pytest
 import torch
 from PIL import Image
 
-from swiftpie.geometry.cones import Lens
 from swiftpie.geometry.layout import from_box
 from swiftpie.geometry.relief import height
 from swiftpie.geometry.shading import Illumination
 from swiftpie.lexicon import NIGHT, PLAIN, WINTER
+from swiftpie.models.light import Lens
 from swiftpie.places.light import Probe, light_gains
 from swiftpie.places.own_pixels import OwnPixels
 from swiftpie.scenes import scene_library
@@ -31,7 +31,7 @@ def post():
     mask = torch.zeros(1, 1, 128, 128)
     mask[..., 6:122, 38:90] = 1
     frame = torch.cat([0.5 * mask.expand(-1, 3, -1, -1), mask], 1)
-    own = OwnPixels.of(height(mask), (frame.mul(255).round().to(torch.uint8),))
+    own = OwnPixels(height(mask), (frame.mul(255).round().to(torch.uint8),))
     sprite = own.sprite_at(from_box(BOX), EVEN, picture_px=SIDE)
     return sprite, sprite.outline_in((SIDE, SIDE))[1]
 

@@ -78,6 +78,12 @@ def brightness(normal: Tensor, light: Illumination) -> Tensor:
     return light.ambient[..., None, None] + light.colour[..., None, None] * wrapped
 
 
+def light_on_front(light: Illumination) -> Tensor:
+    """Return the factor (B, 3, 1, 1) of a light on what faces the viewer."""
+    viewer = light.direction.new_tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1)
+    return brightness(viewer, light)
+
+
 def match_exposure(light: Illumination, photo: Tensor, box: Box) -> Illumination:
     """Return a light as dim as a photograph shows it, and of the hue of the light there.
 

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
-from swiftpie.geometry.cones import Lens
 from swiftpie.geometry.ground import FOCAL
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting, Part, match_exposure
@@ -21,6 +20,7 @@ from swiftpie.masks import resize_mask
 from swiftpie.mini.layout_predictor import own_light
 from swiftpie.mini.remove import removed
 from swiftpie.models.denoiser import SubjectCondition, read_references
+from swiftpie.models.light import Lens
 from swiftpie.photo import compositing
 from swiftpie.photo.compositing import CanvasDrawing, OnBand, match_sharpness, matching_grain
 from swiftpie.photo.ground import ground_in
@@ -261,7 +261,7 @@ def _composite(
     composite = composite_patch(
         patch.pixels,
         CanvasDrawing(before, after, alone, changes),
-        sprite.lit_evenly(),
+        sprite,
         _light_in(components, insertion, before if emptied is insertion else alone, sprite),
         ground=None if bool(patch.hole.all()) else ground,
         place=patch.place,

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components, Placement
-from swiftpie.geometry import cones
 from swiftpie.geometry.layout import (
     POSE_NUMBERS,
     Layout,
@@ -26,6 +25,7 @@ from swiftpie.geometry.layout import (
 from swiftpie.geometry.relief import height, normals, turn
 from swiftpie.geometry.shading import Illumination, Lighting, lit, without_light
 from swiftpie.masks import Box, resize_mask, subject_extent
+from swiftpie.models import light as cones
 from swiftpie.models.network import Network, keep_settings
 from swiftpie.noise import NUM_STATISTICS, noise_statistics
 from swiftpie.photo.stance import lay_on_ground, turned_upright

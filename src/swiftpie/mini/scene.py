@@ -17,13 +17,13 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError
-from swiftpie.geometry.cones import Lens
 from swiftpie.geometry.ground import Ground
 from swiftpie.geometry.layout import Layout
-from swiftpie.geometry.shading import FEET, Illumination, Part
+from swiftpie.geometry.shading import FEET, Illumination, Part, light_on_front
 from swiftpie.imageio.images import extent_of, to_bytes
 from swiftpie.lexicon import NIGHT, PLAIN
 from swiftpie.mini.layout_predictor import place_subjects
+from swiftpie.models.light import Lens
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.choose import Choice, Clock
 from swiftpie.pipelines.denoise import Plan, Prepared
@@ -207,7 +207,7 @@ def _sprite_of(plan: ScenePlan, number: int, row: int, look: str, sprites: Sprit
     grey = NIGHT_GREY * plan.rows[row].share_at(NIGHT)
     before = sprites.get((number, look))
     if before is not None and all(map(torch.equal, before.layout, layout)):
-        return before.in_light(scene)._replace(grey=grey)
+        return before._replace(light=light_on_front(scene), grey=grey)
     pixels = own_pixels(plan.start.components, identity, own_light, look=look)
     sprite = pixels.sprite_at(layout, scene, picture_px=max(plan.staged.size))
     if len(plan.rows) > 1:
@@ -258,7 +258,7 @@ def _draw_subjects(
         start = (columns.start / width, rows.start / height)
         place = (*start, columns.stop / width, rows.stop / height)
         all_gains = ((gains, WHOLE), (lit.subject, lit.patch))
-        subject = sprite.lit_evenly().render(size, place, gains=all_gains).mul_(255)
+        subject = sprite.render(size, place, gains=all_gains).mul_(255)
         if scene.cover is not None and 2 * extent[3] < height:  # the border does not cut it off
             blades = _grown_before(opacity, patch, scene.cover)  # show the place, no subject behind
             subject *= 1 - blades * (1 - alpha[patch] / 255)

@@ -16,10 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import run_network
-from swiftpie.geometry.cones import FILL, FOOT, Lens, ground_around, light_left
 from swiftpie.imageio.images import extrapolate, to_tensor
 from swiftpie.lexicon import PLAIN, SceneSetting
-from swiftpie.models.light import LightNetwork, light_maps, light_numbers
+from swiftpie.models import light as network
 from swiftpie.places.own_pixels import PlacedSprite, sampled
 from swiftpie.validation import Box, PixelBox
 
@@ -93,7 +92,7 @@ def light_gains(
     probe: Probe,
     *,
     of: tuple[int, int],
-    lens: Lens,
+    lens: network.Lens,
     run: Callable[..., Tensor] = run_network,
 ) -> LightGains:
     """Return what light does to one subject and to the ground beside it.
@@ -108,8 +107,8 @@ def light_gains(
         run: What calls the network; see `Components`.
     """
     (left, top, right, foot), (height, width) = extent, of
-    side = max(right - left, foot - top) / FILL
-    x, y = (left + right - side) / 2 / width, (foot - FOOT * side) / height
+    side = max(right - left, foot - top) / network.FILL
+    x, y = (left + right - side) / 2 / width, (foot - network.FOOT * side) / height
     patch = (x, y, x + side / width, y + side / height)
     frame = sprite.plain((SIDE_PX, SIDE_PX), patch)
     alpha = frame[:, 3:]
@@ -121,12 +120,12 @@ def light_gains(
     )
     columns = (columns - (left + right) / 2 / width) * width / height
     tall = (foot - top) / height
-    ground, is_ground = ground_around(
+    ground, is_ground = network.ground_around(
         rows.view(1, 1, -1, 1), columns.view(1, 1, 1, -1), foot=foot / height, tall=tall, lens=lens
     )
-    left_over = light_left(alpha, ground, probe.panorama, probe.sun) * is_ground
-    maps = light_maps(_seen(picture, patch), own, alpha, ground, is_ground, left_over)
-    numbers = light_numbers(probe.panorama, probe.sun) * bool(probe.panorama.any())
+    left_over = network.light_left(alpha, ground, probe.panorama, probe.sun) * is_ground
+    maps = network.light_maps(_seen(picture, patch), own, alpha, ground, is_ground, left_over)
+    numbers = network.light_numbers(probe.panorama, probe.sun) * bool(probe.panorama.any())
     beside, on, _ = run(light_network(), maps, numbers).float().split((3, 3, 1), 1)
     ways = (torch.arange(SIDE_PX) + 0.5).minimum(SIDE_PX - 0.5 - torch.arange(SIDE_PX))
     fade = (ways / FADES_PX).clamp(max=1)
@@ -138,10 +137,10 @@ def light_gains(
 
 
 @cache
-def light_network() -> LightNetwork:
+def light_network() -> network.LightNetwork:
     """Return the network that ships with the package."""
     with importlib.resources.as_file(importlib.resources.files("swiftpie") / WEIGHTS) as folder:
-        return LightNetwork.from_pretrained(folder).requires_grad_(False)
+        return network.LightNetwork.from_pretrained(folder).requires_grad_(False)
 
 
 def _light_below(picture: Image.Image) -> Tensor:
@@ -153,14 +152,10 @@ def _light_below(picture: Image.Image) -> Tensor:
 def _seen(picture: Tensor, patch: Box) -> Tensor:
     """Return what a patch of a picture shows in linear light, (1, 3, S, S), 0 beyond."""
     height, width = picture.shape[2:]
-    ends = [end * count for end, count in zip(patch, (width, height) * 2, strict=True)]
-    scale = SIDE_PX / max(DARK, ends[2] - ends[0])
-    left, top, right, bottom = (round(end) for end in ends)
+    left, top, right, bottom = (
+        round(end * count) for end, count in zip(patch, (width, height) * 2, strict=True)
+    )
     part = picture[..., max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
-    beyond = [max(0, -left), max(0, right - width), max(0, -top), max(0, bottom - height)]
-    before, after, above, below = (min(SIDE_PX - 1, round(scale * px)) for px in beyond)
-    size = (max(1, SIDE_PX - above - below), max(1, SIDE_PX - before - after))
-    scaled = part.float() / 255 if part.dtype == torch.uint8 else part
-    small = F.interpolate(scaled, size, mode="area").pow(GAMMA)
-    pad = (before, SIDE_PX - before - size[1], above, SIDE_PX - above - size[0])
-    return F.pad(small, pad)
+    beyond = (max(0, -left), max(0, right - width), max(0, -top), max(0, bottom - height))
+    whole = F.pad(part.float() / (255 if part.dtype == torch.uint8 else 1), beyond)
+    return F.interpolate(whole, (SIDE_PX, SIDE_PX), mode="area").pow(GAMMA)

@@ -8,7 +8,7 @@ on, and what the denoiser's small drawing shows beyond that comes as a soft fiel
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from swiftpie.backbones.components import Components
 from swiftpie.geometry.layout import Layout, to_affine, warp
 from swiftpie.geometry.relief import height, normals, turn
-from swiftpie.geometry.shading import Illumination, brightness, in_frame, soften, without_light
+from swiftpie.geometry.shading import Illumination, light_on_front, without_light
 from swiftpie.imageio.images import SURE, extent_of, halved, luma
 from swiftpie.photo.compositing import OnBand
 from swiftpie.places.looks import COLOURS, MATERIALS, ToneCurve, recolour, remake
@@ -46,21 +46,14 @@ class OwnPixels(NamedTuple):
     relief: Tensor  # (1, 1, h, w)
     # Premultiplied (1, 4, S, S) of bytes: as large as the photograph shows it, then halved.
     levels: tuple[Tensor, ...]
-    normal: Tensor  # (1, 3, h, w) of the relief, as light sees it
-
-    @classmethod
-    def of(cls, relief: Tensor, levels: tuple[Tensor, ...]) -> Self:
-        """Return pixels with the normals of their relief."""
-        return cls(relief, levels, soften(normals(relief)))
 
     def sprite_at(self, layout: Layout, scene: Illumination, *, picture_px: int) -> "PlacedSprite":
         """Return the subject in its place in a picture with that longer side, and its light."""
-        levels, normal = _from_size(self.levels, to_affine(layout), picture_px), self.normal
+        levels = _from_size(self.levels, to_affine(layout), picture_px)
         if layout.pose.any():
             frame = levels[0].float().div_(255)
-            frame, _, normal = turn(frame, self.relief, layout.pose)
-            levels, normal = (frame,), soften(normal)
-        return PlacedSprite(levels, normal, layout, scene, normal).in_light(scene)
+            levels = (turn(frame, self.relief, layout.pose).frame,)
+        return PlacedSprite(levels, layout, light_on_front(scene))
 
 
 class PlacedSprite(NamedTuple):
@@ -68,23 +61,11 @@ class PlacedSprite(NamedTuple):
 
     # Premultiplied (1, 4, S, S) without light: bytes, or in [0, 1]; each half of the one before.
     levels: Sequence[Tensor]
-    normal: Tensor  # (1, 3, h, w) of what is seen, as light sees it
     layout: Layout
-    scene: Illumination
-    light: Tensor  # (1, 3, h, w), brightness of what is seen over that without light
+    light: Tensor  # (1, 3, 1, 1), brightness of a front over that without light
     # What several pictures show alike, by size and place; None: nothing is kept.
     cache: dict[tuple[object, ...], Any] | None = None
     grey: float = 0.0  # share of its colours that eyes do not see, as at night
-
-    def in_light(self, scene: Illumination) -> Self:
-        """Return the same subject in another light."""
-        turned = scene._replace(direction=in_frame(scene.direction, self.layout))
-        return self._replace(scene=scene, light=brightness(self.normal, turned))
-
-    def lit_evenly(self) -> Self:
-        """Return the same subject as bright all over as its light makes what faces the viewer."""
-        viewer = self.normal.new_tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1)
-        return self._replace(light=brightness(viewer, self.scene).expand_as(self.normal))
 
     def plain(self, size: tuple[int, int], place: Box = WHOLE) -> Tensor:
         """Return the subject without light in a patch of the picture, as `render` does."""
@@ -134,8 +115,7 @@ class PlacedSprite(NamedTuple):
             on_band: See `OnBand`.
         """
         coarse = (math.ceil(size[0] / LIGHT_STRIDE), math.ceil(size[1] / LIGHT_STRIDE))
-        affine = within(to_affine(self.layout), place)
-        light = warp(self.light, affine, coarse, padding="border")
+        light = self.light.expand(-1, -1, *coarse)
         for factors, where in gains:
             light = light * sampled(factors, where, place, coarse)
         light = F.interpolate(light, size, mode="bilinear")
@@ -206,7 +186,7 @@ def without_own_light(identity: Identity, own_light: Illumination) -> OwnPixels:
             crisp = torch.lerp(around, level, gain).clamp_min(0).minimum(level[:, 3:])
             levels[number] = torch.where(around[:, 3:] > SOLID, crisp, level)
     stored = [level.mul_(255).round_().to(torch.uint8) for level in levels]
-    return OwnPixels.of(height(mask), tuple(stored))
+    return OwnPixels(height(mask), tuple(stored))
 
 
 def in_patch(

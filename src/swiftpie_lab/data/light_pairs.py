@@ -22,9 +22,9 @@ import torch
 from PIL import Image, ImageOps
 
 from swiftpie.errors import CapabilityError
-from swiftpie.geometry import cones
 from swiftpie.geometry.relief import mesh
 from swiftpie.imageio.atomic import atomic_file
+from swiftpie.models import light as cones
 from swiftpie_world.blender.places import Array, Body, Place, solid
 from swiftpie_world.rays import Camera
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.errors import ConfigError
-from swiftpie.geometry import cones
 from swiftpie.imageio.images import contact_sheet, to_pil
+from swiftpie.models import light as cones
 from swiftpie.models.light import LightNetwork, light_maps, light_numbers
 from swiftpie_lab.data.light_pairs import THINGS_A_SCENE, Pair, mix, read_scene
 from swiftpie_lab.training.context import VALIDATION_SEED, Context

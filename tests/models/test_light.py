@@ -2,7 +2,7 @@ import math
 
 import torch
 
-from swiftpie.geometry import cones
+from swiftpie.models import light as cones
 from swiftpie_world.rays import Camera
 
 
