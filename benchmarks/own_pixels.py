@@ -3,8 +3,7 @@
 20 subjects stand in a park: the photographed ones of the package, those of FOLDER, a folder of
 photographs each as of DreamBench, and cut-outs of the library. Pictures are compared with the
 reference frame, warped into its place; with the place alone, as the same seed shows it, bit for
-bit; and with the same picture without light, by a denoiser that finds no subject and a network of
-light that leaves all as it is.
+bit; and with the same picture by a denoiser that finds no subject, whose light leaves all as it is.
 """
 
 import argparse
@@ -29,7 +28,6 @@ from swiftpie.imageio.images import plane, to_tensor
 from swiftpie.library import subject_library
 from swiftpie.masks import grow
 from swiftpie.models.denoiser import Prediction
-from swiftpie.places.light import light_network
 from swiftpie.places.own_pixels import OwnPixels
 from swiftpie.types import Identity
 
@@ -49,11 +47,11 @@ class Kept(NamedTuple):
 
 
 class Changed(NamedTuple):
-    """What the place and the networks have of one picture; levels are of 255, in the mean."""
+    """What the place and the denoiser have of one picture; levels are of 255, in the mean."""
 
     place: float  # share of pixels that are the place's own, bit for bit
-    inside: float  # levels by which the networks' light changes where the subject is
-    outside: float  # the same in the tenth beside it that changes most
+    inside: float  # levels by which the denoiser's light changes where the subject is
+    outside: float  # the same beside it
 
 
 def without_subject(_: nn.Module, _inputs: object, drawn: Prediction) -> Prediction:
@@ -79,7 +77,7 @@ def kept(session: swiftpie.Session, identity: Identity, seed: int) -> Kept:
     drawn = session.personalize(identity, PROMPT, seed=seed)
     picture, mask = drawn.images[0], plane(drawn.subject_masks[0])
     size = (picture.height, picture.width)
-    frame = OwnPixels(height(identity.mask[:1]), (_frame(identity),))
+    frame = OwnPixels.of(height(identity.mask[:1]), (_frame(identity),))
     shown = frame.sprite_at(drawn.layouts[0], EVEN, picture_px=max(size)).render(size)
     solid = shown[:, 3:] > OPAQUE
     inner = -grow(-solid.float(), RIM_PX) > 0
@@ -95,18 +93,14 @@ def changed(
 ) -> Changed:
     """Draw one picture, the same without the denoiser's light, and its place without a subject."""
     drawn = session.personalize(identity, prompt, seed=seed)
-    no_light = light_network().register_forward_hook(lambda *given: torch.zeros_like(given[-1]))
     unlit = dark.personalize(identity, prompt, seed=seed)
-    no_light.remove()
     place = session.personalize((), prompt, seed=seed)
     pictures = (np.array(result.images[0], dtype=int) for result in (drawn, unlit, place))
     picture, unlit_picture, place_picture = map(torch.from_numpy, pictures)
     levels = (picture - unlit_picture).abs().float().mean(-1)
     is_subject = plane(drawn.subject_masks[0])[0, 0] > SEEN
     own = (picture == place_picture).all(-1).float().mean()
-    beside = levels[~is_subject]
-    most = beside.topk(len(beside) // 10).values
-    return Changed(*map(float, (own, levels[is_subject].mean(), most.mean())))
+    return Changed(*map(float, (own, levels[is_subject].mean(), levels[~is_subject].mean())))
 
 
 def _frame(identity: Identity) -> Tensor:
@@ -162,8 +156,8 @@ def main() -> None:
         places, inside, outside = zip(*rows, strict=True)
         sys.stdout.write(
             f"by {when}: {median(places):.0%} of the pixels are the place's own, bit for bit; the "
-            f"networks change the subject by {fmean(inside):.1f} of 255 levels, from "
-            f"{min(inside):.1f} to {max(inside):.1f}, and a tenth beside by {fmean(outside):.1f}\n"
+            f"denoiser changes the subject by {fmean(inside):.1f} of 255 levels, from "
+            f"{min(inside):.1f} to {max(inside):.1f}, what is beside it by {fmean(outside):.2f}\n"
         )
 
 

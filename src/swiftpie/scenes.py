@@ -39,7 +39,7 @@ DRAWING_PX = (512, 512)
 # Share of summer's green that 95 of 100 winters of the renderer leave at most, as
 # `benchmarks.relighting --winter` prints.
 MOST_GREEN = 0.26
-OPTIONAL = ("summit", "light", "green")  # facts that some photographs have
+OPTIONAL = ("summit", "sun", "light", "green")  # facts that some photographs have
 MOST_ENLARGED = 2.0  # times at which a picture of a place still looks sharp
 CREDIT = "Photographs: each with its own author and licence; others drawn by SwiftPie, Apache-2.0"
 OWN_PICTURE = "a picture of your own"  # what metadata call a scene that is no name

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.relief import normals, turn
+from swiftpie.geometry.shading import contact_points
 from swiftpie.places.looks import recolour, remake
 from swiftpie_world.accessories import Wardrobe, wear
 from swiftpie_world.air import Setting, veil
@@ -19,7 +20,7 @@ from swiftpie_world.lighting import Light, shaded
 from swiftpie_world.materials import GLOSS, MATERIALS
 from swiftpie_world.places import Background, draw_foregrounds, draw_places
 from swiftpie_world.renditions import render_as
-from swiftpie_world.shadows import cast_shadow, contact_points
+from swiftpie_world.shadows import cast_shadow
 
 FOREGROUND_SHARE = 0.35  # share of pictures with a foreground, where the place has one
 COVER, COVER_RANGE = 0.08, 0.06  # share of the subject's height behind the foreground

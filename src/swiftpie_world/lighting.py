@@ -9,8 +9,16 @@ from torch.nn import functional as F
 
 from swiftpie.geometry.layout import Layout, whole_frame
 from swiftpie.geometry.relief import Turned
-from swiftpie.geometry.shading import LEVEL, WRAP, Illumination, brightness, gains, in_frame, soften
-from swiftpie_world.shadows import Shadow
+from swiftpie.geometry.shading import (
+    LEVEL,
+    WRAP,
+    Illumination,
+    Shadow,
+    brightness,
+    gains,
+    in_frame,
+    soften,
+)
 
 SHINE = 24  # exponent of the highlight
 REFERENCE_NUMBERS = 6  # what `relight_reference` reads for each reference

@@ -4,10 +4,23 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from swiftpie.geometry.layout import pixel_grid, whole_frame
+from swiftpie.geometry.layout import from_box, pixel_grid, whole_frame
 from swiftpie.geometry.relief import Turned, height, normals, turn
-from swiftpie.geometry.shading import Illumination, Lighting, match_exposure, relit, without_bounce
+from swiftpie.geometry.shading import (
+    Illumination,
+    Lighting,
+    cast_around,
+    cast_on_ground,
+    contact_points,
+    contact_shadow,
+    match_exposure,
+    relit,
+    thrown,
+    usual_shadow,
+    without_bounce,
+)
 from swiftpie_world.lighting import Light, light_of_reference, relight_reference, shaded
+from swiftpie_world.shadows import cast_shadow
 
 EVEN = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
 FROM_LEFT = Illumination(
@@ -80,6 +93,57 @@ def test_a_mirrored_and_rotated_subject_is_lit_from_the_same_side_of_the_picture
     assert F.cosine_similarity(bright, FROM_LEFT.direction[0, :2], dim=0) > 0.9
 
 
+def test_a_subject_and_the_ground_lose_light_where_they_touch():
+    alpha, layout = torch.zeros(1, 1, 256, 256), from_box((0.4, 0.2, 0.6, 0.7))
+    alpha[..., 52:180, 104:152] = 1
+    alpha[..., 168:180, 128:152] = 0  # a foot that is further away
+    colours, ground = torch.ones(1, 3, 256, 256), torch.full((1, 3, 256, 256), 200).byte()
+    contact_shadow(colours, ground, alpha, layout, 256)
+    assert ground[0, 0, (181, 169), (112, 144)].max() < 160
+    assert ground[0, 0, 195:].min() > 190
+    assert colours[0, 0, (179, 167), (112, 144)].max() < 0.9
+    contact_shadow(cut := torch.ones(1, 3, 180, 256), ground, alpha[..., :180, :], layout, 256)
+    assert (cut == 1).all()  # its feet are below the picture
+    contacts = contact_points(alpha, layout.scale, torch.full((1, 1, 1, 1), 180 / 256))
+    assert cast_shadow(contacts, usual_shadow(FROM_LEFT))[0, 0, (180, 168), (112, 144)].min() > 0.3
+    assert not cast_shadow(
+        contacts, usual_shadow(FROM_LEFT)._replace(darkness=torch.zeros(1))
+    ).any()
+
+
+def test_the_shadow_of_a_foot_that_stands_further_back_begins_there():
+    alpha, cast = torch.zeros(1, 1, 256, 256), usual_shadow(FROM_LEFT)
+    alpha[..., 52:180, 90:130] = 1
+    alpha[..., 52:168, 130:170] = 1
+    feet = torch.cat([alpha, alpha.flip(3)])  # the nearer foot is on the left, then on the right
+    base, wide = torch.full((2, 1, 1, 1), 180 / 256), torch.full((2,), 0.5)
+    shades = F.interpolate(thrown(contact_points(feet, wide, base), cast), 256, mode="bilinear")
+    begins = [int((shade > shade.max() / 2).nonzero()[-1]) for shade in shades[:, 0, :, 180]]
+    assert begins[1] - begins[0] == pytest.approx(12, abs=3)
+
+
+def test_light_near_the_horizon_throws_no_longer_a_shadow_than_light_a_little_higher():
+    alpha, layout = torch.zeros(1, 1, 256, 256), from_box((0.4, 0.5, 0.6, 0.7))
+    alpha[..., 128:180, 104:152] = 1
+    lengths = []
+    for rise in (0.2, 0.02, 0.0, -0.3):
+        direction = F.normalize(torch.tensor([[-1.0, -rise, 0.2]]), dim=1)
+        cast = usual_shadow(FROM_LEFT._replace(direction=direction))
+        lengths.append(float(cast.length))
+        assert cast_on_ground(alpha, layout, cast).isfinite().all()
+    assert lengths[1:] == pytest.approx([max(lengths)] * 3, rel=0.2)
+
+
+def test_ground_loses_the_sky_that_a_wall_hides():
+    wall, layout = torch.zeros(1, 1, 256, 256), from_box((0.1, 0.2, 0.9, 0.5))
+    wall[..., 51:128, 26:230] = 1
+    cast, rows = usual_shadow(EVEN)._replace(darkness=torch.zeros(1)), torch.arange(136, 181, 8)
+    far = (rows + 0.5 - 128) / 0.45
+    hidden = 0.5 - far / torch.hypot(far, torch.tensor(77.0)) / 2  # an endless wall's form factor
+    lost = cast_on_ground(wall, layout, cast)[0, 0, rows, 128]
+    assert torch.allclose(lost, 0.5 * (hidden - 0.02).clamp_min(0), atol=0.03)
+
+
 def test_light_of_coloured_ground_is_taken_off_a_subject_and_its_brightness_stays():
     _, mask = ball()
     paper = torch.tensor([0.95, 0.55, 0.2]).view(1, 3, 1, 1)
@@ -105,6 +169,19 @@ def test_low_parts_lose_more_of_the_hue_of_ground_than_upper_parts_have():
         plain = without_bounce(2 * torch.lerp(paper, shown, mask) - 1, mask)[0]
         reds.append((plain[0] - plain[2])[85:][mask[0, 0, 85:] == 1].mean())
     assert reds[0] < 0.5 < reds[1]
+
+
+def test_what_is_kept_of_a_subject_changes_its_shadow_in_no_light():
+    opacity, layout, cache = torch.zeros(1, 1, 64, 96), from_box((0.4, 0.2, 0.6, 0.7)), {}
+    opacity[..., 13:45, 38:57] = 1
+    for light in (FROM_LEFT, FROM_LEFT._replace(direction=torch.tensor([[-0.75, -0.4, 0.53]]))):
+        (alone, shadow), (part, shared) = (
+            cast_around(opacity, (38, 13, 57, 45), layout, usual_shadow(light), **more)
+            for more in ({}, {"cache": cache})
+        )
+        assert alone == part
+        assert torch.equal(shadow, shared)
+    assert len(cache) == 1
 
 
 def test_nothing_leaves_the_outline_or_the_range():
@@ -135,4 +212,4 @@ def test_black_ground_below_a_bright_sky_leaves_a_quarter_of_the_light():
     factors = match_exposure(FROM_LEFT, dusk, LOW).ambient / FROM_LEFT.ambient
     assert 0.2 < factors.mean() < 0.3
     assert torch.equal(match_exposure(FROM_LEFT, dusk, (0.4, 0.2, 0.6, 0.5))[0], FROM_LEFT.ambient)
-    assert match_exposure(FROM_LEFT, -torch.ones_like(dusk), LOW).ambient.isfinite().all()
+    assert usual_shadow(match_exposure(FROM_LEFT, -torch.ones_like(dusk), LOW)).darkness.isfinite()

@@ -7,7 +7,6 @@ from swiftpie.geometry.layout import from_box
 from swiftpie.geometry.relief import height
 from swiftpie.geometry.shading import Illumination
 from swiftpie.mini.insert import composite_patch
-from swiftpie.models.light import Lens
 from swiftpie.photo.compositing import (
     CanvasDrawing,
     draw_over,
@@ -15,7 +14,6 @@ from swiftpie.photo.compositing import (
     matching_grain,
     without_model_error,
 )
-from swiftpie.places.light import Probe, light_gains
 from swiftpie.places.own_pixels import OwnPixels
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -44,10 +42,7 @@ def drawing(**parts):
 
 
 def join(photo, seen, reference):
-    size = (4 * CELLS, 4 * CELLS)
-    extent = reference.outline_in(size)[1]
-    light = light_gains(seen.before, reference, extent, Probe.of(()), of=size, lens=Lens(0.2))
-    return composite_patch(photo, seen, reference, light, ground=photo, place=WHOLE, seed=1)
+    return composite_patch(photo, seen, reference, ground=photo, place=WHOLE, seed=1)
 
 
 EVEN = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
@@ -55,7 +50,7 @@ EVEN = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0
 
 def standing(frame, where=(0.4, 0.4, 0.6, 0.6), light=EVEN):
     """Return a subject (1, 4, S, S), premultiplied in [0, 1], in a box."""
-    own = OwnPixels(height(frame[:, 3:]), (frame.mul(255).round().to(torch.uint8),))
+    own = OwnPixels.of(height(frame[:, 3:]), (frame.mul(255).round().to(torch.uint8),))
     return own.sprite_at(from_box(where), light, picture_px=SIDE)
 
 
@@ -90,14 +85,16 @@ def test_the_ground_keeps_its_texture_and_takes_no_shade_of_the_drawing(ball, sh
 def test_the_ground_is_darkest_where_a_subject_touches_it(ball):
     below = join(flat(0.5, SIDE), drawing(), ball)[0, 0, 154:, 128]
     assert 0.15 < float(below[0]) < 0.43 < 0.49 < float(below[-60:].min())
-    assert (below.diff() > -0.02).all()
+    assert (below.diff() > -1e-3).all()
 
 
-def test_the_light_of_a_drawing_counts_where_it_clearly_differs(lit_ball):
+def test_a_known_light_is_trusted_where_the_drawing_does_not_clearly_differ(lit_ball):
     photo, subject = flat(0.5, SIDE), box(25, 25, 39, 39)
     shown = lit_ball.render((CELLS, CELLS))
     alike = torch.lerp(flat(0.5), shown[:, :3] / shown[:, 3:].clamp_min(0.01), subject)
     result = join(photo, drawing(after=alike), lit_ball)
+    row = result[0, 0, SIDE // 2]
+    assert row[110:120].mean() > row[136:146].mean() + 0.1  # lit from the left
     assert result[0, 0, 154, 128] < 0.45  # and it casts a shadow at its feet
     dark = join(photo, drawing(after=0.3 * alike), lit_ball)
     assert dark[0, 0, 128, 128] < 0.6 * result[0, 0, 128, 128]

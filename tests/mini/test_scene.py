@@ -431,9 +431,8 @@ def test_a_shadow_falls_away_from_the_sun_of_its_place_by_day(session, identity)
     texts = ("a dog", "a dog in winter", "a dog at night")
     rows = [rows_of(session, replace(request, prompt=x))[0] for x in texts]
     shade = (values(rows[0].place) - values(session.draw(request).images[0])).sum(axis=(0, 2))
-    assert [bool(row.probe.sun.any()) for row in rows] == [True, True, False]
-    assert rows[0].probe.sun[0, 0] < 0  # from the left
-    assert shade[180:].sum() > 3 * abs(shade[:76].sum())
+    assert [row.sun and row.sun[0] < 0 for row in rows] == [True, True, None]  # from the left
+    assert shade[180:].sum() > 5 * abs(shade[:76].sum())
 
 
 @pytest.mark.parametrize("words", ["lying down", "bending over", "bent", "squashed", "stretched"])

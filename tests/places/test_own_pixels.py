@@ -91,7 +91,7 @@ def test_a_subject_in_its_own_light_keeps_its_pixels():
     frame[..., 20:236, 20:236] = frame[..., 20:236, 20:236].clamp_max(0.9)
     frame[:, 3:, 20:236, 20:236] = 1
     frame[:, :3] *= frame[:, 3:]
-    own = OwnPixels(height(frame[:, 3:]), (frame.mul(255).round().to(torch.uint8),))
+    own = OwnPixels.of(height(frame[:, 3:]), (frame.mul(255).round().to(torch.uint8),))
     whole = (0.05, 0.05, 0.95, 0.95)  # a subject fills nine tenths of its frame
     shown = own.sprite_at(from_box(whole), EVEN, picture_px=SIDE).render((SIDE, SIDE))
     assert (shown - frame).abs().max() < 0.02

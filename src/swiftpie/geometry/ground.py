@@ -60,7 +60,9 @@ class Ground(NamedTuple):
     metre: tuple[tuple[float, float], tuple[float, float]]  # y, and the height of a metre there
     is_near: bool  # a place for small things, as a table
     summit: float = 1.0  # y of the top of what stands there, as a castle; 1 for nothing
-    light: float | list[float] = 1.0  # over that in a subject's photograph; or in three colours
+    # Direction towards its light, if that is seen, and the share of that in all light on a front.
+    sun: tuple[float, ...] | None = None  # right, down, to the viewer; share
+    light: float | list[float] = 1.0  # over that in a subject's photograph; or red, green, blue
     green: float = 0.0  # share of the green of summer that winter leaves
 
     def metre_at(self, y: float) -> float:

@@ -79,8 +79,10 @@ def prepare_animation(choice: Choice[AnimateRequest]) -> Plan:
         facts["mirrored"] = ", ".join(str(n + 1) for n, is_so in enumerate(turned) if is_so)
     moves = bool(request.to_boxes or request.to_views)
     drawn_at = shares if moves else [(number, 0.0) for number in range(len(states))]
+    is_one = not moves or all(key.sun == keys[0].sun for key in keys)  # words light what is between
+    suns = [keys[state].sun if is_one else None for state, _ in drawn_at]
     postures = keys[0].postures
-    words, stands = _subjects(components, request, states, drawn_at, boxes, postures, turned)
+    words, stands = _subjects(components, request, states, drawn_at, boxes, postures, suns, turned)
     start = prepare_subjects(components, words, clock, place=stands)
 
     def finish(drawn: DecodedImages) -> DecodedImages:
@@ -133,8 +135,7 @@ def _rows(keys: Sequence[SceneRow], shares: Sequence[Share]) -> tuple[SceneRow, 
             noise = _fallen(noise, FALL_CELLS * number)
         place = Image.blend(before.place, after.place, share) if share else before.place
         later = (after._replace(noise=noise), share) if share else None
-        probe = before.probe.towards(after.probe, share)
-        rows.append(before._replace(place=place, noise=noise, later=later, probe=probe))
+        rows.append(before._replace(place=place, noise=noise, later=later))
     return tuple(rows)
 
 
@@ -153,6 +154,7 @@ def _subjects(
     shares: Sequence[Share],
     boxes: Sequence[Sequence[Box | None]],
     postures: Sequence[Posture],
+    suns: Sequence[Sequence[float] | None],
     mirrored: Sequence[bool],
 ) -> tuple[PersonalizeRequest, Place]:
     """Return the drawing of the subjects at `shares`, and what places them."""
@@ -187,6 +189,7 @@ def _subjects(
                 size=states[0].size,
                 lit_by=text,
                 read_noise=whole[0],
+                suns=suns,
             )
             for flip in {*flips}
         }

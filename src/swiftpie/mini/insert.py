@@ -12,18 +12,22 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
-from swiftpie.geometry.ground import FOCAL
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
-from swiftpie.geometry.shading import Lighting, Part, match_exposure
+from swiftpie.geometry.shading import (
+    Lighting,
+    Part,
+    cast_on_ground,
+    contact_shadow,
+    match_exposure,
+    usual_shadow,
+)
 from swiftpie.imageio.images import SURE, extent_of, in_unit, luma, shrunk_to, to_tensor
 from swiftpie.masks import resize_mask
 from swiftpie.mini.layout_predictor import own_light
 from swiftpie.mini.remove import removed
 from swiftpie.models.denoiser import SubjectCondition, read_references
-from swiftpie.models.light import Lens
 from swiftpie.photo import compositing
 from swiftpie.photo.compositing import CanvasDrawing, OnBand, match_sharpness, matching_grain
-from swiftpie.photo.ground import ground_in
 from swiftpie.photo.search import Search
 from swiftpie.photo.stance import lay_on_ground, turned_upright
 from swiftpie.pipelines.choose import Choice, Clock, Technique, resolved_scales
@@ -40,7 +44,6 @@ from swiftpie.pipelines.insertion import (
 from swiftpie.pipelines.settings import ResolvedScales
 from swiftpie.pipelines.tasks import RetouchRequest
 from swiftpie.pipelines.techniques.personalize import read_null_text, subject_condition
-from swiftpie.places.light import LightGains, Probe, light_gains
 from swiftpie.places.own_pixels import PlacedSprite, own_pixels
 from swiftpie.types import DecodedImages, EditedImage, Identity, TextCondition
 from swiftpie.validation import Box, Size
@@ -257,12 +260,10 @@ def _composite(
     height, width = patch.pixels.shape[2:]
     frame = own_pixels(components, subject.identity, light.own)
     picture_px = round(max(height / (bottom - top), width / (right - left)))
-    sprite = frame.sprite_at(layout, light.scene.on_cpu(), picture_px=picture_px)
     composite = composite_patch(
         patch.pixels,
         CanvasDrawing(before, after, alone, changes),
-        sprite,
-        _light_in(components, insertion, before if emptied is insertion else alone, sprite),
+        frame.sprite_at(layout, light.scene.on_cpu(), picture_px=picture_px),
         ground=None if bool(patch.hole.all()) else ground,
         place=patch.place,
         seed=insertion.request.seed,
@@ -273,34 +274,10 @@ def _composite(
     return composite.mean(dim=1, keepdim=True).expand_as(composite) if is_grey else composite
 
 
-def _light_in(
-    components: Components, insertion: Insertion, canvas: Tensor, sprite: PlacedSprite
-) -> LightGains | None:
-    """Return what light does on a canvas (1, 3, H, W) in [0, 1]; None: it shows no subject.
-
-    Nothing tells the light around a photograph but its pixels.
-    """
-    size = (SHADOW_SCALE * canvas.shape[2], SHADOW_SCALE * canvas.shape[3])
-    _, extent = sprite.outline_in(size)
-    if extent is None:
-        return None
-    photograph = insertion.original
-    horizon = ground_in(photograph).horizon
-    whole = (0, 0, photograph.width, photograph.height)
-    _, top, _, bottom = insertion.canvas.shares_of(whole)
-    return light_gains(
-        *(canvas, sprite, extent, Probe.of(())),
-        of=size,
-        lens=Lens(top + (bottom - top) * horizon, FOCAL * (bottom - top)),
-        run=components.engine.run,
-    )
-
-
 def composite_patch(
     patch: Tensor,
     drawing: CanvasDrawing,
     sprite: PlacedSprite,
-    light: LightGains | None,
     *,
     ground: Tensor | None,
     place: Box,
@@ -309,7 +286,6 @@ def composite_patch(
 ) -> Tensor:
     """Return a `patch` of the photograph, at `place` on the canvas, with a subject in it.
 
-    The `light` is what the network of light draws of both; None leaves them in their own.
     The `ground` is the same without what goes; None: that is all of it, and the drawing shows. It
     keeps its pixels, in the shadow of the subject.
     """
@@ -320,12 +296,10 @@ def composite_patch(
         ground = compositing.draw_over(
             patch, drawing.alone, hole=hole, place=place, seed=seed, on_band=on_band
         )
-    if light is not None:
-        shade = _shade(drawing.changes, light)
-        ground = ground * compositing.enlarged_part(shade, place, size, on_band=on_band)
+    shade = _shade(drawing.changes, sprite).exp()
+    ground = ground * compositing.enlarged_part(shade, place, size, on_band=on_band)
     on_band()
-    gains = [] if light is None else [(light.subject, light.patch)]
-    subject = _lit_subject(drawing, sprite, gains, place=place, size=size, on_band=on_band)
+    subject = _lit_subject(drawing, sprite, place=place, size=size, on_band=on_band)
     if subject is None:
         return ground.clamp(0, 1)
     part, alpha, colours = subject
@@ -334,38 +308,32 @@ def composite_patch(
     on_band()
     colours += matching_grain(around, valid, num_octaves=NUM_OCTAVES, seed=seed, is_even=True)
     on_band()
+    width_px = size[1] / (place[2] - place[0])
+    contact_shadow(colours, ground[part], alpha, sprite.layout, width_px)
     ground[part] = torch.lerp(ground[part], colours, alpha)
     return ground.clamp(0, 1)
 
 
-def _shade(changes: Tensor, light: LightGains) -> Tensor:
-    """Return the change of the ground's brightness by the subject on the canvas, (1, 3, H, W).
+def _shade(changes: Tensor, sprite: PlacedSprite) -> Tensor:
+    """Return the log change of the ground's brightness by the subject, (1, 1, H, W).
 
-    It fades to nothing at the edge of what `changes` there.
+    It is the shadow on flat ground of the predicted light, and fades to nothing at the edge of
+    what `changes` on the canvas. Shades that a network draws are further from the truth.
     """
     inner = (2 * compositing.blurred(changes, EDGE_PX) - 1).clamp(0, 1)
     inner = F.interpolate(inner, scale_factor=SHADOW_SCALE, mode="bilinear", align_corners=False)
-    shade = inner.new_ones(1, 3, inner.shape[2], inner.shape[3])
-    if (found := light.around((inner.shape[2], inner.shape[3]))) is not None:
-        part, factors = (..., *found[0]), found[1]
-        shade[part] = 1 + (factors - 1) * inner[part]
-    return shade
+    opacity, _ = sprite.outline_in((inner.shape[2], inner.shape[3]))
+    return (1 - cast_on_ground(opacity, sprite.layout, usual_shadow(sprite.scene))).log() * inner
 
 
 def _lit_subject(
-    drawing: CanvasDrawing,
-    sprite: PlacedSprite,
-    gains: Sequence[tuple[Tensor, Box]],
-    *,
-    place: Box,
-    size: Size,
-    on_band: OnBand,
+    drawing: CanvasDrawing, sprite: PlacedSprite, *, place: Box, size: Size, on_band: OnBand
 ) -> tuple[Part, Tensor, Tensor] | None:
     """Return a part of the patch of `size` at `place`, and opacity and colours there.
 
     Colours (1, 3, h, w) are in the light of the drawing. None: the patch shows nothing of it.
     """
-    small = sprite.render((drawing.after.shape[2], drawing.after.shape[3]), gains=gains)
+    small = sprite.render((drawing.after.shape[2], drawing.after.shape[3]))
     spans = _spans_around(small[:, 3:], place, size)
     if spans is None:
         return None
@@ -385,7 +353,7 @@ def _lit_subject(
     start = (place[0] + left * wide, place[1] + top * tall)
     place = (*start, place[0] + right * wide, place[1] + bottom * tall)
     size = (bottom - top, right - left)
-    large = sprite.render(size, place, gains=gains, on_band=on_band)
+    large = sprite.render(size, place, on_band=on_band)
     on_band()
     colours = compositing.colours_of(large)
     on_band()

@@ -23,15 +23,22 @@ from swiftpie.geometry.layout import (
     warp,
 )
 from swiftpie.geometry.relief import height, normals, turn
-from swiftpie.geometry.shading import Illumination, Lighting, lit, without_light
+from swiftpie.geometry.shading import (
+    Illumination,
+    Lighting,
+    cast_on_ground,
+    in_sun,
+    lit,
+    usual_shadow,
+    without_light,
+)
 from swiftpie.masks import Box, resize_mask, subject_extent
-from swiftpie.models import light as cones
 from swiftpie.models.network import Network, keep_settings
 from swiftpie.noise import NUM_STATISTICS, noise_statistics
 from swiftpie.photo.stance import lay_on_ground, turned_upright
 from swiftpie.pipelines.insertion import AS_SHOWN, Posture
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
-from swiftpie.places.placing import FLOOR, postures_of, stage
+from swiftpie.places.placing import postures_of, stage
 from swiftpie.places.reading import is_turned
 from swiftpie.types import Identity, TextCondition
 
@@ -63,6 +70,7 @@ def place_subjects(
     size: tuple[int, int] | None = None,
     lit_by: TextCondition | None = None,
     read_noise: Tensor | None = None,
+    suns: Sequence[Sequence[float] | None] = (),
 ) -> Placement:
     """Return where subjects go; see `Family.place`.
 
@@ -70,7 +78,7 @@ def place_subjects(
     picture place subjects without boxes of their own; None leaves that to the layout predictor.
     `size` is height and width of the picture in any unit, if its shape is not quite that of the
     noise. `lit_by` says what light there is; None: `text` does. `read_noise` is what the layout
-    predictor reads; None: `noise`.
+    predictor reads; None: `noise`. `suns` are those of the places.
     """
     noise = noise if read_noise is None else read_noise.to(noise)
     shape = size or (noise.shape[2], noise.shape[3])
@@ -92,6 +100,7 @@ def place_subjects(
         )
     ]
     scene = components.own.layout_predictor.light_there(noise, (lit_by or text).pooled)
+    scene = in_sun(scene, suns) if any(suns) else scene
     lights = tuple(
         Lighting(own_light(components, identity).expand(len(noise)), scene)
         for identity in identities
@@ -204,33 +213,8 @@ def graph_outputs(
     frame = torch.cat([torch.minimum(lit(plain, lighting.scene, layout), mask), mask], dim=1)
     frame = turn(frame, height(mask), layout.pose).frame
     subject = warp(frame, to_affine(layout), (drawn_mask.shape[2], drawn_mask.shape[3]))
-    return {PLACE: place, SUBJECT: subject, SHADOW: _shadow(subject[:, 3:], lighting.scene)}
-
-
-def _shadow(alpha: Tensor, light: Illumination) -> Tensor:
-    """Return the share of its light that level ground loses by an outline, both (1, 1, S, S).
-
-    What comes from one side fills the cells of a panorama that are within 45 degrees of its middle.
-    """
-    ways, facing = cones.cells(like=alpha)
-    right, down, viewer = light.direction[0]
-    near = (ways @ torch.stack([right, -viewer, -down]) - math.cos(math.pi / 4)).clamp_min(0)
-    sky, side = (part.mean() for part in (light.ambient, 2 * light.colour))
-    upper = sky / math.pi + side * near / (near * facing).sum().clamp_min(1e-3)
-    upper = upper.view(1, 1, cones.ROWS, cones.COLUMNS).repeat_interleave(2, dim=3)
-    panorama = torch.cat([upper, torch.zeros_like(upper)], 2).expand(-1, 3, -1, -1)
-    left, top, right, foot = (end.view(1, 1, 1, 1) for end in cones.boxes(alpha))
-    side = torch.maximum(right - left, foot - top) / cones.FILL
-    places = (torch.arange(alpha.shape[-1]) + 0.5) / alpha.shape[-1]
-    rows, columns = foot + side * (places[:, None] - cones.FOOT), side * (places - 0.5)
-    lens = cones.Lens(FLOOR.horizon)
-    ground, seen = cones.ground_around(rows, columns, foot=foot, tall=foot - top, lens=lens)
-    patch, sunless = cones.patches(alpha, alpha), torch.zeros(1, 6)
-    left_over = seen * cones.light_left(patch, ground, panorama, sunless)[:, :1]
-    none, middle = torch.zeros_like(side), left + right - 1
-    down = 2 * foot - 1 + side * (1 - 2 * cones.FOOT)
-    back = torch.cat([1 / side, none, -middle / side, none, 1 / side, -down / side]).view(1, 2, 3)
-    return 1 - warp(left_over, back, (alpha.shape[2], alpha.shape[3])).exp()
+    shadow = cast_on_ground(subject[:, 3:], layout, usual_shadow(lighting.scene))
+    return {PLACE: place, SUBJECT: subject, SHADOW: shadow}
 
 
 def graph_place(

@@ -19,11 +19,17 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError
 from swiftpie.geometry.ground import Ground
 from swiftpie.geometry.layout import Layout
-from swiftpie.geometry.shading import FEET, Illumination, Part, light_on_front
+from swiftpie.geometry.shading import (
+    FEET,
+    Illumination,
+    Part,
+    cast_around,
+    contact_shadow,
+    usual_shadow,
+)
 from swiftpie.imageio.images import extent_of, to_bytes
 from swiftpie.lexicon import NIGHT, PLAIN
 from swiftpie.mini.layout_predictor import place_subjects
-from swiftpie.models.light import Lens
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.choose import Choice, Clock
 from swiftpie.pipelines.denoise import Plan, Prepared
@@ -33,19 +39,20 @@ from swiftpie.pipelines.techniques.personalize import (
     prepare_picture,
     prepare_subjects,
 )
-from swiftpie.places.light import LightGains, light_gains
-from swiftpie.places.own_pixels import GREY, WHOLE, PlacedSprite, gains_between, own_pixels
+from swiftpie.places.own_pixels import GREY, PlacedSprite, gains_between, own_pixels
 from swiftpie.places.placing import OWN_LOOKS, Staged, postures_of
 from swiftpie.places.reading import read
 from swiftpie.places.scene import SceneRow, facts_of, scene_rows
 from swiftpie.types import NO_FACTS, DecodedImages
 from swiftpie.validation import PixelBox
 
-UNSHADED = 1 / 1024  # change of light that a picture of 8 bits does not show
+UNSHADED = 1 - 1 / 1024  # share of its light that a picture of 8 bits shows as all of it
 AROUND_CELLS = 2  # cells, at half size, between a subject and the end of its patch
 # Light that a drawn subject keeps by night, as at 1 it has 15 % more than its place, and share of
 # its colours that it loses, by eye: blue light would make a tongue bright purple.
 NIGHT_SHARE, NIGHT_GREY = 0.87, 0.5
+# Colours that a clear sky adds to shades, over the light lost, as Cycles draws six places.
+SKYLIGHT = (-0.3, -0.05, 0.35)
 EDGES, BEHIND = 48, 0.04  # parts of a far end, and the height over which shadows end behind it
 UNSEEN_ARTS = frozenset(("oil", "pixel art", "paper cut"))  # those that drawings do not show
 MOST_COVER = 63 / 576  # share of its height by which what grows is seen before its foot at most
@@ -124,6 +131,7 @@ def prepare_scene(choice: Choice[PersonalizeRequest]) -> Plan:
         boxes=boxes if any(map(any, boxes)) else None,
         size=staged.size,
         read_noise=noise[0],
+        suns=[row.sun for row in rows],
     )
     words = subjects_alone(staged, coarse_noise(noise, staged.drawn_cells))
     start = prepare_subjects(components, words, clock, place=stands)
@@ -207,7 +215,7 @@ def _sprite_of(plan: ScenePlan, number: int, row: int, look: str, sprites: Sprit
     grey = NIGHT_GREY * plan.rows[row].share_at(NIGHT)
     before = sprites.get((number, look))
     if before is not None and all(map(torch.equal, before.layout, layout)):
-        return before._replace(light=light_on_front(scene), grey=grey)
+        return before.in_light(scene)._replace(grey=grey)
     pixels = own_pixels(plan.start.components, identity, own_light, look=look)
     sprite = pixels.sprite_at(layout, scene, picture_px=max(plan.staged.size))
     if len(plan.rows) > 1:
@@ -220,8 +228,8 @@ def _draw_subjects(
 ) -> tuple[Tensor, Tensor]:
     """Return a place with its subjects, (1, 3, H, W), and where they are, (1, 1, H, W), in bytes.
 
-    They have their own pixels and outlines, and their shadows lie on the ground. The network of
-    light draws both; the `drawing` (1, 3, h, w) says how light it is.
+    They have their own pixels and outlines, and their shadows lie on the ground. The `drawing`
+    (1, 3, h, w) gives its light.
     """
     looks = [_look_of(plan, row, number) for number in range(len(plan.staged.identities))]
     subjects = [_sprite_of(plan, number, row, look, sprites) for number, look in enumerate(looks)]
@@ -238,31 +246,26 @@ def _draw_subjects(
     by_day = None if GREY in looks else scene.share_at(PLAIN.time)
     gains = gains_between(all_sprites, drawing, drawn_mask, by_day=by_day)
     gains *= torch.tensor(scene.ground.light if scene.ground else 1.0).view(-1, 1, 1)
-    half = ((height + 1) // 2, (width + 1) // 2)
-    outlines = [sprite.outline_in(half) for sprite in subjects]
+    outlines = [sprite.outline_in(((height + 1) // 2, (width + 1) // 2)) for sprite in subjects]
     whole = F.pad(to_bytes(scene.place), (0, 0, 0, 0, 0, 1))
     picture, alpha = whole.split((3, 1), dim=1)
-    light = partial(light_gains, picture, of=half, lens=Lens(scene.horizon))
-    run = plan.start.components.engine.run
-    lights = [
-        extent and light(sprite, extent, scene.probe, run=run)
-        for sprite, (_, extent) in zip(subjects, outlines, strict=True)
-    ]
     if scene.is_ground:
-        _darken(picture, _light_on_ground(outlines, lights, scene.ground), scene.cover)
-    for sprite, (opacity, extent), lit in zip(subjects, outlines, lights, strict=True):
-        if extent is None or lit is None:
+        clear = 1 - usual_shadow(subjects[0].scene).softness
+        _darken(picture, _light_on_ground(outlines, subjects, scene.ground), scene.cover, clear)
+    for sprite, (opacity, extent) in zip(subjects, outlines, strict=True):
+        if extent is None:
             continue
         _, rows, columns = patch = _patch_around(extent, plan.staged.size)
         size = (rows.stop - rows.start, columns.stop - columns.start)
         start = (columns.start / width, rows.start / height)
         place = (*start, columns.stop / width, rows.stop / height)
-        all_gains = ((gains, WHOLE), (lit.subject, lit.patch))
-        subject = sprite.render(size, place, gains=all_gains).mul_(255)
+        subject = sprite.render(size, place, gains=gains).mul_(255)
         if scene.cover is not None and 2 * extent[3] < height:  # the border does not cut it off
             blades = _grown_before(opacity, patch, scene.cover)  # show the place, no subject behind
             subject *= 1 - blades * (1 - alpha[patch] / 255)
         shows = 1 - subject[:, 3:] / 255
+        if scene.is_ground:
+            contact_shadow(subject[:, :3], picture[patch], 1 - shows, sprite.layout, width)
         whole[patch] = torch.addcmul(subject, whole[patch].contiguous(), shows).round_()
     return picture, alpha
 
@@ -276,13 +279,13 @@ def _look_of(plan: ScenePlan, row: int, number: int) -> str:
     return look.name if look.name in OWN_LOOKS else GREY
 
 
-def _darken(picture: Tensor, light: Tensor, cover: Tensor | None) -> None:
-    """Leave bytes (1, 3, H, W) a share (1, 3, h, w) of their light, at half of their size.
+def _darken(picture: Tensor, light: Tensor, cover: Tensor | None, clear: Tensor) -> None:
+    """Leave bytes (1, 3, H, W) a share (1, 1, h, w) of their light, at half of their size.
 
-    What grows has the light of the ground at its root.
+    What grows has the light of the ground at its root. Where the sky is `clear`, from 0 to 1,
+    shades are lit by its blue.
     """
-    changed = ((light - 1).abs() > UNSHADED).any(dim=1, keepdim=True)
-    shaded = extent_of(changed.to(light))
+    shaded = extent_of((light < UNSHADED).to(light))
     if shaded is None:
         return
     left, top, right, bottom = shaded
@@ -295,30 +298,32 @@ def _darken(picture: Tensor, light: Tensor, cover: Tensor | None) -> None:
     share = share[..., : part.shape[2], : part.shape[3]]
     if cover is not None:
         root_rows = torch.arange(part.shape[2])[:, None] + cover[where]
-        root_rows = root_rows.long().clamp_max(part.shape[2] - 1)
-        share = share.gather(2, root_rows.expand_as(share))
-    part.copy_((part.contiguous() * share).clamp_(max=255).round_())
+        share = share.gather(2, root_rows.long().clamp_max(part.shape[2] - 1))
+    if clear > 0:
+        blue = clear * torch.tensor(SKYLIGHT).view(3, 1, 1)
+        share = torch.addcmul(share, blue, share * (1 - share))
+    part.copy_((part.contiguous() * share).round_())
 
 
 def _light_on_ground(
     outlines: Sequence[tuple[Tensor, PixelBox | None]],
-    lights: Sequence[LightGains | None],
+    subjects: Sequence[PlacedSprite],
     ground: Ground | None,
 ) -> Tensor:
-    """Return the share of its light that a place keeps beside subjects, (1, 3, h, w).
+    """Return the share of its light that a place keeps beside subjects, (1, 1, h, w).
 
     They are where `PlacedSprite.outline_in` says; the last one stands in front. Shadows end
     behind the far end of the `ground`.
     """
-    alpha = torch.zeros_like(outlines[0][0])
-    height, width = size = (alpha.shape[2], alpha.shape[3])
-    light = alpha.new_ones(1, 3, height, width)
-    lies = torch.ones_like(alpha) if ground is None else _share_on(ground, size)
-    for (opacity, _), lit in zip(outlines, lights, strict=True):
-        if lit is not None and (found := lit.around(size)) is not None:
-            part, factors = (..., *found[0]), found[1]
-            light[part] *= 1 + (factors - 1) * lies.expand_as(alpha)[part] * (1 - alpha[part])
-            alpha = alpha + opacity - alpha * opacity
+    light, alpha = torch.ones_like(outlines[0][0]), torch.zeros_like(outlines[0][0])
+    lies = torch.ones_like(light) if ground is None else _share_on(ground, light.shape[2:])
+    for (opacity, extent), sprite in zip(outlines, subjects, strict=True):
+        if extent is not None:
+            cast = usual_shadow(sprite.scene)
+            part, shadow = cast_around(opacity, extent, sprite.layout, cast, cache=sprite.cache)
+            light[part] *= 1 - shadow * lies[part] * (1 - alpha[part])
+            if sprite is not subjects[-1]:
+                alpha = alpha + opacity - alpha * opacity
     return light
 
 

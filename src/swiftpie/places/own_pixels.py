@@ -1,14 +1,14 @@
 """A subject's own pixels and outline, in the light of its new place.
 
 What a picture shows of a subject is its photograph, to the last opaque pixel. The light of the
-photograph is taken off by the relief of its outline. The network of light puts that of the place
-on, and what the denoiser's small drawing shows beyond that comes as a soft field of gains.
+photograph is taken off by the relief of its outline, and that of the place is put on. What the
+denoiser's small drawing shows beyond that comes as a soft field of gains.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from swiftpie.backbones.components import Components
 from swiftpie.geometry.layout import Layout, to_affine, warp
 from swiftpie.geometry.relief import height, normals, turn
-from swiftpie.geometry.shading import Illumination, light_on_front, without_light
+from swiftpie.geometry.shading import Illumination, brightness, in_frame, soften, without_light
 from swiftpie.imageio.images import SURE, extent_of, halved, luma
 from swiftpie.photo.compositing import OnBand
 from swiftpie.places.looks import COLOURS, MATERIALS, ToneCurve, recolour, remake
@@ -46,14 +46,21 @@ class OwnPixels(NamedTuple):
     relief: Tensor  # (1, 1, h, w)
     # Premultiplied (1, 4, S, S) of bytes: as large as the photograph shows it, then halved.
     levels: tuple[Tensor, ...]
+    normal: Tensor  # (1, 3, h, w) of the relief, as light sees it
+
+    @classmethod
+    def of(cls, relief: Tensor, levels: tuple[Tensor, ...]) -> Self:
+        """Return pixels with the normals of their relief."""
+        return cls(relief, levels, soften(normals(relief)))
 
     def sprite_at(self, layout: Layout, scene: Illumination, *, picture_px: int) -> "PlacedSprite":
         """Return the subject in its place in a picture with that longer side, and its light."""
-        levels = _from_size(self.levels, to_affine(layout), picture_px)
+        levels, normal = _from_size(self.levels, to_affine(layout), picture_px), self.normal
         if layout.pose.any():
             frame = levels[0].float().div_(255)
-            levels = (turn(frame, self.relief, layout.pose).frame,)
-        return PlacedSprite(levels, layout, light_on_front(scene))
+            frame, _, normal = turn(frame, self.relief, layout.pose)
+            levels, normal = (frame,), soften(normal)
+        return PlacedSprite(levels, normal, layout, scene, normal).in_light(scene)
 
 
 class PlacedSprite(NamedTuple):
@@ -61,15 +68,18 @@ class PlacedSprite(NamedTuple):
 
     # Premultiplied (1, 4, S, S) without light: bytes, or in [0, 1]; each half of the one before.
     levels: Sequence[Tensor]
+    normal: Tensor  # (1, 3, h, w) of what is seen, as light sees it
     layout: Layout
-    light: Tensor  # (1, 3, 1, 1), brightness of a front over that without light
+    scene: Illumination
+    light: Tensor  # (1, 3, h, w), brightness of what is seen over that without light
     # What several pictures show alike, by size and place; None: nothing is kept.
     cache: dict[tuple[object, ...], Any] | None = None
     grey: float = 0.0  # share of its colours that eyes do not see, as at night
 
-    def plain(self, size: tuple[int, int], place: Box = WHOLE) -> Tensor:
-        """Return the subject without light in a patch of the picture, as `render` does."""
-        return self._cached(partial(in_patch, self.levels, self.layout), size, place)
+    def in_light(self, scene: Illumination) -> Self:
+        """Return the same subject in another light."""
+        turned = scene._replace(direction=in_frame(scene.direction, self.layout))
+        return self._replace(scene=scene, light=brightness(self.normal, turned))
 
     def _cached(self, make: Callable[..., Cached], *key: object) -> Cached:
         """Return what `make(*key)` does, which is kept if several pictures show it alike."""
@@ -103,7 +113,7 @@ class PlacedSprite(NamedTuple):
         size: tuple[int, int],
         place: Box = WHOLE,
         *,
-        gains: Sequence[tuple[Tensor, Box]] = (),
+        gains: Tensor | None = None,
         on_band: OnBand = int,
     ) -> Tensor:
         """Return the subject in its light in a patch of the picture, premultiplied (1, 4, h, w).
@@ -111,16 +121,19 @@ class PlacedSprite(NamedTuple):
         Args:
             size: Height and width of the patch in pixels.
             place: Where it lies in the picture.
-            gains: Further factors of colour, smooth, (1, 3, n, m), and where they are in it.
+            gains: Further factors of colour for all of the picture, smooth, (1, 3, n, m).
             on_band: See `OnBand`.
         """
         coarse = (math.ceil(size[0] / LIGHT_STRIDE), math.ceil(size[1] / LIGHT_STRIDE))
-        light = self.light.expand(-1, -1, *coarse)
-        for factors, where in gains:
-            light = light * sampled(factors, where, place, coarse)
+        affine = within(to_affine(self.layout), place)
+        light = warp(self.light, affine, coarse, padding="border")
+        if gains is not None:
+            part = within(torch.eye(2, 3)[None], place)
+            light = light * warp(gains, part, coarse, padding="border", mode="bicubic")
         light = F.interpolate(light, size, mode="bilinear")
         on_band()
-        plain, alpha = self.plain(size, place).split((3, 1), dim=1)
+        frame = self._cached(partial(in_patch, self.levels, self.layout), size, place)
+        plain, alpha = frame.split((3, 1), dim=1)
         if self.grey:
             plain = plain.lerp(plain.mean(dim=1, keepdim=True), self.grey)
         on_band()
@@ -186,7 +199,7 @@ def without_own_light(identity: Identity, own_light: Illumination) -> OwnPixels:
             crisp = torch.lerp(around, level, gain).clamp_min(0).minimum(level[:, 3:])
             levels[number] = torch.where(around[:, 3:] > SOLID, crisp, level)
     stored = [level.mul_(255).round_().to(torch.uint8) for level in levels]
-    return OwnPixels(height(mask), tuple(stored))
+    return OwnPixels.of(height(mask), tuple(stored))
 
 
 def in_patch(
@@ -247,17 +260,6 @@ def _soft(values: Tensor) -> Tensor:
     for _ in range(2):
         values = F.avg_pool2d(values, 2 * RADIUS + 1, 1, RADIUS)
     return values
-
-
-def sampled(values: Tensor, where: Box, place: Box, size: tuple[int, int]) -> Tensor:
-    """Return smooth values (1, C, n, m), which lie at `where` in a picture, at a place of it."""
-    wide, high = where[2] - where[0], where[3] - where[1]
-    left, top, right, bottom = (
-        (end - begin) / side
-        for end, begin, side in zip(place, where[:2] * 2, (wide, high) * 2, strict=True)
-    )
-    part = within(torch.eye(2, 3)[None], (left, top, right, bottom))
-    return warp(values, part, size, padding="border", mode="bicubic")
 
 
 def within(affine: Tensor, place: Box) -> Tensor:

@@ -29,7 +29,6 @@ from swiftpie.pipelines.settings import Scales
 from swiftpie.pipelines.tasks import RetouchRequest
 from swiftpie.pipelines.techniques import insert
 from swiftpie.pipelines.techniques.personalize import check_subjects
-from swiftpie.places.light import Probe
 from swiftpie.places.own_pixels import WHOLE
 from swiftpie.places.placing import FLOOR, Situation, Staged, choose_boxes, postures_of, stage
 from swiftpie.places.reading import Reading
@@ -56,11 +55,19 @@ class SceneRow(NamedTuple):
     boxes: tuple[Box | None, ...]  # boxes where subjects stand; None: the model places them
     postures: tuple[Posture, ...]  # how they are turned there
     ground: Ground | None = None  # what they stand on, where a place says so
-    horizon: float = FLOOR.horizon  # how far down it is, as a share of the picture's height
-    probe: Probe = Probe.of(())  # the light of the place as it is shown
     cover: Tensor | None = None  # (1, 1, H, W), rows by which what grows is seen before its foot
     # Of a frame: what is in the air in the next state, and how far the frame is on to it.
     later: "tuple[SceneRow, float] | None" = None
+
+    @property
+    def sun(self) -> Sequence[float] | None:
+        """What its photograph shows of the light, which words leave as it is; None: nothing."""
+        if self.ground is None or self.ground.sun is None:
+            return None
+        setting = self.reading.shown_setting
+        if setting != PLAIN:
+            setting = setting.in_photographs._replace(season=PLAIN.season)
+        return self.ground.sun if setting == PLAIN else None
 
     def share_at(self, time: int) -> float:
         """Return how far it is that time of day, in [0, 1]."""
@@ -211,15 +218,12 @@ def scene_rows(components: Components, staged: Staged) -> list[SceneRow]:
             prompt.reading, seed, picture, name, is_photo, is_ground, noise, boxes, postures
         )
         place = _relit_place(components, row, share)
-        horizon = (ground or FLOOR.seen_in(view)).horizon
-        probe = Probe.of(library.probe(name, share) if name and is_photo else ())
-        probe = probe.shown_in(prompt.reading.shown_setting, picture, place)
         if name and boxes and all((*boxes, *staged.are_cut)):  # a portrait
+            horizon = (ground or FLOOR.seen_in(view)).horizon
             digest = sha256(place.tobytes()).hexdigest()
             place = components.keep("portrait", digest, partial(_out_of_focus, place, horizon))
             row = row._replace(is_ground=False)  # shadows lie beside feet, below the border
-        row = row._replace(place=place, ground=ground, cover=cover, horizon=horizon, probe=probe)
-        rows.append(row)
+        rows.append(row._replace(place=place, ground=ground, cover=cover))
     return rows
 
 

@@ -24,7 +24,7 @@ from PIL import Image, ImageOps
 from swiftpie.errors import CapabilityError
 from swiftpie.geometry.relief import mesh
 from swiftpie.imageio.atomic import atomic_file
-from swiftpie.models import light as cones
+from swiftpie_world import cones
 from swiftpie_world.blender.places import Array, Body, Place, solid
 from swiftpie_world.rays import Camera
 

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from swiftpie.errors import ConfigError
 from swiftpie.imageio.images import contact_sheet, to_pil
-from swiftpie.models import light as cones
 from swiftpie.models.light import LightNetwork, light_maps, light_numbers
 from swiftpie_lab.data.light_pairs import THINGS_A_SCENE, Pair, mix, read_scene
 from swiftpie_lab.training.context import VALIDATION_SEED, Context
+from swiftpie_world import cones
 
 GAINS = 1 / 16, 8.0  # logarithms beyond are cut off
 NEAR = 2.5  # heights of a thing from its foot: ground that is judged

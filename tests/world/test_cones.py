@@ -2,7 +2,7 @@ import math
 
 import torch
 
-from swiftpie.models import light as cones
+from swiftpie_world import cones
 from swiftpie_world.rays import Camera
 
 
