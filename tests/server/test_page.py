@@ -642,11 +642,11 @@ FOREIGN = re.compile(r"`|/v1/|--[a-z]|\w=|swiftpie[ .]\w")
 
 
 def test_advice_is_in_words_of_the_page(finer):
-    said = finer.page.locator(".note, .problem")
+    said = finer.page.locator(".note, .problem, .word p")
 
     def check(words, text):
         expect(said.filter(has_text=text)).to_have_count(1)
-        assert not FOREIGN.search(" ".join(said.all_inner_texts())), words
+        assert not FOREIGN.search(" ".join(said.all_text_contents())), words
 
     for words, text in (
         ("a dog lying on a sofa", "or draw all of it from words by “From words alone”."),
