@@ -28,7 +28,7 @@ from swiftpie_lab.training.stages.light import LightPairsConfig, LightPairsStage
 from swiftpie_world import cones
 
 KINDS = ("", "_sun", "_sky", "_panorama", "_window", "_lamp", "_thing")
-DRAWN_PX = 256  # side at which light is drawn now
+DRAWN_PX, GAMMA = 256, 2.2  # side at which light is drawn now; exponent from pixels to light
 
 
 class LightOfToday(nn.Module):
@@ -52,7 +52,8 @@ def _drawn(maps: Tensor, numbers: Tensor) -> Tensor:
     normal = F.interpolate(shading.soften(maps[:, 8:11]), size, mode="bilinear")
     thing = shading.brightness(normal, light)
     shading.contact_shadow(thing, ground, opacity, layout, DRAWN_PX)
-    gains = F.interpolate(torch.cat([ground, thing], 1), maps.shape[2:], mode="area")
+    # Both multiply values of pixels, which are no light.
+    gains = F.interpolate(torch.cat([ground, thing], 1), maps.shape[2:], mode="area") ** GAMMA
     return torch.cat([gains.clamp_min(1 / 16).log(), torch.zeros_like(gains[:, :1])], 1)
 
 

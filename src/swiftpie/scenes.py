@@ -40,6 +40,7 @@ DRAWING_PX = (512, 512)
 # `benchmarks.relighting --winter` prints.
 MOST_GREEN = 0.26
 OPTIONAL = ("summit", "sun", "light", "green")  # facts that some photographs have
+SUN = 6  # numbers of a sun at the end of a probe
 MOST_ENLARGED = 2.0  # times at which a picture of a place still looks sharp
 CREDIT = "Photographs: each with its own author and licence; others drawn by SwiftPie, Apache-2.0"
 OWN_PICTURE = "a picture of your own"  # what metadata call a scene that is no name
@@ -162,8 +163,13 @@ class Scenes:
 
     def surface(self, name: str, share: float) -> Ground | None:
         """Return what `ground` does, also where nothing stands; None for drawings."""
-        number = self.variant_number(name, share)
-        return self._grounds[name][number] if self.is_photographed(name) else None
+        if not self.is_photographed(name):
+            return None
+        ground, probe = (
+            self._grounds[name][self.variant_number(name, share)],
+            self.probe(name, share),
+        )
+        return ground._replace(is_diffuse=bool(probe) and not any(probe[-SUN:]))
 
     def share_for(self, name: str, share: float, *, is_small: bool) -> float:
         """Return the share that deals one of a place's views for small things, or for others."""

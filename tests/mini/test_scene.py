@@ -435,6 +435,19 @@ def test_a_shadow_falls_away_from_the_sun_of_its_place_by_day(session, identity)
     assert shade[180:].sum() > 5 * abs(shade[:76].sum())
 
 
+def test_shadows_are_soft_in_rooms_and_sharp_in_the_sun(session, identity):
+    spreads = []
+    for place in ("bedroom", "desert"):
+        request = request_of(identity, prompt="a dog", scene=place, size_px=(192, 256))
+        request = replace(request, subjects=(Subject(identity, box=(0.35, 0.4, 0.65, 0.9)),))
+        row = rows_of(session, request)[0]
+        assert row.ground.is_diffuse == (place == "bedroom")
+        shade = values(row.place) - values(session.draw(request).images[0])
+        steps = np.abs(np.diff(shade.sum(axis=2)[:, 180:], axis=1))  # beside the subject
+        spreads.append(steps.max() / max(1e-6, shade[:, 180:].sum(axis=2).max()))
+    assert 2 * spreads[0] < spreads[1]
+
+
 @pytest.mark.parametrize("words", ["lying down", "bending over", "bent", "squashed", "stretched"])
 def test_poses_that_would_tear_a_photograph_are_refused(session, identity, words):
     with pytest.raises(CapabilityError, match=f"'{words.split()[0]}.*would tear .* `tilt`"):

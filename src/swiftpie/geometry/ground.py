@@ -62,6 +62,7 @@ class Ground(NamedTuple):
     summit: float = 1.0  # y of the top of what stands there, as a castle; 1 for nothing
     # Direction towards its light, if that is seen, and the share of that in all light on a front.
     sun: tuple[float, ...] | None = None  # right, down, to the viewer; share
+    is_diffuse: bool = False  # whether all its light is known, as in a room, and none is a sun's
     light: float | list[float] = 1.0  # over that in a subject's photograph; or red, green, blue
     green: float = 0.0  # share of the green of summer that winter leaves
 

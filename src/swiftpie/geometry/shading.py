@@ -196,10 +196,15 @@ def in_frame(direction: Tensor, layout: Layout) -> Tensor:
     return torch.stack([(1 - 2 * layout.flip) * (cos * x + sin * y), cos * y - sin * x, z], dim=1)
 
 
-def usual_shadow(light: Illumination) -> Shadow:
-    """Return the shadow that goes with a light: long where that is low, dark where it is strong."""
+def usual_shadow(light: Illumination, *, is_soft: bool = False) -> Shadow:
+    """Return the shadow that goes with a light: long where that is low, dark where it is strong.
+
+    Its outline `is_soft` where no sun shines, as in a room, or else as its share of the light says.
+    """
     colour, ambient = light.colour.mean(dim=1), light.ambient.mean(dim=1)
-    softness = ((_SUNNY - colour / (ambient + colour).clamp_min(_DARK)) / _CLEARS).clamp(0, 1)
+    softness = ((_SUNNY - colour / (ambient + colour).clamp_min(_DARK)) / _CLEARS).clamp(
+        float(is_soft), 1
+    )
     darkness = _FAINTEST + _DARKER * colour.clamp(0, 1) + _SUN_DARKER * (1 - softness)
     along = torch.hypot(light.direction[:, 0], light.direction[:, 2])
     length = (along / (-light.direction[:, 1]).clamp_min(1e-3)).clamp(max=_LONGEST)

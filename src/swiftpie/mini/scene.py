@@ -250,7 +250,8 @@ def _draw_subjects(
     whole = F.pad(to_bytes(scene.place), (0, 0, 0, 0, 0, 1))
     picture, alpha = whole.split((3, 1), dim=1)
     if scene.is_ground:
-        clear = 1 - usual_shadow(subjects[0].scene).softness
+        is_soft = scene.ground is not None and scene.ground.is_diffuse
+        clear = 1 - usual_shadow(subjects[0].scene, is_soft=is_soft).softness
         _darken(picture, _light_on_ground(outlines, subjects, scene.ground), scene.cover, clear)
     for sprite, (opacity, extent) in zip(subjects, outlines, strict=True):
         if extent is None:
@@ -317,9 +318,10 @@ def _light_on_ground(
     """
     light, alpha = torch.ones_like(outlines[0][0]), torch.zeros_like(outlines[0][0])
     lies = torch.ones_like(light) if ground is None else _share_on(ground, light.shape[2:])
+    is_soft = ground is not None and ground.is_diffuse
     for (opacity, extent), sprite in zip(outlines, subjects, strict=True):
         if extent is not None:
-            cast = usual_shadow(sprite.scene)
+            cast = usual_shadow(sprite.scene, is_soft=is_soft)
             part, shadow = cast_around(opacity, extent, sprite.layout, cast, cache=sprite.cache)
             light[part] *= 1 - shadow * lies[part] * (1 - alpha[part])
             if sprite is not subjects[-1]:
