@@ -45,7 +45,7 @@ from swiftpie.pipelines.edit_region import UNCHANGED, blend_mask, given_mask, in
 from swiftpie.pipelines.settings import owners
 from swiftpie.pipelines.tasks import EditRequest
 from swiftpie.places.looks import COLOURS, MATERIALS, recolour, remake
-from swiftpie.places.reading import HOLDS, MESSAGES, Reading, read
+from swiftpie.places.reading import HOLDS, MESSAGES, UNREAD, Outcome, Reading, read
 from swiftpie.places.relight import NOISE_SHAPE, add_weather, relight
 from swiftpie.places.vocabulary import BEFORE_NOUNS, SHADES, Vocabulary, spelled_alike, subjects_in
 from swiftpie.types import EditedImage
@@ -57,9 +57,9 @@ AGREED = 0.66  # least agreement of two outlines; of 20 photographs, 10 bad and 
 SOLID = 0.95  # opacity from which a colour is the subject's alone
 VISIBLE_LEVELS = 5  # a smaller change, in levels of 255, is not seen
 LARGE_PX = 1024  # longer side of what is dyed
-TURNS, INTO, COMES, PAINTS, SCENERY, ARTWORKS, OF_AIR, APPAREL = map(
-    lexicon.listed, ["turns", "into", "comes", "paints", "scenery", "artworks", "of_air", "apparel"]
-)
+LISTED = "turns", "into", "comes", "paints", "scenery", "artworks", "of_air", "apparel", "felt"
+TURNS, INTO, COMES, PAINTS, SCENERY, ARTWORKS, OF_AIR, APPAREL, FELT = map(lexicon.listed, LISTED)
+AROUND = re.compile(rf"\s*\b(?:in|into|to|on|over|behind) (?:the|its) (?:{'|'.join(SCENERY)})\b")
 KEEPS = re.compile(rf"(?:\b(?:but|and|while)\s+)?\b(?:{'|'.join(LISTS['keeps'])})\b", re.IGNORECASE)
 LOOKS = {
     name: tuple(
@@ -71,6 +71,7 @@ LOOKS = {
         **{name: (*lexicon.MATERIAL_PHRASES[name], *NAMED_MATERIALS[name]) for name in MATERIALS},
     }.items()
 }
+LOOKING = lexicon.LOOK_WORDS - SETTING_WORDS
 DRAWN_WORDS = SETTING_WORDS | lexicon.LOOK_WORDS
 LARGER = "the recipe swiftedit, which `swiftpie fetch swiftedit` gets"
 
@@ -86,6 +87,9 @@ class NotDrawn(StrEnum):
     POSE = "pose"
     SCENERY = "scenery"
     SEVERAL = "several"
+    BACKGROUND = "background"
+    EXPOSURE = "exposure"
+    BLURRED = "blurred"
     PLACE = "place"
     SUBJECT = "subject"
     WORN = "worn"
@@ -166,6 +170,9 @@ def prepare_word_edit(choice: Choice[EditRequest]) -> Plan:
         choice.warn(MESSAGES["words"][why].format(words=words))
     if reading.look is None and not reading.changes_light:
         choice.warn(UNCHANGED if reading.setting is None else MESSAGES["drawings"]["summer"])
+    is_guess = request.mask is None and not (request.source_prompt or request.keyword)
+    if reading.look is not None and is_guess and (name := _name_in(request.prompt, components)):
+        choice.warn(MESSAGES["drawings"]["dyed"].format(name=name))
     original, outline = images.as_rgb(request.picture), None
     if reading.look is not None:
         outline = _outline(request, original)
@@ -315,21 +322,29 @@ def read_edit(
         return NotDrawn.OTHER
     before, prompt = read(shown, vocabulary), plain(prompt)
     if kept := KEEPS.search(prompt):
-        rest = KEEPS.sub("", prompt).strip(" ,.;")
+        rest = KEEPS.sub("", prompt).strip(" ,.;").removeprefix("but ").removeprefix("and ")
         edit = read_edit(rest, vocabulary, shown=shown, is_marked=is_marked)
         is_around = not SCENERY.isdisjoint(words_in(kept[0]))
         if isinstance(edit, NotDrawn) or (edit.look is None and not is_around):
             return edit if isinstance(edit, NotDrawn) else edit._replace(keeps_subject=True)
         return edit if is_around and edit.setting is None else NotDrawn.SEVERAL
     new = [word for word in words_in(prompt) if word not in words_in(shown)]
+    by_editors = ("background", "exposure", "blurred") if LOOKING.isdisjoint(new) else ()
+    if (why := next((why for why in by_editors if REFUSED[why].search(prompt)), None)) is not None:
+        return NotDrawn(why)
     is_worn = bool(lexicon.WORN_PHRASE.search(prompt)) or not HOLDS.isdisjoint(words_in(prompt))
-    is_look = not (lexicon.LOOK_WORDS - SETTING_WORDS).isdisjoint(new)
+    is_look = not LOOKING.isdisjoint(new)
     parts = lexicon.PARTS | APPAREL if is_look and not is_worn else lexicon.PARTS
-    if not (is_marked or parts.isdisjoint(new)):
-        return NotDrawn.PART
     verb, _, rest = prompt.strip().partition(" ")
-    is_weather = verb.lower() in COMES and not _without(read(rest, vocabulary).subject_tokens, ())
-    if is_weather or (verb.lower() in PAINTS and rest):
+    if not (is_marked or parts.isdisjoint(new)):
+        return NotDrawn.SUBJECT if REFUSED["subject"].match(verb) else NotDrawn.PART
+    everywhere = AROUND.sub("", rest)
+    is_weather = verb in COMES and not _without(read(everywhere, vocabulary).subject_tokens, ())
+    if is_weather and everywhere != rest:
+        edit = read_edit(everywhere, vocabulary, shown=shown, is_marked=is_marked)
+        lost = () if is_marked else tuple((part.strip(), "whole") for part in AROUND.findall(rest))
+        return edit if isinstance(edit, NotDrawn) else edit._replace(lost=(*edit.lost, *lost))
+    if is_weather or (verb in PAINTS and rest):
         prompt = rest  # "add some fog", "paint the dog purple"
     after, is_described = read(prompt, vocabulary), bool(shown.strip())
     more = _more_than_words(before, after)
@@ -356,7 +371,10 @@ def _changes(before: Reading, after: Reading, *, is_described: bool) -> EditRead
             return NotDrawn.SCENERY
         new = [word for word in new if word not in of_air]
     phrases = after.phrases(after.accounts)
-    lost = [(one.word, one.why) for one in phrases if one.why in {"sky", "quality"}]
+    lost = [(one.word, one.why) for one in phrases if one.why in {"sky", *UNREAD}]
+    is_comfort = after.shown_setting != PLAIN  # "foggy and cold"
+    felt = [one for one in after.accounts if one.word in FELT and one.outcome is Outcome.WARNED]
+    lost += [(one.word, "felt") for one in felt if is_comfort and one.why not in UNREAD]
     moons = [one.word for one in phrases if not lexicon.SKY.isdisjoint(one.word.split())]
     lost += [(one.word, "sky") for one in phrases if one.why == "subject" and one.word in moons]
     is_hazed = after.setting.in_photographs.time != after.setting.time
@@ -382,6 +400,14 @@ def _changes(before: Reading, after: Reading, *, is_described: bool) -> EditRead
     return EditReading(setting, look, keeps, (*lost, *hazed))
 
 
+def _name_in(prompt: str, components: Components) -> str:
+    """Return what an edit calls the thing that it changes, as "dog" in "make the dog purple"."""
+    vocabulary, says_nothing = components.own.vocabulary, (FILLERS - BEFORE_NOUNS) | PAINTS
+    said = [word for word in read(prompt, vocabulary).subject_tokens if word not in says_nothing]
+    mentions, _ = subjects_in(_looking(said)[0], vocabulary.words)
+    return mentions[0].words if mentions else ""
+
+
 def _more_than_words(before: Reading, after: Reading) -> NotDrawn | None:
     """Return which of things, light, art and the place an edit changes besides; None for none."""
     taken = [account for account in after.accounts if account.why in {"left out", "kept", "both"}]
@@ -402,11 +428,14 @@ def _more_than_words(before: Reading, after: Reading) -> NotDrawn | None:
     arts = ARTWORKS.intersection(_without(after.tokens, before.tokens))
     is_what = {
         NotDrawn.ART: before.art != after.art or bool(arts),
-        NotDrawn.WORN: before.worn != after.worn,
+        NotDrawn.WORN: before.worn != after.worn
+        or ("give" in after.tokens and not lexicon.WORN_NOUNS.isdisjoint(after.tokens)),
         NotDrawn.MATERIAL: "material" in refused or before.texture != after.texture,
-        NotDrawn.SUBJECT: "subject" in refused
+        NotDrawn.SUBJECT: refused & {"subject", "scenery"} == {"subject"}
         or not lexicon.NO_SUBJECT.isdisjoint(after.subject_tokens),
-        NotDrawn.SCENERY: bool(tints) or (is_moved and is_dyed),
+        NotDrawn.SCENERY: ("scenery" in refused and not (is_moved and "background" in after.tokens))
+        or bool(tints)
+        or (is_moved and is_dyed),
         NotDrawn.PLACE: is_moved,
         NotDrawn.LANGUAGE: after.is_foreign and not before.is_foreign,
     }

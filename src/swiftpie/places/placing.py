@@ -37,7 +37,7 @@ from swiftpie.pipelines.request import (
     near_size,
 )
 from swiftpie.places.looks import COLOURS, MATERIALS
-from swiftpie.places.reading import Account, Outcome, Reading, read_all, vocabulary_of
+from swiftpie.places.reading import UNREAD, Account, Outcome, Reading, read_all, vocabulary_of
 from swiftpie.places.relight import SIDE_PX
 from swiftpie.places.vocabulary import NUMBERS, tokens_at
 from swiftpie.scenes import DRAWN, INDOORS, scene_library
@@ -196,7 +196,7 @@ def accounts_of(staged: Staged, prompt: StagedPrompt) -> list[Account]:
     def account_of(account: Account) -> Account:
         word, outcome, why = account
         if not staged.is_scene:  # the denoiser draws from words all that it was taught
-            if outcome is not Outcome.WARNED or why in {"name", "colourless", "quality", "unknown"}:
+            if outcome is not Outcome.WARNED or why in {"name", "colourless", "unknown", *UNREAD}:
                 return account
             is_taught = vocabulary is None or why == "kept" or vocabulary.knows(word)
             return Account(

@@ -76,9 +76,11 @@ SETTINGS = {
     kind: frozenset(word for row in table.values() for phrase in row for word in phrase.split())
     for kind, table in zip(SceneSetting._fields, (TIMES, WEATHERS, lexicon.SEASONS), strict=True)
 }
+ENDS_OF = {"top", "front", "back", "left", "right", "bottom", "edge", "foot", "side", "middle"}
 SIZE_WORDS = frozenset(chain.from_iterable(AS_LARGE.values()))
 BEHIND = re.compile(rf" with (?:[\w' -]+?) ({'|'.join(PLACED['far'])})(?= )")
 THINGS_OFF = re.compile(r"\b(?:no|without|free|lack|less|fewer|sans|minus|devoid|void)\b|n't")
+UNREAD = frozenset(("quality", "lighting"))  # why words have no effect that are no words of a scene
 LEAST_VERB = 5  # letters from which "ing" and "ed" end a verb: "thing" and "bread" are nouns
 NEAR_PLACES = frozenset(" ".join(NEIGHBOURS.values()).split())
 BY_PLACES = PREPOSITIONS - {"of", "with"} | {"behind"}
@@ -385,10 +387,10 @@ class Ledger:
         for at in range(len(rows) - 1, -1, -1):
             after = rows[at + 1] if at + 1 < len(rows) and self._spelling.joins(at) else None
             word, outcome, why = rows[at]
-            if outcome is Outcome.WARNED and why != "quality" and spelled_alike(word):
+            if outcome is Outcome.WARNED and why not in UNREAD and spelled_alike(word):
                 rows[at] = Account(word, outcome, "typo")
             elif outcome is Outcome.WARNED and why in OF_NOUNS and after is not None:
-                is_lost = after.outcome is Outcome.WARNED and after.why not in {"typo", "quality"}
+                is_lost = after.outcome is Outcome.WARNED and after.why not in {"typo", *UNREAD}
                 is_verb = at > 0 and rows[at - 1][1:] == (Outcome.OBEYED, "subject")
                 rows[at] = after._replace(word=word) if is_lost and not is_verb else rows[at]
         return tuple(rows)
@@ -488,6 +490,9 @@ class Ledger:
             self._obeyed((word for word in alone if word in SIZE_WORDS), "size")
         if not reading.units:
             self._mark_look(reading.all_looks[0], tokens)
+        for side, of in pairwise(tokens):
+            if side in ACROSS and of == "of":  # "left of a big tree"
+                self._warned([side], "beside")
         for unit, look, size in zip(reading.units, reading.all_looks, sizes, strict=False):
             last = tokens_at(unit.noun)[-1]
             behind = [word for word in others if max(tokens_at([word]), default=0) > last]
@@ -532,16 +537,18 @@ class Ledger:
         behind = BEHIND.search(f" {' '.join(tokens)} ")  # "with a tower in the background"
         tower = said_at(tokens, behind[0].strip()) if behind else []
         self._mark_at(tower[-behind[1].count(" ") - 1 :] if behind else (), Outcome.FUNCTION)
-        for word, after in pairwise((*tokens, "")):
+        for before, word, after in zip(("", *tokens), tokens, (*tokens[1:], ""), strict=False):
             at = tokens_at([word])
-            if word in PREPOSITIONS and (word != "of" or not link):
+            if word == "of" and before in ACROSS:
+                link = "beside"
+            elif word in PREPOSITIONS and (word != "of" or not link):
                 link = "behind" if at[:1] == tower[:1] else word
             elif word in {",", "and"} or any(
                 row and row[1:] == (Outcome.OBEYED, "place")
                 for row in map(self._rows.__getitem__, at)
             ):
                 link = ""
-            if word in SAY_NOTHING - STRENGTHS or (word in {"top", "front"} and after == "of"):
+            if word in SAY_NOTHING - STRENGTHS or (word in ENDS_OF and after == "of"):
                 self._mark_at(at, Outcome.FUNCTION)
             elif not (is_named or link in BY_PLACES or _tells_how(word) or word in of_all):
                 is_named = any(self._rows[number] is None for number in at)
@@ -563,7 +570,7 @@ class Ledger:
         is_noun = word in _drawn_apart() or subject_library().meant_by(word) is not None
         if link in BY_PLACES:
             is_thing = is_noun and word not in scene_library().words_of_all | NEAR_PLACES
-            return "apart" if is_thing and link not in INTO_PLACES else "place"
+            return "beside" if is_thing and link not in INTO_PLACES else "place"
         if _tells_how(word):
             return "attribute"
         if self._reading.place and (link == "of" or (link and not is_noun)):

@@ -47,6 +47,7 @@ DIGITS = {str(number): word for word, number in NUMBERS.items()}
 SCAN = re.compile(lexicon.pattern("scan"))
 MAX_NAME_WORDS = 7
 MAX_WORDS, MAX_MENTIONS = 12, 8  # bounds for prompts of any length
+OWNERS = frozenset(("its", "his", "her", "their", "my", "our"))
 BEFORE_NOUNS = frozenset(("a", "an", "the"))
 LISTS_GO_ON = frozenset(("", ",", "and"))  # before a subject
 LOOK_PHRASES = frozenset(
@@ -384,6 +385,8 @@ def subjects_in(
         if wears and mention is not None:
             is_worn = mention.words.split()[-1] in lexicon.WORN_NOUNS
             mention = None if is_worn or not lexicon.PARTS.isdisjoint(tokens[start:at]) else mention
+        if mentions and mention is not None and mention.words in lexicon.SKY:  # "and stars"
+            mention = None
         twin = _twin_of(mention, mentions) if before in LISTS_GO_ON else None
         if twin is not None and mention is not None:
             other = mentions[twin]
@@ -415,10 +418,12 @@ def subjects_in(
 
 
 def _twin_of(mention: Mention | None, mentions: Sequence[Mention]) -> int | None:
-    """Return which of the `mentions` is named once more: "a dog and a dog"."""
+    """Return which of the `mentions` is named once more: "a dog and its puppy"."""
     if mention is None or not mention.has_article:
         return None
-    return next((at for at, other in enumerate(mentions) if other.words == mention.words), None)
+    name = mention.subject.name if mention.subject else mention.words
+    names = (other.subject.name if other.subject else other.words for other in mentions)
+    return next((at for at, other in enumerate(names) if other == name), None)
 
 
 def _is_said(mention: Mention, before: str, *, is_bare: bool) -> bool:
@@ -441,7 +446,7 @@ def _mention(
     """
     library, noun, count = subject_library(), start, 1
     end = next((at for at in range(start, len(tokens)) if _ends(tokens[at])), len(tokens))
-    while noun < end and (tokens[noun] in lexicon.SIZES or tokens[noun] in NUMBERS):
+    while noun < end and tokens[noun] in lexicon.SIZES | NUMBERS.keys() | OWNERS:
         count, noun = NUMBERS.get(tokens[noun], count), noun + 1
 
     def named(first: int, last: int, stop: int, subject: Named | None) -> tuple[Mention, int]:
