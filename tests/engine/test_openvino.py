@@ -110,6 +110,7 @@ def test_the_next_process_exports_nothing(torch_denoiser, denoiser, folder, capl
     with caplog.at_level(logging.INFO):
         assert torch.equal(again(*call, {}).sample, expected.sample)
     assert not exports(caplog)
+    assert [*folder.glob("*/compiled/*.blob")]  # it compiles nothing either
 
 
 @pytest.mark.thorough

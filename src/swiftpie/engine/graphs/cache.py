@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -46,10 +47,16 @@ logger = logging.getLogger(__name__)
 LOGGED_S = 1.0  # longer work is logged at its end, too
 MAX_OPEN = 12  # graphs in memory, each with weights of its own, or more if these take
 MOST_OPEN_BYTES = 2 << 30  # together no more than so much
+# OpenVINO writes code for each group of small operations: of a graph with 36 MiB of weights 45 MiB,
+# and a third of the time of compiling, for no speed in float32. Large networks have few of them.
+FUSED_BYTES = 64 << 20
 # Their releases decide what a graph holds.
 PACKAGES = ("openvino", "torch", "diffusers", "transformers")
 
 GRAPH = "graph.xml"  # OpenVINO writes the weights into graph.bin
+COMPILED = (
+    "compiled"  # a folder beside it, of what is not compiled again; the weights are not in it
+)
 SUMS = "sha256sums.txt"  # sums of both files of a graph
 MAX_BYTES = 20 << 30  # limit of a folder; beyond it the graphs used longest ago are removed
 
@@ -104,13 +111,22 @@ class GraphCache:
     def _ready(self, function: Function, form: Nested, key: str) -> "CompiledGraph":
         started = time.perf_counter()
         with self.threads.for_torch():
-            graph = self._quantized(function, form, key) or self._exported(function, form, key)
-        hints = {
+            kept = self._quantized(function, form, key) or self._exported(function, form, key)
+        hints: dict[str, object] = {
             "INFERENCE_PRECISION_HINT": self._precision.value,
             "INFERENCE_NUM_THREADS": self.threads.count,
             "NUM_STREAMS": 1,
         }
-        ready = CompiledGraph(self._core.compile_model(graph, DEVICE, hints), function.num_bytes)
+        if kept.file is not None and os.access(kept.file.parent, os.W_OK):
+            hints |= {
+                "CACHE_DIR": str(kept.file.with_name(COMPILED)),
+                "CACHE_MODE": "OPTIMIZE_SIZE",
+            }
+        is_small = function.num_bytes < FUSED_BYTES
+        if is_small and self._precision is Precision.SINGLE and self._quantizer is None:
+            hints["SNIPPETS_MODE"] = "DISABLE"
+        compiled = self._core.compile_model(kept.file or kept.graph, DEVICE, hints)
+        ready = CompiledGraph(compiled, function.num_bytes)
         self._store.release_pages()
         trim_heap()  # compiling leaves what it needed meanwhile
         spent = time.perf_counter() - started
@@ -118,20 +134,22 @@ class GraphCache:
             logger.info("The %s is ready for OpenVINO after %.0f s.", function.name, spent)
         return ready
 
-    def _exported(self, function: Function, form: Nested, key: str) -> Untyped:
+    def _exported(self, function: Function, form: Nested, key: str) -> "KeptGraph":
         def make() -> Untyped:
             logger.info("The %s is exported to OpenVINO, once for calls like this.", function.name)
             return export(function, form)
 
-        return self._kept(key, make)
+        kept = self._kept(key, make)
+        assert kept is not None, "each network can be exported"
+        return kept
 
-    def _quantized(self, function: Function, form: Nested, key: str) -> Untyped:
+    def _quantized(self, function: Function, form: Nested, key: str) -> "KeptGraph | None":
         quantizer = self._quantizer
         if quantizer is None or not quantizer.wants(function):
             return None
 
         def make() -> Untyped:
-            graph = self._exported(function, form, key)
+            graph = self._exported(function, form, key).graph
             logger.info("The %s is turned to 8 bits.", function.name)
             calls = quantizer.calls(function, form)  # this opens other networks
             self._close_some(left=0, coming_bytes=2 * function.num_bytes)  # computed in float32
@@ -139,16 +157,14 @@ class GraphCache:
 
         return self._kept(_digest([key, quantizer.settings]), make)
 
-    def _kept(self, key: str, make: Callable[[], Untyped]) -> Untyped:
-        graph = self._store.read(key, self._core)
-        if graph is not None:
-            return graph
-        graph = make()
-        if graph is None:
+    def _kept(self, key: str, make: Callable[[], Untyped]) -> "KeptGraph | None":
+        if (kept := self._store.read(key, self._core)) is not None:
+            return kept
+        if (graph := make()) is None:
             return None
         self._store.write(key, graph)
         # What comes back from disk rounds otherwise; so this process draws as later ones do.
-        return self._store.read(key, self._core) or graph
+        return self._store.read(key, self._core) or KeptGraph(graph)
 
     def _key(self, function: Function, form: Nested) -> str:
         """Return the name of a graph; it is long in the making, so those of calls are kept."""
@@ -157,6 +173,13 @@ class GraphCache:
         if call not in known:
             known[call] = _digest([self._settings, function.describe(), call[1]])
         return known[call]
+
+
+class KeptGraph(NamedTuple):
+    """A graph, and its file if it is kept on disk."""
+
+    graph: Untyped
+    file: Path | None = None
 
 
 class CompiledGraph:
@@ -201,7 +224,7 @@ class GraphStore:
     folder: Path = field(default_factory=lambda: home_folder() / "openvino")
     max_bytes: int = MAX_BYTES
 
-    def read(self, key: str, core: Untyped) -> Untyped:
+    def read(self, key: str, core: Untyped) -> KeptGraph | None:
         """Return the graph of `key`, or None where there is none that can be read."""
         path = self.folder / key / GRAPH
         if not os.path.lexists(path.parent):
@@ -211,9 +234,9 @@ class GraphStore:
             # A flipped bit in the weights is read without complaint, and draws other pictures.
             if (path.parent / SUMS).read_text(encoding="utf-8") == _checksums(path.parent):
                 graph = core.read_model(path)
-                with suppress(OSError):  # a folder of another user, or a read-only one
-                    os.utime(path)
-                return graph
+                with suppress(OSError):  # of another user, or read-only
+                    os.utime(path.parent)  # what is compiled counts for its file of this time alone
+                return KeptGraph(graph, path)
         except (OSError, ValueError, RuntimeError) as error:
             reason = short_reason(error)
         logger.warning("'%s' is damaged (%s); the network is exported again.", path, reason)
@@ -249,21 +272,21 @@ class GraphStore:
         graphs = [path.parent for path in self.folder.glob(f"*/{GRAPH}")]
         newest = sorted(
             (folder for folder in graphs if not folder.match(TEMPORARY)),
-            key=lambda folder: (folder.name != keep, -(folder / GRAPH).stat().st_mtime),
+            key=lambda folder: (folder.name != keep, -folder.stat().st_mtime),
         )
         total = 0
         for place, folder in enumerate(newest):
-            total += sum(file.stat().st_size for file in folder.iterdir())
+            total += sum(file.stat().st_size for file in folder.rglob("*"))
             if place and total > self.max_bytes:
                 logger.info("'%s' is removed; the folder is full.", folder)
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 def _checksums(folder: Path) -> str:
-    """Return the sha256 of every file in `folder` but the list of them, as `sha256sum` does."""
+    """Return the sha256 of each file in `folder` but the list of them, as `sha256sum` does."""
     lines = []
     for path in sorted(folder.iterdir()):
-        if path.name != SUMS:
+        if path.name not in {SUMS, COMPILED}:
             with path.open("rb") as file:
                 lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.name}\n")
     return "".join(lines)
