@@ -171,12 +171,19 @@ class Scenes:
         )
         return ground._replace(is_diffuse=bool(probe) and not any(probe[-SUN:]))
 
-    def share_for(self, name: str, share: float, *, is_small: bool) -> float:
-        """Return the share that deals one of a place's views for small things, or for others."""
+    def share_for(
+        self, name: str, share: float, *, is_small: bool, seed: int | None = None
+    ) -> float:
+        """Return the share that deals one of a place's views for small things, or for others.
+
+        Seeds in a row, as those of several pictures, show the views in turn.
+        """
         grounds = self._grounds.get(name, ())
         views = [n for n, ground in enumerate(grounds) if ground.is_near == is_small]
-        chosen = min(int(len(views) * share), len(views) - 1)
-        return (views[chosen] + 0.5) / len(grounds) if views else share
+        if not views:
+            return share
+        chosen = min(int(len(views) * share), len(views) - 1) if seed is None else seed
+        return (views[chosen % len(views)] + 0.5) / len(grounds)
 
     def stays_green(self, name: str, *, is_small: bool) -> bool:
         """Whether winter leaves plants green in a view that `share_for` may deal."""

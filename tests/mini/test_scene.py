@@ -435,6 +435,14 @@ def test_a_shadow_falls_away_from_the_sun_of_its_place_by_day(session, identity)
     assert shade[180:].sum() > 5 * abs(shade[:76].sum())
 
 
+def test_seeds_in_a_row_show_the_views_of_a_place_in_turn(session, identity):
+    request = request_of(identity, prompt="a dog", scene="forest", size_px=(64, 96))
+    rows = rows_of(session, replace(request, seeds=(5, 6, 7, 8)))  # three are for large things
+    assert len({row.ground.metre for row in rows[:3]}) == 3
+    assert rows[3].ground == rows[0].ground
+    assert rows_of(session, replace(request, seeds=(6,)))[0].ground == rows[1].ground
+
+
 def test_shadows_are_soft_in_rooms_and_sharp_in_the_sun(session, identity):
     spreads = []
     for place in ("bedroom", "desert"):

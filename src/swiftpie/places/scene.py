@@ -200,7 +200,7 @@ def scene_rows(components: Components, staged: Staged) -> list[SceneRow]:
             picture, ground, cover = cut_to(request.scene, size), None, None
         else:
             name = prompt.place_at(share)
-            share = library.share_for(name, share, is_small=prompt.is_small)
+            share = library.share_for(name, share, is_small=prompt.is_small, seed=seed)
             is_photo, is_ground = library.is_photographed(name), library.is_ground(name)
             view, whole = WHOLE, library.size_of(name)
             if is_ground and not is_photo:  # a wide picture shows the ground of a drawn place
