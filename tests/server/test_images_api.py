@@ -125,7 +125,7 @@ def test_edits_come_as_json_too_and_each_seed_draws_its_picture_alone(server, ph
     assert not answer.json["swiftpie"]["warnings"]  # another seed gives other lights
     alone = server.ask("POST", "/v1/images/edits", body={**body, "n": 1, "seed": 2})
     assert alike(picture_in(answer, 1), picture_in(alone))
-    body["prompt"] = "a red dog"
+    body["prompt"] = "make it red"
     (warning,) = server.ask("POST", "/v1/images/edits", body=body).json["swiftpie"]["warnings"]
     assert "All 2 pictures are the same" in warning
 
