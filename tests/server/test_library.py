@@ -60,6 +60,7 @@ def test_a_scene_is_named_and_no_file_of_the_server_is_read(server):
     listed = server.ask("GET", "/v1/scenes").json
     (castle,) = [entry for entry in listed["data"] if entry["name"] == "castle"]
     assert {credit["licence"] for credit in castle["credits"]} == {"public domain"}
+    assert castle["phrase"] == "in front of a castle"
     picture = server.ask("GET", "/v1/scenes/white%20backdrop/picture")
     assert (picture.status, picture.headers["content-type"]) == (200, "image/webp")
     assert server.ask("GET", "/v1/scenes/atlantis/picture").status == 404

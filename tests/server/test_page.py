@@ -689,6 +689,36 @@ def test_the_keys_come_to_the_prompt_soon_and_a_subject_in_the_wrong_place_is_na
     assert finer.newest()["swiftpie"] == {"subjects": []}
 
 
+def test_places_complete_as_one_types_and_those_near_an_unknown_one_are_buttons(finer):
+    offers = finer.page.get_by_role("option")
+    finer.prompt.fill("")
+    finer.prompt.press_sequentially("a dog in a pa")
+    expect(offers).to_have_text(["in a park"])
+    expect(offers.locator("img")).to_be_visible()
+    finer.prompt.press("Escape")
+    expect(offers).to_have_count(0)
+    finer.prompt.press("Backspace")
+    finer.prompt.press_sequentially("r")  # no place
+    expect(offers).to_have_count(0)
+    finer.prompt.fill("a dog by the wa")
+    expect(offers).not_to_have_count(0)
+    names = offers.all_inner_texts()
+    for key, number in (("ArrowDown", 0), ("ArrowDown", 1), ("ArrowUp", 0)):
+        finer.prompt.press(key)
+        (chosen,) = finer.page.get_by_role("option", selected=True).all()
+        assert chosen.inner_text() == names[number]
+        expect(finer.prompt).to_have_attribute("aria-activedescendant", f"offer-{number}")
+    finer.after(lambda: finer.prompt.press("Enter"))
+    expect(finer.prompt).to_have_value(f"a dog {names[0]}")
+    finer.prompt.fill("a dog on a wo")
+    finer.after(offers.last.click)
+    expect(finer.prompt).to_be_focused()
+    finer.prompt.fill("a dog in Paris")
+    finer.after(finer.page.locator("#words").get_by_role("button", name="on a city street").click)
+    expect(finer.prompt).to_have_value("a dog on a city street")
+    expect(finer.page.locator(".marks .unknown")).to_have_count(0)
+
+
 def test_what_was_drawn_is_taken_to_be_edited_and_words_typed_meanwhile_stay(visit, photo):
     drawn = visit.pixels()
     visit.page.get_by_text("Edit", exact=True).click()

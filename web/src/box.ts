@@ -6,9 +6,7 @@ export const CORNERS = ["top left", "top right", "bottom left", "bottom right"] 
 export type Corner = (typeof CORNERS)[number];
 
 const LEAST = 0.08; // a side; nothing could be seen of a smaller subject
-
 const LARGE = 0.45; // the longer side of what is dropped
-
 const EDGE = 0.02; // left free beside a subject
 
 export const within = (value: number, low: number, high: number) =>
@@ -58,10 +56,8 @@ export type Point = readonly [x: number, y: number];
 /** Return where a pointer is in an element, or at which of its edges. */
 export function placeIn(element: HTMLElement, event: MouseEvent): Point {
   const { left, top, width, height } = element.getBoundingClientRect();
-  return [
-    within((event.clientX - left) / width, 0, 1),
-    within((event.clientY - top) / height, 0, 1),
-  ];
+  const [x, y] = [(event.clientX - left) / width, (event.clientY - top) / height];
+  return [within(x, 0, 1), within(y, 0, 1)];
 }
 
 /** Return the box between two points, null where that is hardly more than a click. */
@@ -78,11 +74,9 @@ export const styleOf = ([left, top, right, bottom]: Box): string =>
   `width:${(right - left) * 100}%;height:${(bottom - top) * 100}%`;
 
 export function described([left, top, right, bottom]: Box): string {
-  const percent = (value: number) => `${Math.round(value * 100)} %`;
-  return (
-    `left ${percent(left)}, top ${percent(top)}, ` +
-    `width ${percent(right - left)}, height ${percent(bottom - top)}`
-  );
+  const shares = { left, top, width: right - left, height: bottom - top };
+  const said = Object.entries(shares).map(([name, one]) => `${name} ${Math.round(one * 100)} %`);
+  return said.join(", ");
 }
 
 const ARROWS: Record<string, Point> = {

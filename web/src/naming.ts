@@ -69,6 +69,34 @@ export function without(prompt: string, name: string): string {
   return behind.test(prompt) ? prompt.replace(behind, "") : prompt.replace(before, "");
 }
 
+const PREPOSITION = "\\b(?:in front of|in|on|at|by|near|under|above|among|inside) ";
+const START = `${PREPOSITION}(?:(?:an?|the) )?`;
+const BEGUN = new RegExp(`^(.*)${START}([\\p{L} ]{2,})$`, "iu");
+const MOST_PLACES = 5;
+
+/** Whether words say where something is, as "on a beach". */
+export const isPlacing = (words: string): boolean => new RegExp(`^${PREPOSITION}`).test(words);
+
+/** Return the prompt with a phrase for a place where other words are, preposition and all. */
+export const placedAt = (prompt: string, words: string, phrase: string): string =>
+  prompt.replace(new RegExp(`(?:${PREPOSITION})?${pattern(words).source}`, "iu"), phrase);
+
+/** Return places whose words the end of a prompt begins, each with the prompt that names it. */
+export function completed<T extends { name: string; phrase: string }>(
+  prompt: string,
+  places: readonly T[],
+): { place: T; whole: string }[] {
+  const [, before = "", begun = ""] = BEGUN.exec(prompt) ?? [];
+  const found = places.map((place) => {
+    const noun = place.phrase.replace(new RegExp(`^${START}`), "");
+    const at = ` ${noun} ${place.name}`.indexOf(` ${begun.toLowerCase()}`);
+    return { place, at, isWhole: noun === begun.toLowerCase() };
+  });
+  if (!begun || found.some(({ isWhole }) => isWhole)) return [];
+  const near = found.filter(({ at }) => at >= 0).sort((one, other) => one.at - other.at);
+  return near.slice(0, MOST_PLACES).map(({ place }) => ({ place, whole: before + place.phrase }));
+}
+
 const WORD = /[\p{L}\p{N}]+(?:['-][\p{L}\p{N}]+)*/gu;
 const PLACES_FOLLOW = new Set(placesFollow);
 

@@ -71,7 +71,9 @@ export interface Entry {
   picture: string; // its address
 }
 
-export type SceneEntry = Pick<Entry, "name" | "picture">;
+export interface SceneEntry extends Pick<Entry, "name" | "picture"> {
+  phrase: string; // as a prompt has it: "on a beach"
+}
 
 /** The subjects of the library that a query finds. */
 export interface Listing {
@@ -116,8 +118,8 @@ export interface Header {
 
 interface ProblemBody {
   message: string;
-  param: string | null;
-  code: string | null;
+  param?: string | null;
+  code?: string | null;
   word?: string;
   near?: string[];
 }
@@ -173,8 +175,6 @@ async function answerTo(path: string, init: RequestInit = {}): Promise<Response>
     Number(answer.headers.get("retry-after"));
   const { message, param, code, word, near }: ProblemBody = body.error ?? {
     message: `The server answered with status ${answer.status}.`,
-    param: null,
-    code: null,
   };
   throw new Refused(message, answer.status, param, code, retry || null, word, near);
 }

@@ -43,6 +43,13 @@ export class Socket {
 const model = { id: "mini", swiftpie: { image_size_px: 64, defaults: {} } };
 const capabilities = ["layout", "edit", "personalize"];
 const words = { words: ["a", "on", "beach"], names: ["dog", "backpack"], looks: [] };
+const places = [
+  "on a beach",
+  "in a park",
+  "on a park bench",
+  "under water",
+  "in front of a castle",
+].map((phrase) => ({ name: phrase.split(" ").at(-1), phrase, picture: "/v1/scenes/one/picture" }));
 const limits = { subjects: 4, view: [60, 30] };
 const picture = { types: ["image/png"], bytes: 1e7, pixels: 1e7, side_px: 4096, kept_px: 768 };
 let made = 0;
@@ -62,6 +69,7 @@ const ANSWERS: [RegExp, (body: unknown) => unknown][] = [
   [/identities\/\w+/, () => ({})],
   [/identities/, (body) => (body ? identity(body as FormData) : { data: [] })],
   [/pictures/, () => ({ id: `pic_${++made}`, width: 64, height: 64, origin: {} })],
+  [/scenes/, () => ({ data: places })],
   [/generations/, () => ({ data: [{ b64_json: btoa("picture") }], swiftpie: { seeds: [++made] } })],
   [/library.*query=backpack/, () => ({ data: [], total: 1, meant: "backpack" })],
   [/library/, () => ({ data: [], total: 0, meant: null })],

@@ -26,13 +26,13 @@ const draft = () => studio.drafts.draft;
 const newest = () => Socket.newest.sent.at(-1)!;
 const until = (check: () => void) => vi.waitFor(check, { interval: 5 });
 
-/** Draw what is typed, and answer with a picture that has these names. */
-async function draw(prompt: string, named: object[] = []): Promise<void> {
+/** Draw what is typed, and answer with a picture of which this is said. */
+async function draw(prompt: string, facts: object = {}): Promise<void> {
   const { sent } = Socket.newest;
   const before = sent.length;
   studio.drafts.write({ prompt });
   await until(() => expect(sent.length).toBeGreaterThan(before));
-  Socket.newest.answer({ id: newest().id, named });
+  Socket.newest.answer({ id: newest().id, ...facts });
   await until(() => expect(studio.pictures.shown?.draft.prompt).toBe(prompt));
 }
 
@@ -92,11 +92,11 @@ test("a photo that comes late takes neither the place of a newer one nor of newe
 
 test("a name that the prompt has twice is listed once, and one that was chosen never", async () => {
   const cat = { word: "cat", name: "cat", near: [] };
-  await draw("a cat and a cat on a beach", [cat, cat]);
+  await draw("a cat and a cat on a beach", { named: [cat, cat] });
   expect(studio.pictures.shown!.named).toEqual([cat]);
   const entry = { name: "cat", words: [], picture: "/v1/library/cat.webp" };
   studio.placing.use((await studio.shelf.meet(entry))!);
-  await draw("a cat on a lake", [cat]);
+  await draw("a cat on a lake", { named: [cat] });
   expect(studio.pictures.shown!.named).toEqual([]);
 });
 
@@ -294,3 +294,31 @@ test.each(["[]", "{", '[{"box":"1","view":{},"name":{}}]', "[null]", "7"])(
     for (const { place } of placesIn(text)) expect(place).toEqual({ box: null, yaw: null });
   },
 );
+
+test.each([
+  ["a dog in a pa", ["a dog in a park", "a dog on a park bench"]],
+  ["a dog on the bea", ["a dog on a beach"]],
+  ["a dog on a sofa at the be", ["a dog on a sofa on a beach", "a dog on a sofa on a park bench"]],
+  ["a dog and its cat by WAT", ["a dog and its cat under water"]],
+  ["a dog in front of a ca", ["a dog in front of a castle"]],
+  ["a dog in a park", []],
+  ["a dog in a p", []],
+  ["a dog in a pa ", []],
+  ["a pa", []],
+])("%j is completed by places of the library", async (prompt, wholes) => {
+  await studio.shelf.learnPlaces();
+  studio.drafts.write({ prompt });
+  expect(studio.words.places.map(({ whole }) => whole)).toEqual(wholes);
+  studio.drafts.set({ scene: "beach" });
+  expect(studio.words.places).toEqual([]);
+});
+
+test("the place nearest to one that is unknown takes its place, preposition and all", async () => {
+  const why = "No place of the library is called 'paris', so the picture shows a grey backdrop. ";
+  const remedy = "Name one near it, as 'on a city street' or 'in a park', or give a picture.";
+  await draw("a dog in old Paris at night", { warnings: [why + remedy] });
+  const near = ["on a city street", "in a park"];
+  expect(studio.words.lost).toEqual([{ words: [["paris", near]], why: why + remedy }]);
+  studio.placing.callOtherwise("old paris", near[0]!);
+  expect(draft().prompt).toBe("a dog on a city street at night");
+});

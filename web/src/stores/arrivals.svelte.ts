@@ -247,12 +247,8 @@ export class Arrivals {
     await this.#addingOne(isFace ? "Looking at the face" : "Opening the subject", async (start) => {
       const sent = isFace ? await this.fitted(file) : file;
       const name = isFace ? PERSON : await this.#nameOf(file.name);
-      const encoded = await this.stores.shelf.encodeWhole(
-        what,
-        this.stores.shelf.newKey(),
-        sent,
-        name,
-      );
+      const { shelf } = this.stores;
+      const encoded = await shelf.encodeWhole(what, shelf.newKey(), sent, name);
       const subject = await this.#welcome(encoded, start);
       this.stores.notices.note = plain(subject.warnings.join(" ")) || this.stores.notices.note;
     });

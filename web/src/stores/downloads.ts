@@ -43,9 +43,14 @@ export class Downloads {
     return drawn!;
   }
 
-  async download(): Promise<void> {
-    const { drawable } = this;
-    await this.#save(drawable.seed, (drawn) => drawn.b64, this.#more(drawable));
+  /** Save the picture, or what could change of the photo: white on black. */
+  async download(part: "b64" | "mask" = "b64"): Promise<void> {
+    const draft = this.drawable;
+    const [more, ending] = part === "mask" ? [{}, "region"] : [this.#more(draft), draft.seed];
+    await this.stores.notices.doing("picture", "Writing the file", async () => {
+      const file = blobOf((await this.finished(draft, more))[part], "image/png");
+      this.offer(file, this.stores.drafts.caption(draft), `${ending}.png`);
+    });
   }
 
   /** Return the size at which a drawing is saved, nothing where the model has one alone. */
@@ -77,23 +82,6 @@ export class Downloads {
     const sources = [...files.all].map(([file, name]) => new File([file], name));
     const list = new File([jobs.join("\n")], "jobs.jsonl");
     this.offer(await downloadZip([...pictures, list, ...sources]).blob(), "pictures", "all.zip");
-  }
-
-  /** Write what could change of the photo: white on black. */
-  async saveRegion(): Promise<void> {
-    await this.#save("region", (drawn) => drawn.mask);
-  }
-
-  async #save(
-    ending: string | number,
-    part: (drawn: Drawn) => string,
-    more: Record<string, string> = {},
-  ): Promise<void> {
-    const draft = this.drawable;
-    await this.stores.notices.doing("picture", "Writing the file", async () => {
-      const file = blobOf(part(await this.finished(draft, more)), "image/png");
-      this.offer(file, this.stores.drafts.caption(draft), `${ending}.png`);
-    });
   }
 
   /** Let the browser save a file, called by what it shows. */

@@ -20,18 +20,11 @@ export class Edits {
     >,
   ) {}
 
-  /** Draw in a place that somebody photographed. */
-  async useScene(file: Blob): Promise<void> {
-    const what = "Looking at the place";
-    await this.#sending("scene", "scene", what, () => this.stores.arrivals.fitted(file));
-  }
-
-  /** Draw in the style of a picture. */
-  async useStyle(file: Blob): Promise<void> {
-    const what = "Looking at the style";
-    await this.#sending("settings", "styleReference", what, () =>
-      this.stores.arrivals.fitted(file),
-    );
+  /** Draw in a place that somebody photographed, or in the style of a picture. */
+  async use(part: "scene" | "styleReference", file: Blob): Promise<void> {
+    const [place, what] = part === "scene" ? [part, "place"] : (["settings", "style"] as const);
+    const find = () => this.stores.arrivals.fitted(file);
+    await this.#sending(place, part, `Looking at the ${what}`, find);
   }
 
   /** Let the server keep a picture that goes with the draft, unless a later change comes first. */
@@ -126,20 +119,17 @@ export class Edits {
   /** Send again the pictures of the draft, which the server has forgotten. */
   async keepAgain(): Promise<void> {
     const old = this.stores.drafts.draft;
-    const isDone = await this.stores.notices.doing(
-      "picture",
-      "Opening the picture again",
-      async () => {
-        const again: Partial<Record<keyof Draft, unknown>> = {};
-        for (const part of old.mode === "draw" ? IN_DRAWINGS : IN_EDITS) {
-          const one = old[part];
-          if (one && typeof one !== "string") again[part] = await keptAnew(one);
-        }
-        const isAsItWas = ([part]: [string, unknown]) =>
-          this.stores.drafts.draft[part as keyof Draft] === old[part as keyof Draft];
-        this.stores.drafts.set(Object.fromEntries(Object.entries(again).filter(isAsItWas)));
-      },
-    );
+    const what = "Opening the picture again";
+    const isDone = await this.stores.notices.doing("picture", what, async () => {
+      const again: Partial<Record<keyof Draft, unknown>> = {};
+      for (const part of old.mode === "draw" ? IN_DRAWINGS : IN_EDITS) {
+        const one = old[part];
+        if (one && typeof one !== "string") again[part] = await keptAnew(one);
+      }
+      const isAsItWas = ([part]: [string, unknown]) =>
+        this.stores.drafts.draft[part as keyof Draft] === old[part as keyof Draft];
+      this.stores.drafts.set(Object.fromEntries(Object.entries(again).filter(isAsItWas)));
+    });
     if (!isDone) this.stores.pictures.isDrawing = false;
   }
 }

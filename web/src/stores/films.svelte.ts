@@ -134,10 +134,8 @@ export class Films {
     if (!this.isDue || !request) return !this.isDue;
     return this.stores.notices.doing("picture", "Drawing the frames", async () => {
       const { animate } = request["swiftpie"] as { animate: { to_boxes?: unknown[] } };
-      if (animate.to_boxes?.includes(null))
-        throw new Refused(
-          "A subject moves before one that has no box. Place all of them by boxes.",
-        );
+      const why = "A subject moves before one that has no box. Place all of them by boxes.";
+      if (animate.to_boxes?.includes(null)) throw new Refused(why);
       const [drawn] = await server.draw(request);
       const file = blobOf(drawn!.b64, "image/webp");
       const frames = await framesOf(file);
@@ -159,10 +157,9 @@ export class Films {
       const name = JSON.stringify(request);
       if (!request || stills.has(name)) continue;
       let url = before.get(name);
+      const wanted = { ...request, output_format: "jpeg" };
       try {
-        const [drawn] = url
-          ? []
-          : await drawnWith(draft, { ...request, output_format: "jpeg" }, signal);
+        const [drawn] = url ? [] : await drawnWith(draft, wanted, signal);
         url ??= urlOf(blobOf(drawn!.b64, "image/jpeg"));
       } catch (error) {
         if (error instanceof Refused) continue; // the film says why

@@ -45,11 +45,8 @@ export class Links {
 
   /** Go on with the draft of the address, which anybody may have written. */
   async open(): Promise<void> {
-    const {
-      shape = "",
-      flip,
-      ...fields
-    } = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+    const texts = new URLSearchParams(location.hash.slice(1));
+    const { shape = "", flip, ...fields } = Object.fromEntries(texts);
     if (!fields["prompt"]) return;
     history.replaceState(null, "", at("/"));
     await this.stores.notices.doing("settings", "Opening the draft", async () => {

@@ -2,7 +2,7 @@
 
 import { free } from "../box";
 import type { Draft, Placed, Source, Subject } from "../draft";
-import { joined, names, renamed, without } from "../naming";
+import { isPlacing, joined, names, placedAt, renamed, without } from "../naming";
 import { server, type Box } from "../server";
 import type { Start } from "./drafts.svelte";
 import { ignoreGone } from "./shelf.svelte";
@@ -19,6 +19,14 @@ export class Placing {
   constructor(
     private readonly stores: Pick<Studio, "models" | "shelf" | "drafts" | "pictures" | "notices">,
   ) {}
+
+  /** Who was chosen, each with its place in the draft. */
+  get chosen(): (Placed & { index: number; subject: Subject })[] {
+    return this.stores.drafts.draft.placed.flatMap((one, index) => {
+      const subject = this.stores.shelf.subject(one.key);
+      return subject ? [{ ...one, index, subject }] : [];
+    });
+  }
 
   /** What the prompt calls the subject that the next one replaces. */
   get replaced(): string | undefined {
@@ -113,10 +121,8 @@ export class Placing {
     let placed = draft.placed.filter((_, i) => i !== index);
     if (placed.length === 1) placed = placed.map((one) => ({ ...one, box: null }));
     this.limitTo(placed.length);
-    this.stores.drafts.set({
-      placed,
-      prompt: placed.length ? without(draft.prompt, name) : draft.prompt,
-    });
+    const prompt = placed.length ? without(draft.prompt, name) : draft.prompt;
+    this.stores.drafts.set({ placed, prompt });
   }
 
   limitTo(numPlaced: number): void {
@@ -125,16 +131,16 @@ export class Placing {
 
   place(index: number, part: Partial<Placed>): void {
     const { placed } = this.stores.drafts.draft;
-    this.stores.drafts.set({
-      placed: placed.map((one, i) => (i === index ? { ...one, ...part } : one)),
-    });
+    const next = placed.map((one, i) => (i === index ? { ...one, ...part } : one));
+    this.stores.drafts.set({ placed: next });
   }
 
   /** Put another name into what is said of the picture. */
   callOtherwise(word: string, name: string): void {
     const { mode, prompt, change } = this.stores.drafts.draft;
-    if (mode === "draw") this.stores.drafts.set({ prompt: renamed(prompt, word, name) });
-    else this.stores.drafts.set({ change: renamed(change, word, name) });
+    const call = isPlacing(name) ? placedAt : renamed;
+    if (mode === "draw") this.stores.drafts.set({ prompt: call(prompt, word, name) });
+    else this.stores.drafts.set({ change: call(change, word, name) });
   }
 
   /** Call a subject otherwise, in the prompt too. */

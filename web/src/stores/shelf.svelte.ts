@@ -15,11 +15,11 @@ function sentOf({ is_face, pictures }: KnownIdentity): Sent | undefined {
 
 export class Shelf {
   subjects = $state.raw<readonly Subject[]>([]);
+  places = $state.raw<readonly SceneEntry[]>([]); // of the library, once they are known
   onrenewed = (): void => undefined; // what the picture needs is with the server again
   #lastKey = 0;
   #meeting = new Map<string, Promise<unknown>>(); // samples and entries that are on their way
   #sprites = new Map<string, Promise<string>>(); // URLs of pictures of the library
-  #places: ReadonlySet<string> = new Set(); // names of scenes
   #numReviving = 0;
 
   constructor(private readonly stores: Pick<Studio, "models" | "notices">) {}
@@ -169,19 +169,12 @@ export class Shelf {
   async #sendFile(old: Subject): Promise<boolean> {
     if (!old.file) return false;
     try {
-      const { id } = await server.encodeWhole(
-        "identity",
-        old.file,
-        old.name,
-        this.stores.models.model,
-      );
+      const { model } = this.stores.models;
+      const { id } = await server.encodeWhole("identity", old.file, old.name, model);
       if (old.sample) remember(id, old.sample);
       // Pictures that the server alone had are gone: it is corrected no more.
-      const whole = {
-        sent: "identity",
-        sources: [{ file: old.file, mask: null }],
-        kept: [],
-      } as const;
+      const sources = [{ file: old.file, mask: null }];
+      const whole = { sent: "identity", sources, kept: [] } as const;
       this.change(old.key, { id, ...(!old.sources.length && whole) });
       return true;
     } catch (error) {
@@ -244,14 +237,10 @@ export class Shelf {
     const isEntry = "words" in offered;
     const where = isEntry ? offered.picture : offered.url;
     if (!this.known(offered) && !this.#meeting.has(where)) {
-      const coming = this.stores.notices.doing(
-        "subject",
-        `Looking at the ${offered.name}`,
-        async () => {
-          this.shelve(await (isEntry ? this.#fetched(offered) : this.#encoded(offered)));
-        },
-      );
-      this.#meeting.set(where, coming);
+      const coming = async () =>
+        this.shelve(await (isEntry ? this.#fetched(offered) : this.#encoded(offered)));
+      const what = `Looking at the ${offered.name}`;
+      this.#meeting.set(where, this.stores.notices.doing("subject", what, coming));
     }
     await this.#meeting.get(where);
     this.#meeting.delete(where);
@@ -290,19 +279,15 @@ export class Shelf {
     }
   }
 
-  async scenes(): Promise<readonly SceneEntry[]> {
-    try {
-      const known = await server.scenes();
-      this.#places = new Set(known.map(({ name }) => name));
-      return known;
-    } catch (error) {
-      this.stores.notices.tell("scene", error);
-      return [];
-    }
+  /** Learn the places of the library; without an answer, with the next connection. */
+  async learnPlaces(): Promise<void> {
+    if (this.places.length) return;
+    const tell = (error: unknown) => this.stores.notices.tell("scene", error);
+    await server.scenes().then((places) => (this.places = places), tell);
   }
 
   isPlace(name: string): boolean {
-    return this.#places.has(name);
+    return this.places.some((place) => place.name === name);
   }
 }
 

@@ -1,6 +1,7 @@
 /** What became of the words of a prompt: which have no effect, as the server says beside its picture. */
 
-import { wordsIn } from "../naming";
+import { completed, wordsIn } from "../naming";
+import type { SceneEntry } from "../server";
 import type { Studio } from "../studio.svelte";
 
 /** What the server says of words without effect, and words that may be meant by each. */
@@ -14,7 +15,7 @@ const LOST =
 const LISTED = /(['"])(.+?)\1/g;
 
 export class Words {
-  constructor(private readonly stores: Pick<Studio, "drafts" | "pictures">) {}
+  constructor(private readonly stores: Pick<Studio, "drafts" | "pictures" | "shelf">) {}
 
   /** What became of words that are still in the prompt. */
   get lost(): Loss[] {
@@ -26,6 +27,12 @@ export class Words {
       const now = words.filter(isTyped);
       return now.length ? [{ words: now, why }] : [];
     });
+  }
+
+  /** Places that the last words of the prompt begin, as long as the words say where it is. */
+  get places(): ReturnType<typeof completed<SceneEntry>> {
+    const { mode, scene, prompt } = this.stores.drafts.draft;
+    return mode === "draw" && !scene ? completed(prompt, this.stores.shelf.places) : [];
   }
 
   /** Where the picture is, if the words do not say it. */
@@ -44,6 +51,6 @@ export class Words {
 function lostIn(warning: string): Loss["words"] {
   const [, unknown, astray] = LOST.exec(warning) ?? [];
   const quoted = (text = "") => [...text.matchAll(LISTED)].map(([, , word]) => word!);
-  const near = quoted(/Did you mean (.*)\?/.exec(warning)?.[1]);
+  const near = quoted(/(?:Did you mean|near it, as) (.*?)(?:\?|, or give)/.exec(warning)?.[1]);
   return quoted(unknown ?? astray).map((word) => [word, near]);
 }

@@ -97,6 +97,7 @@ def _scenes() -> bytes:
         {
             "object": "library.scene",
             "name": name,
+            "phrase": known.phrase(name),
             "picture": f"/v1/scenes/{quote(name)}/picture",
             "credits": known.credits_of(name),
         }
